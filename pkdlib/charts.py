@@ -1,0 +1,524 @@
+"""Charts of the companion's tables: one theme, readable in light and dark, offline and without JavaScript.
+
+Each chart function takes a tidy frame (the columns are named in its docstring) and returns an Altair chart.
+`show` turns any chart into a displayable object: an inline SVG with a description, which the book's own script
+replaces by an interactive view of the same specification. Accuracies are fractions in 0..1 in every frame and
+per cent on every axis; costs are GMAC (1e9 multiply-accumulates).
+"""
+
+import base64
+import hashlib
+import html
+import json
+import re
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import vl_convert
+
+from pkdlib import pictures
+
+# Every colour has a contrast of at least 3:1 (WCAG 2.1, 1.4.11) against the book's light and its dark background,
+# and they stay apart for the three kinds of colour blindness; tests/test_charts.py computes both.
+MODALITY_COLOURS = {"iframe": "#4269d0", "motion": "#d4680a", "residual": "#1d9a55"}
+SERIES_COLOURS = ("#7f858c", "#9a3fd8", "#b58400", "#0f9bb0", "#d92c2c", "#3f9142")
+SERIES_SHAPES = ("circle", "diamond", "square", "triangle-up", "triangle-down", "cross")
+# Text, axes and rules take the colour of the page's own text, whatever its theme.
+INK = "currentColor"
+
+MODALITY_LABELS = {"iframe": "I-frame", "motion": "motion vectors", "residual": "residual"}
+EXIT_LABELS = {1: "IC 1", 2: "IC 2", 3: "IC 3", 4: "final"}
+NAMES = {"ce": "cross-entropy (CE)", "pkd": "PKD", "backbone": "backbone", "wise_cascade": "WISE cascade"}
+VERDICT_COLOURS = {"holds": "#0f9bb0", "does not hold": "#d92c2c", "undecided": "#7f858c"}
+
+_FONT = "Arial, Helvetica, 'Liberation Sans', sans-serif"
+THEME = {
+    "background": None,
+    "font": _FONT,
+    "aria": False,  # the whole picture carries one description, given to `show`
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 12,
+        "titleFontSize": 12.5,
+        "titleFontWeight": "normal",
+        "titlePadding": 8,
+        "gridColor": INK,
+        "gridOpacity": 0.13,
+        "domainColor": INK,
+        "domainOpacity": 0.45,
+        "tickColor": INK,
+        "tickOpacity": 0.45,
+        "labelPadding": 4,
+    },
+    "axisX": {"grid": False},
+    "axisY": {"domain": False, "ticks": False},
+    "header": {"labelColor": INK, "titleColor": INK, "labelFontSize": 13, "labelFontWeight": "bold"},
+    "legend": {
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "orient": "top",
+        "symbolSize": 80,
+        "symbolStrokeWidth": 2,
+        "symbolOpacity": 1,
+        "labelLimit": 260,
+    },
+    "title": {"color": INK, "fontSize": 13, "anchor": "start", "subtitleColor": INK},
+    "text": {"fill": INK, "fontSize": 11},
+    "rule": {"stroke": INK},
+    "line": {"strokeWidth": 2},
+    "point": {"size": 70, "filled": True, "opacity": 1},
+    "facet": {"spacing": 22},
+    "concat": {"spacing": 22},
+}
+
+
+def show(chart: alt.TopLevelMixin, description: str) -> "Shown":
+    """Return a chart as an object that notebooks and the book display.
+
+    Args:
+        chart: Any Altair chart; it is drawn in the companion's theme.
+        description: What the chart shows, in a sentence or two, for readers who cannot see it.
+
+    Returns:
+        An object whose HTML is an inline SVG with the description, plus the specification for the book's script.
+
+    Raises:
+        ValueError: If the description is empty.
+    """
+    if not description.strip():
+        raise ValueError("a chart needs a description of what it shows")
+    spec = chart.to_dict()
+    spec["config"] = THEME
+    spec["description"] = description
+    svg = _describe(vl_convert.vegalite_to_svg(spec, vl_version=vegalite_version()), description)
+    # `</` would end the script element early.
+    data = json.dumps(spec, separators=(",", ":"), sort_keys=True).replace("</", "<\\/")
+    body = f'<script type="application/json">{data}</script>'
+    return Shown(f'<div class="pkd-chart">{svg}{body}</div>', description)
+
+
+def picture(image: np.ndarray, description: str) -> "Shown":
+    """Return an RGB image as an object that notebooks and the book display.
+
+    Args:
+        image: uint8 array of shape (height, width, 3), RGB.
+        description: What the picture shows, for readers who cannot see it.
+
+    Returns:
+        An object whose HTML is one self-contained image that is never wider than its column.
+
+    Raises:
+        ValueError: If the description is empty.
+    """
+    if not description.strip():
+        raise ValueError("a picture needs a description of what it shows")
+    data = base64.b64encode(pictures.png_bytes(image)).decode("ascii")
+    alt_text = html.escape(" ".join(description.split()))
+    height, width = image.shape[:2]
+    return Shown(
+        f'<img class="pkd-picture" src="data:image/png;base64,{data}" alt="{alt_text}" '
+        f'width="{width}" height="{height}" style="max-width:100%;height:auto">',
+        description,
+    )
+
+
+class Shown:
+    """Something to display: HTML for readers, its description for everything else."""
+
+    def __init__(self, markup: str, description: str):
+        """Keep the HTML and the description."""
+        self.markup = markup
+        self.description = description
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        return {"text/html": self.markup, "text/plain": self.description}
+
+    def _repr_html_(self) -> str:
+        return self.markup
+
+    def __repr__(self) -> str:
+        return self.description
+
+
+def vegalite_version() -> str:
+    """Return the version of Vega-Lite that the installed Altair writes, as vl-convert names it ("6.1")."""
+    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+
+
+def training_curves(curves: pd.DataFrame) -> alt.VConcatChart:
+    """Draw loss and accuracy over the epochs, a thin line for each run and a thick one for their mean.
+
+    Args:
+        curves: One row per run and epoch with the columns split, seed, modality, epoch, train_loss,
+            train_accuracy, validation_loss, validation_accuracy.
+
+    Returns:
+        A chart with one column per modality and one row each for loss and accuracy.
+    """
+    rows = []
+    for measure, title in (("loss", "loss (nats)"), ("accuracy", "accuracy (%)")):
+        wide = curves.rename(columns={f"train_{measure}": "training", f"validation_{measure}": "validation"})
+        keys = ["split", "seed", "modality", "epoch"]
+        frame = wide.melt(id_vars=keys, value_vars=["training", "validation"], var_name="part")
+        if measure == "accuracy":
+            frame["value"] *= 100
+        frame["run"] = _runs(frame)
+        frame["curve"] = frame["run"] + " " + frame["part"]
+        base = alt.Chart(frame).encode(
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
+            color=_modality_colour(legend=None),
+            strokeDash=alt.StrokeDash(
+                "part:N",
+                title=None,
+                scale=alt.Scale(domain=["training", "validation"], range=[[5, 3], [1, 0]]),
+                legend=alt.Legend(symbolType="stroke", symbolSize=500, symbolStrokeColor=SERIES_COLOURS[0]),
+            ),
+        )
+        runs = base.mark_line(strokeWidth=1, opacity=0.4).encode(
+            y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=measure == "accuracy")),
+            detail="curve:N",
+            tooltip=["run:N", "part:N", "epoch:Q", alt.Tooltip("value:Q", format=".3~f", title=title)],
+        )
+        mean = base.mark_line().encode(y=alt.Y("mean(value):Q", title=title))
+        layered = alt.layer(runs, mean).properties(width=185, height=140)
+        rows.append(layered.facet(column=_modality_facet(frame, labels=measure == "loss")))
+    return alt.vconcat(*rows, spacing=10)
+
+
+def accuracy_by_exit(summary: pd.DataFrame) -> alt.FacetChart:
+    """Draw the accuracy at every exit, one panel per modality and one line per training method.
+
+    Args:
+        summary: One row per (modality, method, exit) with the column accuracy and, where an interval is known,
+            low and high. Exits 1 to 3 are internal classifiers (ICs), exit 4 is the network's own end.
+
+    Returns:
+        A chart with one column per modality.
+    """
+    frame = _per_cent(summary, "accuracy", "low", "high")
+    frame["method"] = frame["method"].map(_name)
+    methods = _series(frame["method"])
+    # Neighbouring methods stand side by side so that their intervals do not hide each other.
+    place = {name: (i - (len(methods) - 1) / 2) * 0.09 for i, name in enumerate(methods)}
+    frame["place"] = frame["exit"] + frame["method"].map(place)
+    frame["exit"] = frame["exit"].map(EXIT_LABELS)
+    axis = alt.Axis(values=list(EXIT_LABELS), labelExpr=_label_expression(EXIT_LABELS))
+    base = alt.Chart(frame).encode(
+        x=alt.X("place:Q", title="exit", axis=axis, scale=alt.Scale(domain=[0.7, 4.3], nice=False)),
+        y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False, nice=True)),
+        color=_series_colour("method", methods),
+    )
+    layers = [base.mark_line(opacity=0.6)]
+    if {"low", "high"} <= set(frame.columns):
+        layers.append(base.mark_rule(strokeWidth=1.5).encode(y="low:Q", y2="high:Q"))
+    tips = ["method:N", "exit:N", *_tips(frame, accuracy="accuracy (%)", low="from (%)", high="to (%)")]
+    layers.append(base.mark_point().encode(shape=_series_shape("method", methods), tooltip=tips))
+    return alt.layer(*layers).properties(width=190, height=220).facet(column=_modality_facet(frame))
+
+
+def differences(frame: pd.DataFrame) -> alt.LayerChart:
+    """Draw differences with their intervals against zero and the margin of one point.
+
+    Args:
+        frame: One row per comparison, in the order of drawing, with the columns label, estimate, low, high (all
+            three fractions, so 0.01 is one percentage point) and verdict (which begins with "holds", "does not
+            hold" or "undecided").
+
+    Returns:
+        A forest plot: a point and an interval per row.
+    """
+    frame = _per_cent(frame, "estimate", "low", "high")
+    verdicts = _series(frame["verdict"])
+    colours = [next(c for word, c in VERDICT_COLOURS.items() if name.startswith(word)) for name in verdicts]
+    order = list(dict.fromkeys(frame["label"]))
+    marks = pd.DataFrame({"at": [0.0, 1.0], "name": ["no difference", "margin: 1 point"], "dash": [0, 1]})
+    rules = (
+        alt.Chart(marks)
+        .mark_rule(opacity=0.7)
+        .encode(
+            x="at:Q",
+            strokeDash=alt.StrokeDash("dash:N", legend=None, scale=alt.Scale(range=[[1, 0], [4, 3]])),
+        )
+    )
+    base = alt.Chart(frame).encode(
+        y=alt.Y("label:N", title=None, sort=order, axis=alt.Axis(labelLimit=330, grid=True)),
+        color=alt.Color("verdict:N", title=None, scale=alt.Scale(domain=verdicts, range=colours)),
+    )
+    intervals = base.mark_rule(strokeWidth=3, opacity=0.75).encode(
+        x=alt.X("low:Q", title="difference (percentage points); dashed: margin of 1 point"), x2="high:Q"
+    )
+    points = base.mark_point(size=110).encode(
+        x="estimate:Q",
+        shape=_series_shape("verdict", verdicts),
+        tooltip=[
+            "label:N",
+            *_tips(frame, estimate="difference (points)", low="from (points)", high="to (points)"),
+            "verdict:N",
+        ],
+    )
+    return alt.layer(rules, intervals, points).properties(width=400, height=alt.Step(28))
+
+
+def accuracy_against_cost(early_exit: pd.DataFrame) -> alt.LayerChart:
+    """Draw accuracy against measured cost, one line per system, one point per setting.
+
+    Args:
+        early_exit: One row per run and setting with the columns split, seed, method, system, setting, gmac (per
+            clip), accuracy, clips. Runs are averaged, each weighted by its clips.
+
+    Returns:
+        A chart of the runs' means.
+    """
+    frame = early_exit.copy()
+    several = frame.groupby("system")["method"].transform("nunique") > 1
+    named = frame["system"].map(_name)
+    frame["system"] = np.where(several, named + ", " + frame["method"].map(_name), named)
+    frame["gmac"] *= frame["clips"]
+    frame["accuracy"] *= frame["clips"] * 100
+    keys = ["system", "setting"]
+    means = frame.groupby(keys, sort=False).agg(
+        gmac=("gmac", "sum"), accuracy=("accuracy", "sum"), clips=("clips", "sum"), runs=("clips", "size")
+    )
+    means[["gmac", "accuracy"]] = means[["gmac", "accuracy"]].div(means["clips"], axis=0)
+    means = means.drop(columns="clips").reset_index()
+    systems = _series(means["system"])
+    base = alt.Chart(means).encode(
+        x=alt.X("gmac:Q", title="cost (GMAC per clip)", scale=alt.Scale(zero=False)),
+        y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False)),
+        color=_series_colour("system", systems),
+    )
+    tips = ["system:N", "setting:Q", *_tips(means, gmac="GMAC per clip", accuracy="accuracy (%)"), "runs:Q"]
+    points = base.mark_point().encode(shape=_series_shape("system", systems), tooltip=tips)
+    return alt.layer(base.mark_line(opacity=0.6).encode(order="gmac:Q"), points).properties(
+        width=560, height=320
+    )
+
+
+def exit_costs(cost: pd.DataFrame) -> alt.FacetChart:
+    """Draw what leaving at each exit costs, with the share of the internal classifiers (ICs) set apart.
+
+    Args:
+        cost: One row per (modality, exit) with the columns gmac (to leave here, with every IC passed), gmac_ic
+            (this exit's IC alone; 0 at the network's end) and gmac_bare (the backbone to its end, without ICs).
+            Rows of several runs are averaged.
+
+    Returns:
+        A chart with one column per modality; the vertical line is the whole bare backbone.
+    """
+    frame = cost.groupby(["modality", "exit"], as_index=False)[["gmac", "gmac_ic", "gmac_bare"]].mean()
+    frame = frame.sort_values(["modality", "exit"])
+    frame["classifiers"] = frame.groupby("modality")["gmac_ic"].cumsum()
+    frame["network"] = frame["gmac"] - frame["classifiers"]
+    frame["exit"] = frame["exit"].map(EXIT_LABELS)
+    parts = {"network": "network up to the exit", "classifiers": "ICs passed"}
+    long = frame.melt(["modality", "exit", "gmac", "gmac_bare"], list(parts), var_name="part")
+    long["part"] = long["part"].map(parts)
+    y = alt.Y("exit:N", title=None, sort=list(EXIT_LABELS.values()), axis=alt.Axis(grid=False))
+    bars = (
+        alt.Chart(long)
+        .mark_bar(height=18)
+        .encode(
+            y=y,
+            x=alt.X("value:Q", title="GMAC (dashed: bare network)"),
+            color=_modality_colour(legend=None),
+            opacity=alt.Opacity(
+                "part:N",
+                title=None,
+                scale=alt.Scale(domain=list(parts.values()), range=[1, 0.45]),
+                legend=alt.Legend(
+                    symbolType="square", symbolFillColor=SERIES_COLOURS[0], symbolStrokeWidth=0
+                ),
+            ),
+            order=alt.Order("part:N", sort="descending"),
+            tooltip=[
+                "exit:N",
+                "part:N",
+                *_tips(long, value="GMAC", gmac="GMAC in all", gmac_bare="bare GMAC"),
+            ],
+        )
+    )
+    bare = alt.Chart(long).mark_rule(strokeDash=[4, 3], strokeWidth=1.5).encode(x="mean(gmac_bare):Q")
+    panel = alt.layer(bars, bare).properties(width=180, height=alt.Step(30))
+    return panel.facet(column=_modality_facet(frame))
+
+
+def flatness(frame: pd.DataFrame) -> alt.HConcatChart:
+    """Draw every flatness measure by modality: a point per run with its standard error, a bar for the mean.
+
+    Args:
+        frame: One row per run with the columns split, seed, modality, measure, value, standard_error (of the
+            estimator; may be missing).
+
+    Returns:
+        A chart with one panel and one scale per measure; logarithmic where positive values span more than 20-fold.
+    """
+    panels = []
+    for measure in dict.fromkeys(frame["measure"]):
+        part = frame[frame["measure"] == measure].copy()
+        part["run"] = _runs(part)
+        # Runs stand side by side in the order of their names, so that no point hides another.
+        rank = part.groupby("modality")["run"].rank(method="dense")
+        part["shift"] = (rank - (rank.max() + 1) / 2) / max(rank.max(), 4)
+        part["low"] = part["value"] - part["standard_error"].fillna(0)
+        part["high"] = part["value"] + part["standard_error"].fillna(0)
+        wide = part["low"].min() > 0 and part["high"].max() > 20 * part["low"].min()
+        scale = alt.Scale(type="log") if wide else alt.Scale(zero=True)
+        y_title = measure.replace("_", " ") + (" (log scale)" if wide else "")
+        y = alt.Y(
+            "value:Q", title=y_title, scale=scale, axis=alt.Axis(tickCount=5, format="~s" if wide else "")
+        )
+        base = alt.Chart(part).encode(
+            x=alt.X(
+                "modality:N",
+                title=None,
+                sort=list(MODALITY_COLOURS),
+                axis=alt.Axis(labelAngle=0, labelExpr=_label_expression(MODALITY_LABELS, wrap=True)),
+            ),
+            color=_modality_colour(legend=None),
+        )
+        shift = alt.XOffset("shift:Q", scale=alt.Scale(domain=[-0.7, 0.7]))
+        tips = ["run:N", *_tips(part, value=measure, standard_error="standard error")]
+        panels.append(
+            alt.layer(
+                base.mark_tick(thickness=2, size=38, opacity=0.55).encode(
+                    y=alt.Y("mean(value):Q", title=y_title)
+                ),
+                base.mark_rule().encode(y=y, y2="high:Q", xOffset=shift).encode(y="low:Q"),
+                base.mark_point(size=45).encode(y=y, xOffset=shift, tooltip=tips),
+            ).properties(width=185, height=230)
+        )
+    return alt.hconcat(*panels)
+
+
+def wise_weights(weights: pd.DataFrame) -> alt.FacetChart:
+    """Draw the learned weight of every member exit in the ensemble of every prefix of exits.
+
+    Args:
+        weights: One row per run with the columns split, seed, method, prefix (the number of exits visited),
+            member ("residual-1" ...) and weight. Runs are averaged.
+
+    Returns:
+        A heat map per method: the stronger the colour, the larger the weight; negative ones have a red edge.
+    """
+    frame = weights.groupby(["method", "prefix", "member"], sort=False, as_index=False)["weight"].mean()
+    frame["modality"] = frame["member"].str.rsplit("-", n=1).str[0]
+    frame["size"] = frame["weight"].abs()
+    frame["text"] = frame["weight"].map(lambda value: f"{value:.2f}".replace("-0.00", "0.00"))
+    # A member first appears in the prefix that ends with it, which gives the order of visiting.
+    members = list(frame.groupby("member")["prefix"].min().sort_values(kind="stable").index)
+    base = alt.Chart(frame).encode(
+        x=alt.X("member:N", title="member exit", sort=members, axis=alt.Axis(labelAngle=-45, grid=False)),
+        y=alt.Y("prefix:O", title="exits visited", axis=alt.Axis(grid=False)),
+    )
+    cells = base.mark_rect(strokeWidth=1.5, cornerRadius=2).encode(
+        color=_modality_colour(legend=alt.Legend(title=None, labelExpr=_label_expression(MODALITY_LABELS))),
+        # The strongest cell stays pale enough for its number to be read in either theme.
+        fillOpacity=alt.FillOpacity("size:Q", scale=alt.Scale(range=[0.03, 0.5]), legend=None),
+        stroke=alt.condition("datum.weight < -0.005", alt.value(SERIES_COLOURS[4]), alt.value("transparent")),
+        tooltip=["prefix:O", "member:N", alt.Tooltip("weight:Q", format=".3f")],
+    )
+    labels = base.mark_text().encode(text="text:N")
+    panel = alt.layer(cells, labels).properties(width=alt.Step(46), height=alt.Step(26))
+    if frame["method"].nunique() == 1:
+        return panel
+    return panel.facet(row=alt.Row("method:N", title=None))
+
+
+def published(frame: pd.DataFrame) -> alt.FacetChart:
+    """Draw the published operating points: accuracy against cost per video, one panel per data set.
+
+    Args:
+        frame: One row per point with the columns dataset, system, accuracy and gmac (per video).
+
+    Returns:
+        A chart with one column per data set and the same colours in each.
+    """
+    frame = _per_cent(frame, "accuracy")
+    systems = _series(frame["system"])
+    points = (
+        alt.Chart(frame)
+        .mark_point(size=90)
+        .encode(
+            x=alt.X("gmac:Q", title="cost (GMAC per video)"),
+            y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False)),
+            color=_series_colour("system", systems, columns=3),
+            shape=_series_shape("system", systems),
+            tooltip=["system:N", *_tips(frame, accuracy="accuracy (%)", gmac="GMAC per video")],
+        )
+    )
+    panel = points.properties(width=300, height=260)
+    return panel.facet(column=alt.Column("dataset:N", title=None)).resolve_scale(y="independent")
+
+
+def _describe(svg: str, description: str) -> str:
+    """Give an SVG its role and description, and names of its own, since a page holds many of them."""
+    mark = hashlib.sha256(svg.encode()).hexdigest()[:8]
+    svg = re.sub(r'id="', f'id="c{mark}-', svg)
+    svg = re.sub(r"url\(#", f"url(#c{mark}-", svg)
+    label = html.escape(" ".join(description.split()))
+    return re.sub(r"<svg ", f'<svg role="img" aria-label="{label}" ', svg, count=1)
+
+
+def _per_cent(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    return frame.assign(**{name: frame[name] * 100 for name in columns if name in frame.columns})
+
+
+def _runs(frame: pd.DataFrame) -> pd.Series:
+    return "split " + frame["split"].astype(str) + ", seed " + frame["seed"].astype(str)
+
+
+def _series(column: pd.Series) -> list[str]:
+    """Return the names to colour, in a fixed order for the methods that every page compares."""
+    known = [NAMES[method] for method in ("ce", "pkd", "backbone")]
+    names = list(dict.fromkeys(column))
+    return [name for name in known if name in names] + [name for name in names if name not in known]
+
+
+def _name(identifier: str) -> str:
+    """Return how a method or system is called in a chart."""
+    return NAMES.get(identifier, identifier.replace("_", " "))
+
+
+def _series_colour(field: str, names: list[str], columns: int | None = None) -> alt.Color:
+    scale = alt.Scale(domain=names, range=_cycle(SERIES_COLOURS, len(names)))
+    return alt.Color(f"{field}:N", title=None, scale=scale, legend=alt.Legend(columns=columns or 0))
+
+
+def _series_shape(field: str, names: list[str]) -> alt.Shape:
+    return alt.Shape(
+        f"{field}:N", title=None, scale=alt.Scale(domain=names, range=_cycle(SERIES_SHAPES, len(names)))
+    )
+
+
+def _cycle(values: tuple[str, ...], count: int) -> list[str]:
+    return [values[i % len(values)] for i in range(count)]
+
+
+def _modality_colour(legend: alt.Legend | None) -> alt.Color:
+    scale = alt.Scale(domain=list(MODALITY_COLOURS), range=list(MODALITY_COLOURS.values()))
+    return alt.Color("modality:N", scale=scale, legend=legend)
+
+
+def _modality_facet(frame: pd.DataFrame, labels: bool = True) -> alt.Column:
+    order = [name for name in MODALITY_COLOURS if name in set(frame["modality"])]
+    header = alt.Header(labels=labels, labelExpr=_label_expression(MODALITY_LABELS))
+    return alt.Column("modality:N", title=None, sort=order, header=header)
+
+
+def _label_expression(labels: dict, wrap: bool = False) -> str:
+    table = {key: text.split() if wrap else text for key, text in labels.items()}
+    return f"{json.dumps(table)}[datum.value] || datum.value"
+
+
+def _tips(frame: pd.DataFrame, **titles: str) -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip(f"{name}:Q", title=t, format=".4~g")
+        for name, t in titles.items()
+        if name in frame.columns
+    ]

@@ -1,0 +1,68 @@
+"""Where the notebooks, profiles and reference tables lie, in a checkout and in an installed wheel alike."""
+
+import importlib.metadata
+import tomllib
+from pathlib import Path
+
+FOLDERS = ("notebooks", "profiles", "results")
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def folder(name: str) -> Path:
+    """Return the folder of what the library ships beside its code.
+
+    Args:
+        name: One of "notebooks", "profiles" and "results".
+
+    Returns:
+        The folder in the checkout that this package runs from, else the copy inside the installed wheel.
+
+    Raises:
+        ValueError: If `name` is none of the three.
+        FileNotFoundError: If neither place has the folder, which means a broken installation.
+    """
+    if name not in FOLDERS:
+        raise ValueError(f"no shipped folder is called {name!r}; there are {', '.join(FOLDERS)}")
+    root = repository()
+    path = root / name if root else _PACKAGE / "_shipped" / name
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} is missing: install pkdlib again, or run from a complete checkout")
+    return path
+
+
+def repository() -> Path | None:
+    """Return the root of the checkout that this package runs from, or None in an installed wheel."""
+    root = _PACKAGE.parent
+    return root if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir() else None
+
+
+def repository_url() -> str:
+    """Return the repository's public address, which is set once, in pyproject.toml's `[project.urls]`.
+
+    A checkout's own pyproject.toml comes first, since the metadata of an editable installation grow stale.
+
+    Returns:
+        The address, without a slash at its end.
+
+    Raises:
+        LookupError: If neither a checkout nor the installed metadata name the address.
+    """
+    root = repository()
+    if root:
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        address = project.get("urls", {}).get("Repository")
+    else:
+        address = _installed_url()
+    if not address:
+        raise LookupError("pkdlib's metadata name no Repository: set it in [project.urls] of pyproject.toml")
+    return address.rstrip("/")
+
+
+def _installed_url() -> str | None:
+    try:
+        entries = importlib.metadata.metadata("pkdlib").get_all("Project-URL") or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    named = dict(entry.split(", ", 1) for entry in entries)
+    return named.get("Repository")
