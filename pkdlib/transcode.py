@@ -1,0 +1,132 @@
+"""Re-encode any decodable video in the form that the paper uses.
+
+The paper's data are MPEG-4 Part 2, 340x256, a GOP of 12, no B-frames, quality `-q:v 1`, as a raw stream in a file named
+`.mp4` (CoViAR's `data/reencode.sh`). This module writes the same by PyAV alone, with one encoder thread, because
+libavcodec's output depends on the number of threads: the same versions of PyAV and numpy give the same bytes.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from pkdlib.bitstream import VideoError, open_stream
+
+FF_QP2LAMBDA = (
+    118  # libavcodec's lambda of one quantiser step; a global quality of 118 is the program's `-q:v 1`
+)
+_LARGEST_TIME_BASE = 65535  # MPEG-4 Part 2 counts the ticks of a second in 16 bits
+
+
+def transcode(source, target, *, width: int = 340, height: int = 256, gop: int = 12) -> None:
+    """Re-encode a video file in the paper's form.
+
+    Every decoded frame is kept, once, in display order (timestamps are not resampled). The picture is stretched to the
+    given size whatever its aspect ratio, bicubically, as the paper does; a picture that its file asks to be turned (a
+    phone's rotation mark) is turned first, so that people stand upright.
+
+    Args:
+        source: Path of any video file that libavcodec can decode.
+        target: Path of the file to write; it appears only when it is whole.
+        width: Width of the result, pixels.
+        height: Height of the result, pixels.
+        gop: Frames from one key frame to the next.
+    """
+    source = Path(source)
+    with open_stream(source) as (container, stream):
+        stream.thread_type = "SLICE"
+        pictures = map(_upright, _decoded(source, container, stream))
+        rate = stream.guessed_rate or Fraction(25)
+        _write(pictures, target, size=(width, height), rate=rate, gop=gop, qscale=FF_QP2LAMBDA)
+
+
+def encode(
+    frames: Iterable[np.ndarray],
+    target,
+    *,
+    rate: float | Fraction = 25,
+    gop: int = 12,
+    qscale: int = FF_QP2LAMBDA,
+) -> None:
+    """Encode RGB pictures as a raw MPEG-4 Part 2 stream.
+
+    Args:
+        frames: Pictures of one size, uint8 (H, W, 3) RGB, in display order; at least one.
+        target: Path of the file to write; it appears only when it is whole.
+        rate: Frames a second.
+        gop: Frames from one key frame to the next.
+        qscale: Quality as libavcodec's lambda: 118 times the quantiser, so 118 is the paper's `-q:v 1`.
+    """
+    pictures = (av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24") for frame in frames)
+    _write(pictures, target, size=None, rate=Fraction(rate), gop=gop, qscale=qscale)
+
+
+def _decoded(source: Path, container, stream) -> Iterator[av.VideoFrame]:
+    count = 0
+    try:
+        for picture in container.decode(stream):
+            yield picture
+            count += 1
+    except av.FFmpegError as error:
+        reason = error.strerror or type(error).__name__
+        raise VideoError(f"{source}: decoding stops after {count} sound frames ({reason})") from error
+    if count == 0:
+        raise VideoError(f"{source}: no frame can be decoded")
+
+
+def _upright(picture: av.VideoFrame) -> av.VideoFrame:
+    if picture.rotation % 360 == 0:
+        return picture
+    turned = np.rot90(picture.to_ndarray(format="rgb24"), round(picture.rotation / 90))
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(turned), format="rgb24")
+
+
+def _write(pictures: Iterable[av.VideoFrame], target, *, size, rate: Fraction, gop: int, qscale: int) -> None:
+    """Encode pictures into a temporary file beside the target, and rename it when it is whole."""
+    target = Path(target)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as file:
+            # A raw MPEG-4 stream is nothing but its packets in order, so no muxer is needed.
+            for packet in _packets(pictures, target, size=size, rate=rate, gop=gop, qscale=qscale):
+                file.write(packet)
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _packets(pictures, target: Path, *, size, rate: Fraction, gop: int, qscale: int) -> Iterator[bytes]:
+    encoder = None
+    for index, picture in enumerate(pictures):
+        if encoder is None:
+            width, height = size or (picture.width, picture.height)
+            encoder = _encoder(width, height, rate=rate, gop=gop, qscale=qscale)
+        elif size is None and (picture.width, picture.height) != (width, height):
+            raise VideoError(
+                f"{target}: frame {index} is {picture.width}x{picture.height}, the first was {width}x{height}"
+            )
+        planar = picture.reformat(width, height, format="yuv420p", interpolation="BICUBIC")
+        planar.pts = index
+        planar.time_base = encoder.time_base
+        planar.pict_type = 0  # else the source's own key frames would be forced upon the result
+        yield from map(bytes, encoder.encode(planar))
+    if encoder is None:
+        raise VideoError(f"{target}: there are no frames to encode")
+    yield from map(bytes, encoder.encode(None))
+
+
+def _encoder(width: int, height: int, *, rate: Fraction, gop: int, qscale: int) -> av.CodecContext:
+    rate = rate.limit_denominator(1001)
+    if rate.numerator > _LARGEST_TIME_BASE:
+        rate = Fraction(round(rate))
+    encoder = av.CodecContext.create("mpeg4", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.framerate, encoder.time_base = rate, 1 / rate
+    encoder.gop_size, encoder.max_b_frames, encoder.thread_count = gop, 0, 1
+    # `qmin=1` stays unset: the ffmpeg program's own `-q:v 1` is held by its default qmin of 2, and so is the paper's.
+    encoder.options = {"flags": "+qscale", "global_quality": str(qscale)}
+    return encoder
