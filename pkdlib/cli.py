@@ -1,0 +1,319 @@
+"""The command line `pkd`: thin over the library; every failure is one clear line and a non-zero exit.
+
+`pkd inspect` and `pkd clean` need the base install alone: whatever needs more is imported where it is used.
+"""
+
+import argparse
+import collections
+import contextlib
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pkdlib import __version__, bitstream, pictures, runs
+from pkdlib.parameters import ParameterError, Parameters
+
+_USAGE_ERROR = 2
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command of `pkd`.
+
+    Args:
+        arguments: The words after `pkd`; None takes the process's own.
+
+    Returns:
+        The exit status: 0; 1 after a failure, which is one line on standard error; 2 for a command or a
+        parameter that makes no sense; 130 after Ctrl-C.
+
+    Raises:
+        ModuleNotFoundError: If the package itself is broken.
+    """
+    try:
+        chosen = _parser().parse_args(arguments)
+        chosen.run(chosen)
+    except KeyboardInterrupt:
+        return _complain("interrupted; the same command goes on from here", _INTERRUPTED)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "pkdlib":
+            raise
+        return _complain(
+            f"this command needs {error.name}, which is not installed: pip install '{chosen.needs}'"
+        )
+    except ParameterError as error:
+        return _complain(str(error), _USAGE_ERROR)
+    except OSError as error:
+        return _complain(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+    except Exception as error:
+        if not type(error).__module__.startswith("pkdlib."):
+            raise  # a fault of ours; what the library itself raises is meant for the reader
+        return _complain(str(error))
+    return 0
+
+
+def _inspect(chosen: argparse.Namespace) -> None:
+    with bitstream.CompressedVideo(chosen.clip) as video:
+        types = collections.Counter(video.frame_types)
+        lengths = [gop.length for gop in video.gops]
+        counted = ", ".join(f"{number} {kind}" for kind, number in sorted(types.items()))
+        _say("clip", chosen.clip)
+        _say("codec", video.codec)
+        _say("size", f"{video.width} x {video.height}")
+        _say("frame rate", f"{float(video.frame_rate):.6g} per second")
+        _say("frames", f"{video.num_frames} ({counted})")
+        _say("GOPs", f"{len(lengths)}, of {_span(lengths)} frames")
+    picture = Path(chosen.picture or f"{Path(chosen.clip).stem}.modalities.png")
+    sheet = pictures.contact_sheet(chosen.clip)
+    runs.write_atomically(picture, lambda temporary: temporary.write_bytes(pictures.png_bytes(sheet)))
+    _say("picture", f"{picture} (I-frame, accumulated motion, accumulated residual)")
+
+
+def _reproduce(chosen: argparse.Namespace) -> None:
+    from pkdlib import reproduce
+
+    parameters = _parameters(chosen)
+    paths = reproduce.reproduce(parameters, only=chosen.only, log=_log)
+    _say("executed", str(paths[0].parent))
+
+
+def _predict(chosen: argparse.Namespace) -> None:
+    with bitstream.CompressedVideo(chosen.clip):
+        pass  # a file that cannot be read is told before the seconds that torch takes to load
+    from pkdlib import experiments
+
+    answer = experiments.predict(chosen.clip, chosen.checkpoint)
+    _say("class", answer.label)
+    _say("confidence", f"{answer.confidence:.3f}")
+    _say("exit", answer.exit)
+    _say("GMAC spent", f"{answer.gmac:.3f}")
+    _say("knows only", ", ".join(answer.labels))
+    _say(
+        "warning",
+        "footage unlike what it was trained on is out of its domain: it answers all the same, and the",
+    )
+    _say("", "confidence means nothing there")
+
+
+def _export(chosen: argparse.Namespace) -> None:
+    from pkdlib import experiments
+
+    experiments.export(_parameters(chosen), Path(chosen.target), _log)
+    _say("exported", chosen.target)
+
+
+def _clean(chosen: argparse.Namespace) -> None:
+    entries = [path for path in _caches(Path(chosen.runs)) if _is_chosen(path, chosen.what)]
+    if not entries:
+        print("nothing to remove here")
+        return
+    total = 0
+    for path in entries:
+        size = sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
+        total += size
+        print(f"{size / 2**20:10.1f} MiB  {path}")
+    print(f"{total / 2**20:10.1f} MiB  in all")
+    if not chosen.yes:
+        print("nothing was removed; `pkd clean --yes` removes these (results/ is never touched)")
+        return
+    for path in entries:
+        shutil.rmtree(path)
+    print("removed")
+
+
+def _book(chosen: argparse.Namespace) -> None:
+    from pkdlib import book
+
+    _say("book", str(book.build()))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="pkd",
+        description="Action recognition in compressed video: decode, reproduce the study, predict.",
+        epilog="`pkd COMMAND --help` says what each does, with an example and how long it takes.",
+        formatter_class=_Formatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pkd {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    command = _add(
+        commands, "inspect", _inspect, "what a compressed video holds, with a picture", _INSPECT_HELP
+    )
+    command.add_argument("clip", metavar="CLIP", help="a video file: MPEG-4 Part 2, H.264, MPEG-2, ...")
+    command.add_argument(
+        "--picture", metavar="PNG", help="where to write the picture (CLIP's name.modalities.png)"
+    )
+
+    command = _add(commands, "reproduce", _reproduce, "run the study's notebooks", _REPRODUCE_HELP)
+    _add_parameters(command)
+    command.add_argument(
+        "--only",
+        metavar="NN",
+        nargs="+",
+        default=[],
+        help="only these notebooks, by number or name: --only 02 05",
+    )
+
+    command = _add(commands, "predict", _predict, "recognise the action in a clip", _PREDICT_HELP)
+    command.add_argument("clip", metavar="CLIP", help="a video file that `pkd inspect` can read")
+    command.add_argument(
+        "--checkpoint", metavar="DIR", help="weights that `pkd export` wrote (those that come with pkdlib)"
+    )
+
+    command = _add(commands, "export", _export, "write out a run's weights and logits", _EXPORT_HELP)
+    _add_parameters(command)
+    command.add_argument("--target", metavar="DIR", default="export", help="folder to write to (%(default)s)")
+
+    command = _add(commands, "clean", _clean, "what the caches hold; remove it", _CLEAN_HELP)
+    command.add_argument("what", metavar="FOLDER", nargs="*", help="only these, as the list names them")
+    command.add_argument("--runs", metavar="DIR", default="runs", help="the run folder (%(default)s)")
+    command.add_argument("--yes", action="store_true", help="remove what is listed")
+
+    _add(commands, "book", _book, "build the book from the executed notebooks", _BOOK_HELP)
+    return parser
+
+
+_INSPECT_HELP = """\
+Say what a compressed video holds: its codec, size, frame rate, GOPs (groups of pictures, each begun by an
+I-frame) and frame types; and draw the three modalities that the networks see: I-frame, motion, residual.
+
+example: pkd inspect holiday.mp4 --picture holiday.png
+takes:   a second or two; needs the base install only (pip install pkdlib)
+"""
+_REPRODUCE_HELP = """\
+Run the seven notebooks in order through papermill, training whatever is missing. What is finished is kept:
+the same command again redoes only what changed, and goes on where Ctrl-C or a power cut stopped it, to the
+same tables.
+
+examples:
+  pkd reproduce --profile quick
+  pkd reproduce --profile quick --dataset ut_interaction --root ../shared/clips/ut_interaction
+  pkd reproduce --profile quick --dataset folder --root my_clips --pattern '_(s[0-9]+)_' --split 0
+  pkd reproduce --profile smoke --set exit_epochs=2 --set threads=1 --only 02 04
+
+profiles: smoke (minutes; its numbers mean nothing), quick (up to 15 minutes on 2 cores), full (up to 20
+minutes for each split and seed), paper (days on one GPU). Needs pip install 'pkdlib[train,book]'.
+"""
+_PREDICT_HELP = """\
+Name the action in a clip, how sure the network is, at which exit it answered, and what that cost in GMAC (1e9
+multiply-accumulates). It stops as soon as it is sure. It knows only the classes that it prints.
+
+example: pkd predict clip.avi --checkpoint export
+takes:   a few seconds, mostly to load torch; needs pip install 'pkdlib[train]'
+"""
+_EXPORT_HELP = """\
+Write the weights (safetensors) and the logits of a run to a folder that `pkd predict --checkpoint` reads. The
+parameters name the run, as they do for `pkd reproduce`.
+
+example: pkd export --profile quick --target my_weights
+takes:   seconds where the run is finished; needs pip install 'pkdlib[train]'
+"""
+_CLEAN_HELP = """\
+List what may be removed in this folder and how large it is: runs/ (trained networks, logits, tables), cache/
+(generated, transcoded and decoded clips) and _build/ (executed notebooks and the book). All of it can be made
+again; results/ is never touched. Nothing is removed without --yes.
+
+examples:
+  pkd clean
+  pkd clean cache runs/smoke --yes
+takes:   seconds
+"""
+_BOOK_HELP = """\
+Build the book from the executed notebooks (`pkd reproduce --profile quick` makes them), warnings as errors.
+
+example: pkd book, then open _build/html/index.html
+takes:   about a minute; needs pip install 'pkdlib[train,book]' and a checkout of the repository
+"""
+_NEEDS = {"predict": "pkdlib[train]", "export": "pkdlib[train]"}
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=28, width=110)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(_complain(f"{message} (see `{self.prog} --help`)", _USAGE_ERROR))
+
+
+def _add(commands: Any, name: str, run: Any, summary: str, description: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=summary, description=description, formatter_class=_Formatter)
+    command.set_defaults(run=run, needs=_NEEDS.get(name, "pkdlib[train,book]"))
+    return command
+
+
+def _add_parameters(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--profile", default="quick", help="smoke, quick, full or paper (%(default)s)")
+    command.add_argument("--dataset", help="marionette (generated; the default), ut_interaction or folder")
+    command.add_argument("--root", metavar="DIR", help="where the data set's clips lie")
+    command.add_argument(
+        "--pattern", metavar="RE", help="folder: regular expression whose group names a clip's group"
+    )
+    command.add_argument("--split", type=int, metavar="K", help="one split, from 0 (all of the profile's)")
+    command.add_argument("--seed", type=int, metavar="S", help="one seed, from 0 (all of the profile's)")
+    command.add_argument("--runs", metavar="DIR", help="folder of the runs (runs)")
+    command.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="any other parameter; may be repeated",
+    )
+
+
+def _parameters(chosen: argparse.Namespace) -> Parameters:
+    named = ("dataset", "root", "pattern", "split", "seed", "runs")
+    overrides = {name: getattr(chosen, name) for name in named if getattr(chosen, name) is not None}
+    kinds = {field.name: field.type for field in dataclasses.fields(Parameters)}
+    for word in chosen.set:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise ParameterError(f"--set {word}: write it as --set NAME=VALUE")
+        overrides[name] = text if kinds.get(name) is str else _number(text)
+    return Parameters.for_profile(overrides.pop("profile", chosen.profile), **overrides)
+
+
+def _number(text: str) -> Any:
+    with contextlib.suppress(ValueError):
+        return json.loads(text)
+    return text  # Parameters says what is wrong with it
+
+
+def _caches(run_folder: Path) -> Iterator[Path]:
+    # What `pkd clean` may remove: a run folder's data sets, and the children of cache/ and _build/.
+    yield from sorted(path for path in run_folder.glob("*/*") if _holds_runs(path))
+    for folder in ("cache", "_build"):
+        yield from sorted(path for path in Path(folder).glob("*") if path.is_dir())
+
+
+def _holds_runs(path: Path) -> bool:
+    # Whatever --runs names: only a folder that pkdlib filled is ever removed.
+    return path.is_dir() and any(next(path.rglob(mark), None) for mark in (runs.RECORD, runs.TIMINGS))
+
+
+def _is_chosen(path: Path, names: Sequence[str]) -> bool:
+    return not names or any(path.is_relative_to(name) for name in names)
+
+
+def _span(lengths: Sequence[int]) -> str:
+    shortest, longest = min(lengths), max(lengths)
+    return str(longest) if shortest == longest else f"{shortest} to {longest}"
+
+
+def _say(name: str, value: str) -> None:
+    print(f"{name:<12}{value}", flush=True)
+
+
+def _log(line: str) -> None:
+    print(line, flush=True)
+
+
+def _complain(message: str, status: int = 1) -> int:
+    print(f"pkd: {' '.join(message.split())}", file=sys.stderr)
+    return status

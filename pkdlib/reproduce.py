@@ -1,0 +1,317 @@
+"""Run the notebooks in order through papermill, redoing only what changed, and measure what each one takes.
+
+A notebook's source is its MyST `.md`; papermill reads only `.ipynb`, so jupytext reads the source and
+papermill is handed the notebook. An executed notebook appears whole or not at all, and carries a digest of
+everything that it was made from: an output whose digest is still right is kept.
+"""
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+import papermill
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError, strip_color
+from traitlets import CaselessStrEnum
+
+from pkdlib import resources, runs
+from pkdlib.parameters import Parameters
+
+#: Where the notebooks of the book itself (the unchanged `quick` profile) are executed to.
+BOOK_FOLDER = Path("_build/executed")
+_SAMPLING_SECONDS = 0.2
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class NotebookError(Exception):
+    """A notebook that failed; the message names it and repeats the last line of its error."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one notebook took.
+
+    Attributes:
+        seconds: Wall time, kernel start included.
+        peak_memory_mib: Largest sum of resident memory over this process and all that it started, in MiB,
+            sampled five times a second (shared pages count once per process, so it is an upper bound); None
+            outside Linux.
+    """
+
+    seconds: float
+    peak_memory_mib: float | None
+
+
+def reproduce(
+    parameters: Parameters,
+    *,
+    only: Sequence[str] = (),
+    log: Callable[[str], None] = print,
+) -> list[Path]:
+    """Execute the notebooks with these parameters, in order, skipping those whose output is up to date.
+
+    Paths in the parameters, and the outputs' own, are relative to the current working directory. Beside the
+    outputs `timings.json` keeps each notebook's `Cost`, apart from everything that is compared.
+
+    Args:
+        parameters: The checked parameters of all notebooks.
+        only: Names of notebooks, or the numbers that they begin with; empty means all.
+        log: Called with one line of progress at a time.
+
+    Returns:
+        The executed notebooks' paths.
+
+    Raises:
+        NotebookError: If a notebook fails, or `only` names none.
+        OSError: If the outputs' folder cannot be written.
+    """  # noqa: DOC502
+    sources = notebooks(only)
+    folder = output_folder(parameters)
+    _check_writable(folder / "notebooks")
+    targets = []
+    for number, source in enumerate(sources, start=1):
+        target = folder / "notebooks" / f"{source.stem}.ipynb"
+        targets.append(target)
+        made_from = _made_from(source, parameters)
+        title = f"[{number}/{len(sources)}] {source.stem}"
+        if _digest_in(target) == made_from:
+            log(f"{title}: up to date")
+            continue
+        log(f"{title}: running")
+        cost = run_notebook(source, target, _injected(parameters), Path.cwd(), made_from=made_from)
+        _remember(folder / "timings.json", source.stem, cost)
+        memory = "" if cost.peak_memory_mib is None else f", {cost.peak_memory_mib:.0f} MiB at the peak"
+        log(f"{title}: done in {cost.seconds:.1f} s{memory}")
+    return targets
+
+
+def run_notebook(
+    source: Path, target: Path, parameters: Mapping[str, Any], cwd: Path, *, made_from: str | None = None
+) -> Cost:
+    """Execute one notebook through papermill and write the result whole.
+
+    The kernel is this interpreter, whatever kernels are registered, and does not outlive this process,
+    however that one ends.
+
+    Args:
+        source: The notebook, MyST `.md` or `.ipynb`.
+        target: The executed `.ipynb`; its folder is made.
+        parameters: Flat values that papermill injects after the notebook's `parameters` cell.
+        cwd: The kernel's working directory.
+        made_from: Digest to keep in the executed notebook's metadata.
+
+    Returns:
+        What it took.
+
+    Raises:
+        NotebookError: If a cell raises or the kernel dies.
+    """
+    name = f"notebook {source.stem.partition('_')[0]}"
+    notebook = jupytext.read(source)
+    logging.getLogger("papermill").setLevel(
+        logging.ERROR
+    )  # its warnings of names that a notebook does not list
+    try:
+        with _measured() as cost:
+            executed = papermill.execute_notebook(
+                notebook,
+                None,
+                parameters=dict(parameters),
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                start_timeout=180,
+                cwd=cwd,
+                kernel_manager_class=_Kernel,
+            )
+    except PapermillExecutionError as error:
+        raise NotebookError(f"{name}: {_last_line(error)}") from error
+    except DeadKernelError as error:
+        raise NotebookError(
+            f"{name}: its kernel died (killed, or out of memory); run it again to go on"
+        ) from error
+    executed.metadata["papermill"]["input_path"] = (
+        f"notebooks/{source.name}"  # papermill repeats the notebook here
+    )
+    if made_from:
+        executed.metadata["pkdlib"] = {"made_from": made_from}
+    runs.write_atomically(target, lambda temporary: nbformat.write(executed, temporary))
+    return cost()
+
+
+def notebooks(only: Sequence[str] = ()) -> list[Path]:
+    """List the notebooks' sources in reading order.
+
+    Args:
+        only: Names of notebooks, or the numbers that they begin with; empty means all.
+
+    Returns:
+        The `.md` sources.
+
+    Raises:
+        NotebookError: If a name in `only` is no notebook's.
+    """
+    sources = sorted(resources.folder("notebooks").glob("[0-9][0-9]_*.md"))
+    for name in only:
+        if not any(_is_named(source, name) for source in sources):
+            known = ", ".join(source.stem for source in sources)
+            raise NotebookError(f"there is no notebook {name!r}; there are {known}")
+    return [source for source in sources if not only or any(_is_named(source, name) for name in only)]
+
+
+def output_folder(parameters: Parameters) -> Path:
+    """Say where notebooks with these parameters are executed to.
+
+    Args:
+        parameters: The notebooks' parameters.
+
+    Returns:
+        `_build/executed` for the book's own run, which is the unchanged `quick` profile; else the folder of
+        this profile and data set in the run folder.
+    """
+    if parameters == Parameters.for_profile("quick"):
+        return BOOK_FOLDER
+    return Path(parameters.runs) / parameters.variant / parameters.dataset
+
+
+class _Kernel(AsyncKernelManager):
+    """A kernel of this very interpreter, which does not outlive the process that started it."""
+
+    # No port that others on the machine could reach.
+    transport = CaselessStrEnum(["ipc"], default_value="ipc")
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        arguments = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=arguments, display_name="Python 3", language="python")
+
+    async def start_kernel(self, **options: Any) -> None:
+        # What a cell prints is in the notebook; on standard error the kernel only tells of itself.
+        options["stderr"] = subprocess.DEVNULL
+        if sys.platform == "linux":
+            options["preexec_fn"] = functools.partial(
+                _end_with, os.getpid(), ctypes.CDLL(None, use_errno=True)
+            )
+        await super().start_kernel(**options)
+
+
+def _end_with(parent: int, libc: ctypes.CDLL) -> None:
+    # ipykernel's own watch over its parent looks once a second, and misses one that is gone before it starts.
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _check_writable(folder: Path) -> None:
+    # Before the work, not after it.
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        file.write(b"room for one block")
+
+
+def _injected(parameters: Parameters) -> dict[str, Any]:
+    # No more than is needed, so that the cell that papermill injects into a page stays short.
+    profile = Parameters.for_profile(parameters.profile).flat()
+    changed = {name: value for name, value in parameters.flat().items() if value != profile[name]}
+    return {"profile": parameters.profile, **changed}
+
+
+def _is_named(source: Path, name: str) -> bool:
+    return name in (source.stem, source.stem.partition("_")[0], source.stem.partition("_")[0].lstrip("0"))
+
+
+def _last_line(error: PapermillExecutionError) -> str:
+    text = strip_color("\n".join(error.traceback)) or f"{error.ename}: {error.evalue}"
+    return [line for line in text.splitlines() if line.strip()][-1].strip()
+
+
+def _made_from(source: Path, parameters: Parameters) -> str:
+    # All that decides an executed notebook.
+    results = resources.folder("results")
+    return runs.digest(
+        {
+            "source": source.read_text(),
+            "parameters": parameters.flat(),
+            "library": runs.source_digest(),
+            "results": {
+                str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in sorted(results.rglob("*"))
+                if path.is_file()
+            },
+            "data": [_stamps(path) for path in (parameters.root, parameters.clip) if path],
+        }
+    )
+
+
+def _stamps(path: str) -> list[tuple[str, int, int]]:
+    top = Path(path)
+    files = sorted(file for file in ([top] if top.is_file() else top.rglob("*")) if file.is_file())
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
+def _digest_in(target: Path) -> str | None:
+    try:
+        return nbformat.read(target, as_version=4).metadata["pkdlib"]["made_from"]
+    except (OSError, KeyError, ValueError, nbformat.reader.NotJSONError):
+        return None
+
+
+def _remember(path: Path, name: str, cost: Cost) -> None:
+    timings = runs.read_json(path) if path.is_file() else {"notebooks": {}}
+    timings["notebooks"][name] = {"seconds": cost.seconds, "peak_memory_mib": cost.peak_memory_mib}
+    runs.write_json(path, timings)
+
+
+@contextlib.contextmanager
+def _measured() -> Iterator[Callable[[], Cost]]:
+    # What this yields tells the cost of the enclosed work afterwards.
+    peak = 0.0
+    stopped = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not stopped.wait(_SAMPLING_SECONDS):
+            peak = max(peak, sum(_resident(process) for process in _family(os.getpid())))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    started = time.perf_counter()
+    seconds = 0.0
+    if sys.platform == "linux":
+        watcher.start()
+    try:
+        yield lambda: Cost(round(seconds, 1), round(peak, 1) or None)
+    finally:
+        seconds = time.perf_counter() - started
+        stopped.set()
+
+
+def _family(process: int) -> Iterator[int]:
+    yield process
+    for children in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a process that ended meanwhile
+            for child in children.read_text().split():
+                yield from _family(int(child))
+
+
+def _resident(process: int) -> float:
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except (OSError, IndexError):
+        return 0.0
