@@ -1,0 +1,120 @@
+"""The manifest of a folder of made clips: what they were made from, and what they are.
+
+`manifest.json` beside the clips holds the parameters, the versions of the libraries that made them, and each
+clip's size, SHA-256 and origin. A clip is written atomically and recorded once it is whole; the manifest
+notices one that was cut or replaced later, and one whose origin has changed.
+"""
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+
+from pkdlib.datasets import DatasetError
+
+_NAME = "manifest.json"
+_SECONDS_BETWEEN_SAVES = 2.0  # the most that a killed run has to do again
+
+
+class Manifest:
+    """The record of one folder of made clips.
+
+    Args:
+        folder: Where the clips are; made if it is missing.
+        parameters: Everything that the clips depend on, as JSON can hold it.
+
+    Raises:
+        DatasetError: If the folder cannot be written, or holds clips made with other parameters.
+    """
+
+    def __init__(self, folder: Path, parameters: dict) -> None:
+        self.folder = folder
+        self._parameters = json.loads(json.dumps(parameters))
+        self._versions = {"av": av.__version__, "numpy": np.__version__}
+        self._clips: dict[str, dict] = {}
+        self._saved = 0.0
+        path = folder / _NAME
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"cannot use the clip folder {folder}: {error}; choose another") from error
+        if found is None:
+            return
+        if found.get("parameters") != self._parameters:
+            differing = _differences(found.get("parameters", {}), self._parameters)
+            raise DatasetError(
+                f"{folder} holds clips made with other parameters ({differing}); "
+                "choose another folder or remove this one"
+            )
+        self._clips = found["clips"]
+        self._versions = found["versions"]
+
+    def holds(self, name: str, origin: dict | None = None) -> bool:
+        """Say whether a clip is there, whole, and made from this origin.
+
+        Args:
+            name: Path of the clip within the folder.
+            origin: What it is made from, as JSON can hold it.
+
+        Returns:
+            False if the clip has to be made.
+        """
+        entry = self._clips.get(name)
+        path = self.folder / name
+        return (
+            entry is not None and entry["origin"] == origin and path.is_file() and path.stat().st_size == entry["bytes"]
+        )
+
+    def add(self, name: str, origin: dict | None = None) -> None:
+        """Record a finished clip; on disk it is by the next `save`, which this calls every few seconds.
+
+        Args:
+            name: Path of the clip within the folder.
+            origin: What it is made from, as JSON can hold it.
+        """
+        content = (self.folder / name).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        self._clips[name] = {"bytes": len(content), "sha256": digest, "origin": origin}
+        if time.monotonic() - self._saved > _SECONDS_BETWEEN_SAVES:
+            self.save()
+
+    def save(self) -> None:
+        """Write the manifest, atomically.
+
+        Raises:
+            DatasetError: If the folder cannot be written.
+        """
+        content = {
+            "parameters": self._parameters,
+            "versions": self._versions,
+            "clips": dict(sorted(self._clips.items())),
+        }
+        temporary = self.folder / f".{_NAME}.{os.getpid()}"
+        try:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+            temporary.replace(self.folder / _NAME)
+        except OSError as error:
+            raise DatasetError(f"cannot write in the clip folder {self.folder}: {error}") from error
+        self._saved = time.monotonic()
+
+    def checksum(self, names: list[str]) -> str:
+        """Return one SHA-256 (hexadecimal) over the names and contents of these clips.
+
+        Args:
+            names: Paths of the clips within the folder.
+
+        Returns:
+            The checksum.
+        """
+        lines = [f"{self._clips[name]['sha256']}  {name}\n" for name in sorted(names)]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _differences(found: dict, wanted: dict) -> str:
+    names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
+    return ", ".join(f"{name}: {found.get(name)} there, {wanted.get(name)} asked for" for name in names)
