@@ -1,0 +1,192 @@
+"""A cascade of three multi-exit networks: kept in a folder, and at work on any video.
+
+A folder holds `model.safetensors` (the networks) and `model.json` (classes, sizes, WISE weights, threshold, costs).
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pkdlib import clips, early_exit, networks, runs, wise
+from pkdlib.clips import FrameBank
+from pkdlib.networks import MODALITIES, MultiExitNetwork
+from pkdlib.transcode import transcode
+
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+
+
+class CascadeError(Exception):
+    """A folder that holds no readable cascade; the message names it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cascade:
+    """Three multi-exit networks, visited one after the other.
+
+    Args:
+        networks: One for each modality.
+        classes: Names of the labels.
+        size: Of the networks, a key of `networks.BACKBONES`.
+        input_size: Side of their input, in pixels.
+        segments: TSN segments.
+        candidates: Frames decoded of a clip.
+        weights: One WISE vector a prefix of `wise.ORDER`.
+        threshold: Of early exit.
+        costs: (12,) GMAC to leave at each exit.
+        origin: What it was trained on.
+    """
+
+    networks: Mapping[str, MultiExitNetwork]
+    classes: tuple[str, ...]
+    size: str
+    input_size: int
+    segments: int
+    candidates: int
+    weights: list[np.ndarray]
+    threshold: float
+    costs: np.ndarray
+    origin: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What `predict` says of a video.
+
+    Args:
+        label: The class.
+        confidence: Its probability, 0..1.
+        exit: The exit that answered, as `modality-exit`.
+        gmac: What was spent until then, decoding apart.
+        labels: All classes that the networks know.
+    """
+
+    label: str
+    confidence: float
+    exit: str
+    gmac: float
+    labels: tuple[str, ...]
+
+
+def save(cascade: Cascade, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write a cascade.
+
+    Args:
+        cascade: What to write.
+        folder: Where; made if missing.
+        dtype: Of the weights on disk; float16 halves a file that is to be shipped.
+    """
+    tensors = {}
+    for name, network in cascade.networks.items():
+        for key, value in network.state_dict().items():
+            tensors[f"{name}.{key}"] = value.to(dtype) if value.is_floating_point() else value
+    description = {
+        "classes": cascade.classes,
+        "size": cascade.size,
+        "input_size": cascade.input_size,
+        "segments": cascade.segments,
+        "candidates": cascade.candidates,
+        "weights": [list(vector) for vector in cascade.weights],
+        "threshold": cascade.threshold,
+        "costs": list(cascade.costs),
+        "origin": dict(cascade.origin),
+    }
+    runs.write_atomically(folder / WEIGHTS, lambda path: save_file(tensors, path))
+    runs.write_json(folder / DESCRIPTION, description)
+
+
+def load(folder: Path) -> Cascade:
+    """Read a cascade.
+
+    Args:
+        folder: Where `save` wrote it.
+
+    Returns:
+        The cascade, its networks in eval mode and float32.
+
+    Raises:
+        CascadeError: If the folder holds none, or a damaged one.
+    """
+    folder = Path(folder)
+    for name in (WEIGHTS, DESCRIPTION):
+        if not (folder / name).is_file():
+            raise CascadeError(f"{folder} holds no model ({name} is missing); give a run's `model` folder")
+    try:
+        description = runs.read_json(folder / DESCRIPTION)
+        tensors = load_file(folder / WEIGHTS)
+        description["weights"] = [np.array(vector) for vector in description["weights"]]
+        description["costs"] = np.array(description["costs"])
+        description["classes"] = tuple(description["classes"])
+        shape = {"size": description["size"], "num_classes": len(description["classes"])}
+        nets = {modality: _rebuild(tensors, modality, **shape) for modality in MODALITIES}
+        return Cascade(networks=nets, **description)
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise CascadeError(f"{folder} holds a damaged model: {str(error).splitlines()[0]}") from error
+
+
+def predict(path: Path, checkpoint: Path) -> Prediction:
+    """Recognise the action in a video, stopping at the first sure exit.
+
+    A video that is not in the paper's form is transcoded first, into a temporary file.
+
+    Args:
+        path: Any decodable video.
+        checkpoint: A folder of a cascade: a run's `model` step, or the one shipped.
+
+    Returns:
+        The prediction.
+
+    Raises:
+        VideoError: If the video cannot be read.
+        CascadeError: If the folder holds no cascade.
+    """  # noqa: DOC502
+    cascade = load(checkpoint)
+    with tempfile.TemporaryDirectory() as temporary:
+        source = Path(temporary) / "clip.mp4"
+        transcode(path, source)
+        short_side = round(cascade.input_size * clips.CROP_FROM)
+        np.save(Path(temporary) / "clip.npy", clips.decode_candidates(source, cascade.candidates, short_side))
+        bank = FrameBank((Path(temporary) / "clip.npy",), torch.zeros(1, dtype=torch.int64))
+        shape = {"modalities": MODALITIES, "size": cascade.input_size, "segments": cascade.segments}
+        answer = early_exit.classify(
+            cascade.networks, clips.test_batch(bank, [0], **shape), cascade.weights, cascade.threshold
+        )
+    return Prediction(
+        label=cascade.classes[answer.label],
+        confidence=answer.confidence,
+        exit=wise.ORDER[answer.exit],
+        gmac=float(cascade.costs[answer.exit]),
+        labels=cascade.classes,
+    )
+
+
+def assemble(backbone: networks.Backbone, exits: nn.ModuleList) -> MultiExitNetwork:
+    """Join a backbone and its internal classifiers for use.
+
+    Args:
+        backbone: Trained.
+        exits: Trained.
+
+    Returns:
+        The network, in eval mode.
+    """
+    return MultiExitNetwork(backbone=backbone, exits=exits).eval()
+
+
+def _rebuild(
+    tensors: Mapping[str, Tensor], modality: str, *, size: str, num_classes: int
+) -> MultiExitNetwork:
+    backbone = networks.backbone(modality=modality, size=size, num_classes=num_classes)
+    exits = networks.internal_classifiers(backbone=backbone, num_classes=num_classes)
+    network = assemble(backbone, exits)
+    prefix = f"{modality}."
+    own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in own.items()})
+    return network

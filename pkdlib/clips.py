@@ -1,0 +1,388 @@
+"""From compressed videos to tensors: TSN segments, the paper's normalisations, one geometry for all modalities.
+
+A clip is decoded once into a *frame bank*: some P-frames spread evenly over it, each as the eight channels of its GOP's
+I-frame (3), accumulated motion (2) and accumulated residual (3). Crop and flip act on the eight channels together,
+so the three modalities cannot get different geometries.
+
+What is random in a sample is a function of (seed, epoch, clip), never of a worker's state or of the order.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from pkdlib import bitstream, runs
+
+PLANES = {"iframe": slice(0, 3), "motion": slice(3, 5), "residual": slice(5, 8)}
+# The reference saturates motion at +-20 pixels and centres bytes at 128 (CoViAR's dataset.py).
+MOTION_SATURATION = 20
+BYTE_CENTRE = 128
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# Multi-scale crop (TSN; the reference uses the fourth scale for I-frames only, where all three must agree here).
+CROP_SCALES = (1.0, 0.875, 0.75)
+MAX_DISTORTION = 1
+# The paper's crop of 224 from a short side of 256, kept at any input size.
+CROP_FROM = 256 / 224
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameBank:
+    """Decoded candidate frames of a data set's clips, on disk.
+
+    Args:
+        paths: A file a clip, (frames, 8, height, width) uint8.
+        labels: (clips,) int64.
+    """
+
+    paths: tuple[Path, ...]
+    labels: Tensor
+
+    def frames(self, clip: int, positions: Sequence[int], planes: slice) -> np.ndarray:
+        """Read some frames of a clip.
+
+        Args:
+            clip: The clip's index.
+            positions: Indices into its candidates.
+            planes: Which of the eight channels.
+
+        Returns:
+            (len(positions), channels, height, width) uint8.
+        """
+        # A mapping for each read, dropped at once: pages that stay mapped would count as this process's memory.
+        return np.load(self.paths[clip], mmap_mode="r")[list(positions), planes]
+
+    def num_frames(self, clip: int) -> int:
+        """Return the number of a clip's candidates.
+
+        Args:
+            clip: The clip's index.
+
+        Returns:
+            Frames.
+        """
+        return np.load(self.paths[clip], mmap_mode="r").shape[0]
+
+
+def frame_bank(
+    paths: Sequence[Path],
+    labels: Sequence[int],
+    folder: Path,
+    *,
+    candidates: int,
+    short_side: int,
+    workers: int = 1,
+) -> FrameBank:
+    """Decode clips into a frame bank, once.
+
+    Args:
+        paths: The compressed clips.
+        labels: Their classes.
+        folder: Where the bank lies; files that are there already are kept.
+        candidates: The most P-frames to keep of a clip, spread evenly.
+        short_side: Height that frames are reduced to, in pixels; widths keep the aspect.
+        workers: Threads.
+
+    Returns:
+        The bank.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    targets = tuple(folder / f"{index:05d}-{Path(path).stem}.npy" for index, path in enumerate(paths))
+    missing = [
+        (path, target, candidates, short_side)
+        for path, target in zip(paths, targets, strict=True)
+        if not target.is_file()
+    ]
+    if missing:
+        progress = tqdm(total=len(missing), desc="decoding clips", unit="clip", disable=None)
+        # Threads suffice: libavcodec and numpy release the interpreter's lock, and a process would import torch again.
+        with ThreadPoolExecutor(workers) as pool, progress:
+            for _ in pool.map(_write_frames, missing):
+                progress.update()
+    return FrameBank(targets, torch.as_tensor(labels, dtype=torch.int64))
+
+
+def decode_candidates(path: Path, candidates: int, short_side: int) -> np.ndarray:
+    """Decode P-frames spread evenly over a clip, as bytes by the paper's rules.
+
+    Motion is clip(trunc(127.5 / 20 * m) + 128) and a residual clip(r + 128), both to 0..255, at the clip's own size;
+    then all are reduced together.
+
+    Args:
+        path: The compressed clip.
+        candidates: The most frames to keep.
+        short_side: Height to reduce to.
+
+    Returns:
+        (frames, 8, short_side, width) uint8.
+
+    Raises:
+        VideoError: If the clip is unreadable or holds no P-frame.
+    """
+    with bitstream.CompressedVideo(path) as video:
+        inter = [index for gop in video.gops for index in range(gop.start + 1, gop.start + gop.length)]
+        if not inter:
+            raise bitstream.VideoError(f"{path}: has no P-frame, so no motion and no residual to read")
+        wanted = {inter[i] for i in segment_centres(len(inter), min(candidates, len(inter)))}
+        frames = []
+        for frame in video.frames():
+            if frame.position == 0:
+                iframe = frame.image
+            if frame.index in wanted:
+                frames.append(_reduce(to_bytes(iframe, frame.motion, frame.residual), short_side))
+    return np.stack(frames)
+
+
+def to_bytes(iframe: np.ndarray, motion: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """Join the three modalities of one frame as the eight byte planes of the paper's loader.
+
+    Args:
+        iframe: (H, W, 3) uint8.
+        motion: (H, W, 2) int16, pixels.
+        residual: (H, W, 3) int16.
+
+    Returns:
+        (8, H, W) uint8: I-frame, motion, residual.
+    """
+    scaled = np.trunc(motion * np.float32(127.5 / MOTION_SATURATION)) + BYTE_CENTRE
+    shifted = residual + np.int16(BYTE_CENTRE)
+    planes = [iframe, np.clip(scaled, 0, 255).astype(np.uint8), np.clip(shifted, 0, 255).astype(np.uint8)]
+    return np.ascontiguousarray(np.concatenate(planes, axis=2).transpose(2, 0, 1))
+
+
+def normalise(planes: Tensor, modality: str) -> Tensor:
+    """Apply the paper's normalisation of a modality.
+
+    I-frames: (x / 255 - mean) / std of ImageNet. Residuals: (x / 255 - 0.5) / std. Motion: x / 255 - 0.5.
+
+    Args:
+        planes: (..., C, H, W), 0..255.
+        modality: One of PLANES.
+
+    Returns:
+        float32 of the same shape.
+    """
+    scaled = planes / 255
+    if modality == "motion":
+        return scaled - 0.5
+    std = scaled.new_tensor(IMAGENET_STD).view(3, 1, 1)
+    if modality == "residual":
+        return (scaled - 0.5) / std
+    return (scaled - scaled.new_tensor(IMAGENET_MEAN).view(3, 1, 1)) / std
+
+
+def segment_centres(num_frames: int, segments: int) -> list[int]:
+    """Take the middle frame of each of equal segments (TSN's test sampling).
+
+    Args:
+        num_frames: Frames of the clip, at least one.
+        segments: Number of segments.
+
+    Returns:
+        Frame indices, ascending.
+    """
+    return [int((i + 0.5) * num_frames / segments) for i in range(segments)]
+
+
+def segment_draws(num_frames: int, segments: int, rng: np.random.Generator) -> list[int]:
+    """Draw one frame from each of equal segments (TSN's training sampling).
+
+    Args:
+        num_frames: Frames of the clip, at least one.
+        segments: Number of segments.
+        rng: Source of the draws.
+
+    Returns:
+        Frame indices, ascending.
+    """
+    edges = np.linspace(0, num_frames, segments + 1)
+    return [
+        min(int(rng.uniform(low, high)), num_frames - 1) for low, high in zip(edges, edges[1:], strict=False)
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """A crop and a flip, the same for all modalities and segments of a clip.
+
+    Args:
+        top: Of the crop, in pixels.
+        left: Of the crop.
+        height: Of the crop.
+        width: Of the crop.
+        flip: Mirror left and right, which also negates the motion's x.
+    """
+
+    top: float
+    left: float
+    height: float
+    width: float
+    flip: bool
+
+
+def draw_geometry(height: int, width: int, rng: np.random.Generator) -> Geometry:
+    """Draw a multi-scale crop and a flip (TSN's augmentation, as the paper's).
+
+    Args:
+        height: Of the frame, in pixels.
+        width: Of the frame.
+        rng: Source of the draws.
+
+    Returns:
+        The geometry.
+    """
+    short = min(height, width)
+    pairs = [
+        (a, b)
+        for i, a in enumerate(CROP_SCALES)
+        for j, b in enumerate(CROP_SCALES)
+        if abs(i - j) <= MAX_DISTORTION
+    ]
+    scale_y, scale_x = pairs[rng.integers(len(pairs))]
+    crop_height, crop_width = round(short * scale_y), round(short * scale_x)
+    top = int(rng.integers(height - crop_height + 1))
+    left = int(rng.integers(width - crop_width + 1))
+    return Geometry(top, left, crop_height, crop_width, bool(rng.random() < 0.5))
+
+
+def central_geometry(height: int, width: int) -> Geometry:
+    """Return the test crop: the centre, 224/256 of the short side, unflipped.
+
+    Args:
+        height: Of the frame, in pixels.
+        width: Of the frame.
+
+    Returns:
+        The geometry.
+    """
+    side = min(height, width) / CROP_FROM
+    return Geometry((height - side) / 2, (width - side) / 2, side, side, False)
+
+
+def apply_geometry(planes: Tensor, geometries: Sequence[Geometry], size: int, modality: str) -> Tensor:
+    """Crop, resize and flip a batch of byte planes, bilinearly.
+
+    Args:
+        planes: (B, segments, C, H, W) uint8 or float32, 0..255.
+        geometries: B geometries.
+        size: Side of the result.
+        modality: `motion` has its x negated about 128 where its clip is flipped, as the reference does.
+
+    Returns:
+        (B, segments, C, size, size) float32, 0..255 (a flipped motion may reach 256).
+    """
+    height, width = planes.shape[-2:]
+    theta = torch.zeros(len(geometries), 2, 3)
+    for row, g in zip(theta, geometries, strict=True):
+        row[0, 0] = (-1 if g.flip else 1) * g.width / width
+        row[0, 2] = 2 * (g.left + g.width / 2) / width - 1
+        row[1, 1] = g.height / height
+        row[1, 2] = 2 * (g.top + g.height / 2) / height - 1
+    batch, segments, channels = planes.shape[:3]
+    grid = functional.affine_grid(theta, [batch, segments * channels, size, size], align_corners=False)
+    stacked = planes.to(torch.float32).flatten(1, 2)
+    result = functional.grid_sample(stacked, grid, padding_mode="border", align_corners=False)
+    result = result.unflatten(1, (segments, channels))
+    if modality == "motion":
+        flipped = torch.tensor([g.flip for g in geometries])
+        result[flipped, :, 0] = 2 * BYTE_CENTRE - result[flipped, :, 0]
+    return result
+
+
+def training_batch(
+    bank: FrameBank,
+    indices: Sequence[int],
+    *,
+    modalities: Sequence[str],
+    size: int,
+    segments: int,
+    seed: int,
+    epoch: int,
+) -> dict[str, Tensor]:
+    """Read a batch with random segments' frames, crops and flips, the same for all modalities.
+
+    Args:
+        bank: Decoded frames.
+        indices: Clips.
+        modalities: Which to read.
+        size: Side of the input.
+        segments: TSN segments.
+        seed: Of the run.
+        epoch: Of the training.
+
+    Returns:
+        Modality -> (B, segments, C, size, size) float32, normalised.
+    """
+    positions, geometries = [], []
+    for clip in indices:
+        rng = np.random.default_rng((seed, epoch, clip))
+        positions.append(segment_draws(bank.num_frames(clip), segments, rng))
+        geometries.append(draw_geometry(*_frame_size(bank, clip), rng))
+    return _batch(bank, indices, positions, geometries, modalities, size)
+
+
+def test_batch(
+    bank: FrameBank, indices: Sequence[int], *, modalities: Sequence[str], size: int, segments: int
+) -> dict[str, Tensor]:
+    """Read a batch with the segments' middle frames and the central crop.
+
+    Args:
+        bank: Decoded frames.
+        indices: Clips.
+        modalities: Which to read.
+        size: Side of the input.
+        segments: TSN segments.
+
+    Returns:
+        Modality -> (B, segments, C, size, size) float32, normalised.
+    """
+    positions = [segment_centres(bank.num_frames(clip), segments) for clip in indices]
+    geometries = [central_geometry(*_frame_size(bank, clip)) for clip in indices]
+    return _batch(bank, indices, positions, geometries, modalities, size)
+
+
+def _batch(bank, indices, positions, geometries, modalities, size) -> dict[str, Tensor]:
+    batch = {}
+    for modality in modalities:
+        planes = np.stack(
+            [
+                bank.frames(clip, frames, PLANES[modality])
+                for clip, frames in zip(indices, positions, strict=True)
+            ]
+        )
+        batch[modality] = normalise(
+            apply_geometry(torch.from_numpy(planes), geometries, size, modality), modality
+        )
+    return batch
+
+
+def _frame_size(bank: FrameBank, clip: int) -> tuple[int, int]:
+    return np.load(bank.paths[clip], mmap_mode="r").shape[2:]
+
+
+def _reduce(planes: np.ndarray, short_side: int) -> np.ndarray:
+    height, width = planes.shape[1:]
+    scale = short_side / min(height, width)
+    size = (round(height * scale), round(width * scale))
+    if size == (height, width):
+        return planes
+    source = torch.from_numpy(planes)[None]  # uint8 has a fast antialiased kernel of its own
+    return functional.interpolate(source, size, mode="bilinear", antialias=True)[0].numpy()
+
+
+def _write_frames(task: tuple[Path, Path, int, int]) -> None:
+    path, target, candidates, short_side = task
+    frames = decode_candidates(path, candidates, short_side)
+
+    def save(temporary: Path) -> None:
+        with open(temporary, "wb") as handle:  # given a handle, numpy appends no ending to the name
+            np.save(handle, frames)
+
+    runs.write_atomically(target, save)

@@ -1,0 +1,487 @@
+"""From parameters to cached artefacts: one function a step; notebooks and the command line call these.
+
+Each step of a run (one split, one seed) is computed once and kept under
+`runs/<profile>/<dataset>/split<k>/seed<s>/<step>/`; whatever a step needs, it asks for itself. `tables` turns the
+artefacts into tidy tables without training anything.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from pkdlib import cascades, clips, cost, distillation, early_exit, flatness, networks, runs, training, wise
+from pkdlib.cascades import Cascade
+from pkdlib.clips import FrameBank
+from pkdlib.datasets import Dataset, DatasetError, folder, marionette, ut_interaction
+from pkdlib.networks import MODALITIES, NUM_EXITS
+from pkdlib.parameters import Parameters
+from pkdlib.runs import Store
+
+PROTOCOL = "clean"
+PARTS = ("validation", "test")
+# The method whose cascade a run keeps for `pkd predict`, and the confidence at which it answers early.
+PREDICTOR, PREDICTOR_THRESHOLD = "pkd", 0.9
+FLATNESS_TARGET = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One split and one seed of the parameters.
+
+    Args:
+        parameters: Of all runs together.
+        split: From 0.
+        seed: From 0.
+    """
+
+    parameters: Parameters
+    split: int
+    seed: int
+
+    @property
+    def store(self) -> Store:
+        """Where the run's steps live."""
+        return Store(run_folder(self.parameters) / f"split{self.split}" / f"seed{self.seed}")
+
+    @property
+    def training_seed(self) -> int:
+        """A seed of its own for each split, so that no two runs share a backbone's beginning."""
+        return 1000 * self.split + self.seed
+
+    def recipe(self, *, epochs: int, lr: float) -> training.Recipe:
+        """Say how the run trains.
+
+        Args:
+            epochs: Passes over the training clips.
+            lr: Peak learning rate.
+
+        Returns:
+            The recipe.
+        """
+        p = self.parameters
+        return training.Recipe(
+            size=p.size,
+            input_size=p.input_size,
+            segments=p.segments,
+            batch_size=p.batch_size,
+            epochs=epochs,
+            lr=lr,
+            seed=self.training_seed,
+        )
+
+
+@functools.cache
+def dataset(p: Parameters) -> Dataset:
+    """Generate or load the data set, once.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        The data set, its clips in the paper's form.
+
+    Raises:
+        DatasetError: If the name is unknown, or the data cannot be used.
+    """
+    cache = Path(p.cache)
+    if p.dataset == "marionette":
+        shape = {name.removeprefix("marionette_"): value for name, value in p.only("marionette_").items()}
+        del shape["splits"]
+        return marionette.generate(cache / f"marionette-{runs.digest(shape)}", **shape, workers=p.threads)
+    if p.dataset not in ("ut_interaction", "folder"):
+        raise DatasetError(
+            f"dataset = {p.dataset!r} is not known; the data sets are: marionette, ut_interaction, folder"
+        )
+    if not p.root:
+        raise DatasetError(
+            f"dataset = {p.dataset!r} needs the parameter root: the folder that holds its clips"
+        )
+    place = cache / f"{p.dataset}-{runs.digest(str(Path(p.root).resolve()))}"
+    if p.dataset == "ut_interaction":
+        return ut_interaction.load(Path(p.root), place)
+    if not p.pattern:
+        raise DatasetError(
+            "dataset = 'folder' needs the parameter pattern: a regular expression with one group"
+        )
+    return folder.load(Path(p.root), place, pattern=p.pattern, num_folds=p.folds)
+
+
+@functools.cache
+def frame_bank(p: Parameters) -> FrameBank:
+    """Decode the data set into its frame bank, once.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        The bank.
+    """
+    data = dataset(p)
+    short_side = round(p.input_size * clips.CROP_FROM)
+    place = Path(p.cache) / f"frames-{data.checksum[:16]}-{p.candidates}-{short_side}"
+    return clips.frame_bank(
+        [clip.path for clip in data.clips],
+        [clip.label for clip in data.clips],
+        place,
+        candidates=p.candidates,
+        short_side=short_side,
+        workers=p.threads,
+    )
+
+
+def selected_runs(p: Parameters) -> list[Run]:
+    """List the runs that the parameters name.
+
+    Args:
+        p: The parameters; -1 as split or seed stands for all that the profile runs.
+
+    Returns:
+        Runs, by seed, then split.
+
+    Raises:
+        DatasetError: If the data set has no such split.
+    """
+    available = len(dataset(p).splits)
+    if p.split >= available:
+        raise DatasetError(f"split = {p.split}: the data set {p.dataset} has splits 0 to {available - 1}")
+    count = p.marionette_splits if p.dataset == "marionette" else available
+    splits = range(min(count, available)) if p.split == -1 else [p.split]
+    seeds = range(p.seeds) if p.seed == -1 else [p.seed]
+    return [Run(p, split, seed) for seed in seeds for split in splits]
+
+
+def run_folder(p: Parameters) -> Path:
+    """Return the folder of the parameters' runs.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        `runs/<profile>/<dataset>`; a profile with changed values has a digest behind its name, a folder of one's own
+        clips one of its place.
+    """
+    name = p.dataset
+    if p.dataset == "folder":
+        name += "-" + runs.digest([str(Path(p.root).resolve()), p.pattern, p.folds])[:8]
+    return Path(p.runs) / p.variant / name
+
+
+def backbones(run: Run) -> dict[str, networks.Backbone]:
+    """Train the three backbones, or load them.
+
+    Args:
+        run: Which.
+
+    Returns:
+        Modality -> network, in eval mode.
+    """
+    return {modality: _load_backbone(run, modality, backbone_step(run, modality)) for modality in MODALITIES}
+
+
+def backbone_step(run: Run, modality: str) -> Path:
+    """Train one modality's backbone.
+
+    Args:
+        run: Which.
+        modality: One of MODALITIES.
+
+    Returns:
+        A folder with `weights.safetensors` and `curves.json`.
+    """
+    p, data = run.parameters, dataset(run.parameters)
+
+    def make(target: Path) -> None:
+        trained = training.train_backbone(
+            modality,
+            frame_bank(p),
+            data.splits[run.split],
+            run.recipe(epochs=p.backbone_epochs, lr=p.backbone_lr),
+            num_classes=len(data.classes),
+            folder=target,
+        )
+        save_file(trained.backbone.state_dict(), target / "weights.safetensors")
+        runs.write_json(target / "curves.json", {"curves": trained.curves, "kept_epoch": trained.epoch})
+
+    return _step(run, f"backbone-{modality}", make)
+
+
+def exits_step(run: Run) -> Path:
+    """Train the internal classifiers of all three backbones by all methods.
+
+    Args:
+        run: Which.
+
+    Returns:
+        A folder with `weights.safetensors` (keys `modality.method.exit...`) and `curves.json`.
+    """
+    p, data = run.parameters, dataset(run.parameters)
+
+    def make(target: Path) -> None:
+        distilled = distillation.train_exits(
+            backbones(run),
+            frame_bank(p),
+            data.splits[run.split],
+            run.recipe(epochs=p.exit_epochs, lr=p.exit_lr),
+            num_classes=len(data.classes),
+            folder=target,
+        )
+        tensors = {
+            f"{modality}.{method}.{key}": value
+            for modality, by_method in distilled.exits.items()
+            for method, module in by_method.items()
+            for key, value in module.state_dict().items()
+        }
+        save_file(tensors, target / "weights.safetensors")
+        runs.write_json(target / "curves.json", distilled.curves)
+
+    return _step(run, "exits", make)
+
+
+def networks_of(run: Run, method: str) -> dict[str, networks.MultiExitNetwork]:
+    """Join a run's backbones with the internal classifiers of one method.
+
+    Args:
+        run: Which.
+        method: A key of `distillation.METHODS`.
+
+    Returns:
+        Modality -> network, in eval mode.
+    """
+    tensors = load_file(exits_step(run) / "weights.safetensors")
+    joined = {}
+    for modality, backbone in backbones(run).items():
+        exits = networks.internal_classifiers(
+            backbone=backbone, num_classes=len(dataset(run.parameters).classes)
+        )
+        prefix = f"{modality}.{method}."
+        exits.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        joined[modality] = cascades.assemble(backbone, exits)
+    return joined
+
+
+def logits_step(run: Run) -> Path:
+    """Compute the logits of every exit on the validation and test clips; the test clips are read here only.
+
+    Args:
+        run: Which.
+
+    Returns:
+        A folder with `logits.safetensors`: float32 (clips, classes) under `part/modality/method/exit`, and the bare
+        backbones' with fewer segments under `part/modality/backbone/segmentsN`.
+    """
+    p, data = run.parameters, dataset(run.parameters)
+
+    def make(target: Path) -> None:
+        bank, split = frame_bank(p), data.splits[run.split]
+        nets = {method: networks_of(run, method) for method in distillation.METHODS}
+        tensors = {}
+        for part in PARTS:
+            indices = getattr(split, part)
+            gathered: dict[str, list[torch.Tensor]] = {}
+            for batch in training.ordered_batches(indices, p.batch_size):
+                for key, logits in _batch_logits(nets, bank, batch, p):
+                    gathered.setdefault(f"{part}/{key}", []).append(logits)
+            tensors |= {key: torch.cat(values).contiguous() for key, values in gathered.items()}
+        save_file(tensors, target / "logits.safetensors")
+
+    return _step(run, "logits", make)
+
+
+def logits(run: Run) -> dict[str, np.ndarray]:
+    """Read a run's logits.
+
+    Args:
+        run: Which.
+
+    Returns:
+        The keys of `logits_step` -> (clips, classes) float64.
+    """
+    tensors = load_file(logits_step(run) / "logits.safetensors")
+    return {key: value.double().numpy() for key, value in tensors.items()}
+
+
+def costs(run: Run) -> dict[str, cost.ExitCosts]:
+    """Measure what leaving at each exit costs for a clip of the run's segments and size.
+
+    Args:
+        run: Which.
+
+    Returns:
+        Modality -> costs, in multiply-accumulates.
+    """
+    p = run.parameters
+    num_classes = len(dataset(p).classes)
+    measured = {}
+    for modality in MODALITIES:
+        backbone = networks.backbone(modality=modality, size=p.size, num_classes=num_classes)
+        exits = networks.internal_classifiers(backbone=backbone, num_classes=num_classes)
+        clip = torch.zeros(1, p.segments, networks.CHANNELS[modality], p.input_size, p.input_size)
+        measured[modality] = cost.exit_costs(cascades.assemble(backbone, exits), clip)
+    return measured
+
+
+def flatness_step(run: Run, modality: str) -> Path:
+    """Measure the curvature of a backbone's training loss: loss, Hessian trace and top eigenvalue.
+
+    Args:
+        run: Which.
+        modality: One of MODALITIES.
+
+    Returns:
+        A folder with `flatness.json`.
+    """
+    p, data = run.parameters, dataset(run.parameters)
+
+    def make(target: Path) -> None:
+        bank, train = frame_bank(p), data.splits[run.split].train
+        # Spread over the training clips, whose order goes by class.
+        chosen = [train[i] for i in clips.segment_centres(len(train), min(p.flatness_clips, len(train)))]
+        batches = []
+        for indices in training.ordered_batches(chosen, p.batch_size):
+            inputs = clips.test_batch(
+                bank, indices, modalities=[modality], size=p.input_size, segments=p.segments
+            )
+            batches.append((inputs[modality], bank.labels[indices]))
+        network = _load_backbone(run, modality, backbone_step(run, modality))
+        trace = flatness.trace(
+            network, batches, target=FLATNESS_TARGET, max_probes=p.flatness_probes, seed=run.training_seed
+        )
+        top = flatness.top_eigenvalues(network, batches, seed=run.training_seed)[0]
+        rows = [
+            {"measure": "loss", "value": flatness.loss(network, batches), "standard_error": 0.0},
+            {"measure": "trace", "value": trace.value, "standard_error": trace.standard_error},
+            {"measure": "top_eigenvalue", "value": top.value, "standard_error": top.residual},
+        ]
+        runs.write_json(target / "flatness.json", rows)
+
+    return _step(run, f"flatness-{modality}", make)
+
+
+def model_step(run: Run) -> Path:
+    """Keep the run's PKD networks, with their WISE weights, as one cascade for `pkd predict`.
+
+    Args:
+        run: Which.
+
+    Returns:
+        A folder that `cascades.load` reads.
+    """
+    return _step(run, "model", lambda target: cascades.save(_cascade(run), target))
+
+
+def complete(p: Parameters) -> Iterator[Run]:
+    """Compute every step of every run.
+
+    Args:
+        p: The parameters.
+
+    Yields:
+        Each run, when it is whole.
+    """
+    for run in selected_runs(p):
+        logits_step(run)
+        for modality in MODALITIES:
+            flatness_step(run, modality)
+        model_step(run)
+        yield run
+
+
+def cascade_logits(values: dict[str, np.ndarray], part: str, method: str) -> np.ndarray:
+    """Stack the logits of all exits in the order in which the cascade visits them.
+
+    Args:
+        values: Of `logits`.
+        part: `validation` or `test`.
+        method: Whose internal classifiers.
+
+    Returns:
+        (clips, 12, classes).
+    """
+    members = (member.rsplit("-", 1) for member in wise.ORDER)
+    keys = [(m, "backbone" if int(e) == NUM_EXITS else method, e) for m, e in members]
+    return np.stack([values[f"{part}/{m}/{owner}/{e}"] for m, owner, e in keys], axis=1)
+
+
+def labels(run: Run, part: str) -> np.ndarray:
+    """Return the labels of a part's clips.
+
+    Args:
+        run: Which.
+        part: `train`, `validation` or `test`.
+
+    Returns:
+        (clips,) integers.
+    """
+    data = dataset(run.parameters)
+    return np.array([data.clips[index].label for index in getattr(data.splits[run.split], part)])
+
+
+def cascade_costs(run: Run) -> np.ndarray:
+    """Return what leaving at each exit of the cascade costs.
+
+    Args:
+        run: Which.
+
+    Returns:
+        (12,) GMAC a clip.
+    """
+    measured = {modality: figures.cumulative for modality, figures in costs(run).items()}
+    return early_exit.cascade_costs(measured) / cost.GMAC
+
+
+def _cascade(run: Run) -> Cascade:
+    p, data = run.parameters, dataset(run.parameters)
+    stacked = cascade_logits(logits(run), "validation", PREDICTOR)
+    return Cascade(
+        networks=networks_of(run, PREDICTOR),
+        classes=data.classes,
+        size=p.size,
+        input_size=p.input_size,
+        segments=p.segments,
+        candidates=p.candidates,
+        weights=wise.fit_prefixes(stacked, labels(run, "validation")),
+        threshold=PREDICTOR_THRESHOLD,
+        costs=cascade_costs(run),
+        origin={"dataset": data.name, "profile": p.profile, "split": run.split, "seed": run.seed},
+    )
+
+
+def _step(run: Run, name: str, make: Callable[[Path], None]) -> Path:
+    p, data = run.parameters, dataset(run.parameters)
+    torch.set_num_threads(p.threads)
+    settings = p.flat() | {"split": run.split, "seed": run.seed, "protocol": PROTOCOL, "data": data.checksum}
+    for place in ("root", "runs", "cache", "clip", "seeds", "marionette_splits"):
+        del settings[place]
+    return run.store.step(name, make, settings)
+
+
+def _load_backbone(run: Run, modality: str, step: Path) -> networks.Backbone:
+    network = networks.backbone(
+        modality=modality, size=run.parameters.size, num_classes=len(dataset(run.parameters).classes)
+    )
+    network.load_state_dict(load_file(step / "weights.safetensors"))
+    return network.eval()
+
+
+@torch.no_grad()
+def _batch_logits(
+    nets: Any, bank: FrameBank, batch: list[int], p: Parameters
+) -> Iterator[tuple[str, torch.Tensor]]:
+    for segments in range(1, p.segments + 1):
+        inputs = clips.test_batch(bank, batch, modalities=MODALITIES, size=p.input_size, segments=segments)
+        for modality in MODALITIES:
+            bare = nets[PREDICTOR][modality].backbone
+            yield f"{modality}/backbone/segments{segments}", bare(inputs[modality])
+    for method, by_modality in nets.items():
+        for modality, network in by_modality.items():
+            *internal, final = network(inputs[modality])
+            for number, values in enumerate(internal, start=1):
+                yield f"{modality}/{method}/{number}", values
+            if method == PREDICTOR:  # the same for all methods: the backbone is shared
+                yield f"{modality}/backbone/{NUM_EXITS}", final

@@ -1,0 +1,295 @@
+"""Backbones per modality, internal classifiers (ICs), and the multi-exit network that can stop after any exit.
+
+A backbone reads frames of one modality and has a stem, four stages and a head; a clip's logits are the mean of its
+segments' (TSN). ICs hang behind the first three stages. Exits are numbered from 1; exit 4 is the network's own end.
+
+Shapes: a clip is (segments, C, H, W), a batch (B, segments, C, H, W); logits are (B, classes).
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet
+
+MODALITIES = ("iframe", "motion", "residual")
+CHANNELS = {"iframe": 3, "motion": 2, "residual": 3}
+NUM_EXITS = 4
+SMALL_WIDTH = 24
+# The reference pools an IC's features to 4 x 4 before its linear layer.
+POOLED_SIDE = 4
+
+
+class Backbone(nn.Module):
+    """A residual network for one modality, in the parts between which exits can hang.
+
+    Args:
+        stem: From the input to the first stage's input.
+        stages: Four modules, each with the number of its output channels.
+        num_classes: Classes.
+    """
+
+    def __init__(self, *, stem: nn.Module, stages: list[tuple[nn.Module, int]], num_classes: int):
+        """Assemble the parts and make a new head."""
+        super().__init__()
+        self.stem = stem
+        self.stages = nn.ModuleList(stage for stage, _ in stages)
+        self.widths = tuple(width for _, width in stages)
+        self.head = nn.Linear(self.widths[-1], num_classes)
+
+    def features(self, frames: Tensor) -> Iterator[Tensor]:
+        """Yield each stage's output, computing a stage only when it is asked for.
+
+        Args:
+            frames: (N, C, H, W).
+
+        Yields:
+            (N, width, height, width) of stages 1 to 4.
+        """
+        frames = self.stem(frames)
+        for stage in self.stages:
+            frames = stage(frames)
+            yield frames
+
+    def classify(self, features: Tensor, segments: int) -> Tensor:
+        """Turn the last stage's output into clip logits.
+
+        Args:
+            features: (B * segments, width, h, w).
+            segments: Segments a clip.
+
+        Returns:
+            (B, classes).
+        """
+        return segment_mean(self.head(features.mean(dim=(2, 3))), segments)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Compute a batch's logits.
+
+        Args:
+            clips: (B, segments, C, H, W).
+
+        Returns:
+            (B, classes).
+        """
+        *_, last = self.features(clips.flatten(0, 1))
+        return self.classify(last, clips.shape[1])
+
+
+class InternalClassifier(nn.Module):
+    """The reference's internal classifier: convolution, batch norm, 4 x 4 average pool, one linear layer.
+
+    Args:
+        in_channels: Channels of the stage's output.
+        channels: Channels after the convolution.
+        kernel_size: 3, or the reference's 7 (padded by 1) behind ResNet-18's first stage.
+        num_classes: Classes.
+    """
+
+    def __init__(self, *, in_channels: int, channels: int, num_classes: int, kernel_size: int = 3):
+        """Make the layers; no activation stands between them, as in the reference."""
+        super().__init__()
+        self.convolution = nn.Conv2d(in_channels, channels, kernel_size, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.pool = nn.AdaptiveAvgPool2d(POOLED_SIDE)
+        self.head = nn.Linear(channels * POOLED_SIDE**2, num_classes)
+
+    def forward(self, features: Tensor, segments: int) -> Tensor:
+        """Compute clip logits from a stage's output.
+
+        Args:
+            features: (B * segments, in_channels, h, w).
+            segments: Segments a clip.
+
+        Returns:
+            (B, classes).
+        """
+        pooled = self.pool(self.norm(self.convolution(features)))
+        return segment_mean(self.head(pooled.flatten(1)), segments)
+
+
+class MultiExitNetwork(nn.Module):
+    """A backbone with an internal classifier behind each of its first three stages.
+
+    Args:
+        backbone: The trained network.
+        exits: Three internal classifiers.
+    """
+
+    def __init__(self, *, backbone: Backbone, exits: nn.ModuleList):
+        """Join the two; the backbone is shared, not copied."""
+        super().__init__()
+        self.backbone = backbone
+        self.exits = exits
+
+    def iterate(self, clips: Tensor) -> Iterator[Tensor]:
+        """Yield the logits of exits 1 to 4; whoever stops asking stops the computation.
+
+        Args:
+            clips: (B, segments, C, H, W).
+
+        Yields:
+            (B, classes) for each exit in turn.
+        """
+        segments = clips.shape[1]
+        features = self.backbone.features(clips.flatten(0, 1))
+        for exit_ in self.exits:
+            yield exit_(next(features), segments)
+        yield self.backbone.classify(next(features), segments)
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
+        """Compute the logits of all four exits.
+
+        Args:
+            clips: (B, segments, C, H, W).
+
+        Returns:
+            Four tensors (B, classes).
+        """
+        return tuple(self.iterate(clips))
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut: ResNet's basic block.
+
+    Args:
+        in_channels: Channels in.
+        channels: Channels out.
+        stride: Of the first convolution and the shortcut.
+    """
+
+    def __init__(self, *, in_channels: int, channels: int, stride: int):
+        """Make both paths."""
+        super().__init__()
+        self.path = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Add both paths.
+
+        Args:
+            features: (N, in_channels, h, w).
+
+        Returns:
+            (N, channels, h / stride, w / stride).
+        """
+        return torch.relu(self.path(features) + self.shortcut(features))
+
+
+def small_backbone(*, modality: str, num_classes: int) -> Backbone:
+    """Make the small network for CPUs: one architecture for all three modalities but for the input's channels.
+
+    Args:
+        modality: One of MODALITIES.
+        num_classes: Classes.
+
+    Returns:
+        A network of four residual blocks of widths 24, 48, 96 and 192, newly initialised; 96 x 96 is a good input.
+    """
+    channels, width = CHANNELS[modality], SMALL_WIDTH
+    stem = nn.Sequential(
+        nn.BatchNorm2d(channels),
+        nn.Conv2d(channels, width, 5, 2, 2, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+    )
+    stages, before = [], width
+    for index in range(4):
+        after = width * 2**index
+        stages.append((Residual(in_channels=before, channels=after, stride=1 if index == 0 else 2), after))
+        before = after
+    return Backbone(stem=stem, stages=stages, num_classes=num_classes)
+
+
+def paper_backbone(*, modality: str, num_classes: int, pretrained: bool = False) -> Backbone:
+    """Make the paper's network: ResNet-50 for I-frames, ResNet-18 for motion and residuals.
+
+    Motion and residuals pass a batch norm first, and the motion network's first convolution takes two channels
+    (CoViAR's `model.py`, which the reference keeps).
+
+    Args:
+        modality: One of MODALITIES.
+        num_classes: Classes.
+        pretrained: Start from torchvision's ImageNet weights, which torchvision downloads; motion's first convolution
+            stays new.
+
+    Returns:
+        The network, for 224 x 224 input.
+    """
+    if modality == "iframe":
+        net = resnet.resnet50(weights=resnet.ResNet50_Weights.IMAGENET1K_V1 if pretrained else None)
+        widths, input_norm = (256, 512, 1024, 2048), nn.Identity()
+    else:
+        net = resnet.resnet18(weights=resnet.ResNet18_Weights.IMAGENET1K_V1 if pretrained else None)
+        widths, input_norm = (64, 128, 256, 512), nn.BatchNorm2d(CHANNELS[modality])
+    if modality == "motion":
+        net.conv1 = nn.Conv2d(CHANNELS["motion"], 64, 7, 2, 3, bias=False)
+    stem = nn.Sequential(input_norm, net.conv1, net.bn1, net.relu, net.maxpool)
+    stages = zip((net.layer1, net.layer2, net.layer3, net.layer4), widths, strict=True)
+    return Backbone(stem=stem, stages=list(stages), num_classes=num_classes)
+
+
+def backbone(*, modality: str, size: str, num_classes: int) -> Backbone:
+    """Make a backbone of a size by name.
+
+    Args:
+        modality: One of MODALITIES.
+        size: A key of BACKBONES.
+        num_classes: Classes.
+
+    Returns:
+        The network, newly initialised.
+    """
+    return BACKBONES[size](modality=modality, num_classes=num_classes)
+
+
+def internal_classifiers(*, backbone: Backbone, num_classes: int) -> nn.ModuleList:
+    """Make the reference's three internal classifiers for a backbone.
+
+    Their channels are the reference's (`paper-facts`: ResNet-18 keeps a stage's width; ResNet-50 takes 64, 256 and
+    1024); behind ResNet-18's first stage the kernel is 7 x 7 padded by 1. The small network's keep the stage's width.
+
+    Args:
+        backbone: The network that they hang on.
+        num_classes: Classes.
+
+    Returns:
+        Three new classifiers.
+    """
+    plans = {
+        (256, 512, 1024, 2048): ((64, 3), (256, 3), (1024, 3)),
+        (64, 128, 256, 512): ((64, 7), (128, 3), (256, 3)),
+    }
+    plan = plans.get(backbone.widths, tuple((width, 3) for width in backbone.widths[:3]))
+    return nn.ModuleList(
+        InternalClassifier(in_channels=width, channels=channels, kernel_size=kernel, num_classes=num_classes)
+        for width, (channels, kernel) in zip(backbone.widths[:3], plan, strict=True)
+    )
+
+
+def segment_mean(logits: Tensor, segments: int) -> Tensor:
+    """Average the logits of each clip's segments.
+
+    Args:
+        logits: (B * segments, classes).
+        segments: Segments a clip.
+
+    Returns:
+        (B, classes).
+    """
+    return logits.unflatten(0, (-1, segments)).mean(dim=1)
+
+
+# A new size is a function with these keywords and a line here.
+BACKBONES = {"small": small_backbone, "paper": paper_backbone}

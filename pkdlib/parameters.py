@@ -1,0 +1,223 @@
+"""The parameters of a run: flat values with a profile's defaults, which raise on an unknown name or a wrong type."""
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pkdlib import resources, runs
+
+# Names that IPython or papermill put into a notebook's namespace themselves.
+_FOREIGN_NAMES = frozenset({"In", "Out", "papermill"})
+
+
+class ParameterError(Exception):
+    """A parameter of an unknown name, a wrong type or an impossible value; the message lists the valid names."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """All that decides a run.
+
+    Args:
+        profile: Which file of `profiles/` gives the values that are not named.
+        dataset: `marionette`, `ut_interaction` or `folder`.
+        root: Where the clips of a data set that is not generated lie.
+        pattern: `folder` only: the regular expression whose one group is a file name's group.
+        folds: `folder` only: the number of disjoint test sets that the groups are cut into.
+        split: The split to run, from 0; -1 for all that the profile runs.
+        seed: The seed to run; -1 for all that the profile runs, from 0.
+        threads: Threads of torch; results are the same bits at the same number only.
+        runs: The folder of runs.
+        cache: The folder of generated, transcoded and decoded data.
+        clip: Notebook 01 only: the video to look at; empty for one of the data set.
+        marionette_clips_per_pair: Clips for each pair of action and actor.
+        marionette_actors: Actors, which are Marionette's groups.
+        marionette_actions: Actions, which are its classes.
+        marionette_frames: Frames a clip.
+        marionette_scene_bias: How often a clip's kind of scene belongs to its action.
+        marionette_splits: How many of Marionette's three splits run when none is named.
+        seeds: How many seeds run when none is named.
+        size: `small` networks for CPUs, or `paper`.
+        input_size: Side of the networks' input, in pixels.
+        segments: TSN segments of a clip.
+        candidates: Frames of a clip that are decoded into the frame bank.
+        batch_size: Clips a batch.
+        backbone_epochs: Epochs of a backbone.
+        backbone_lr: Its peak learning rate.
+        exit_epochs: Epochs of the internal classifiers, whatever the method.
+        exit_lr: Their peak learning rate.
+        flatness_clips: Training clips on which curvature is measured.
+        flatness_probes: The most probes that a trace may take.
+    """
+
+    profile: str
+    dataset: str = "marionette"
+    root: str = ""
+    pattern: str = ""
+    folds: int = 5
+    split: int = -1
+    seed: int = -1
+    threads: int = 2
+    runs: str = "runs"
+    cache: str = "cache"
+    clip: str = ""
+    marionette_clips_per_pair: int
+    marionette_actors: int
+    marionette_actions: int
+    marionette_frames: int
+    marionette_scene_bias: float = 0.3
+    marionette_splits: int
+    seeds: int
+    size: str
+    input_size: int
+    segments: int
+    candidates: int
+    batch_size: int
+    backbone_epochs: int
+    backbone_lr: float
+    exit_epochs: int
+    exit_lr: float
+    flatness_clips: int
+    flatness_probes: int
+
+    @classmethod
+    def for_profile(cls, profile: str = "quick", **overrides: Any) -> "Parameters":
+        """Take a profile's values, then those that are named.
+
+        Args:
+            profile: Its name.
+            **overrides: Values that differ from the profile's.
+
+        Returns:
+            The parameters.
+
+        Raises:
+            ParameterError: On an unknown profile or name, a wrong type or an impossible value.
+        """
+        values = {**_read_profile(profile), **overrides}
+        kinds = {field.name: field.type for field in dataclasses.fields(cls)}
+        for name, value in values.items():
+            if name not in kinds:
+                raise ParameterError(_unknown(name, kinds))
+            values[name] = _checked(name, value, kinds[name])
+        parameters = cls(**values)
+        _check_ranges(parameters)
+        return parameters
+
+    @classmethod
+    def from_namespace(cls, namespace: Mapping[str, Any]) -> "Parameters":
+        """Take the parameters from a notebook's `globals()`.
+
+        papermill only warns of a name that it does not know, and defines it all the same; so every flat value in the
+        namespace must be a parameter. Call this before anything else is defined.
+
+        Args:
+            namespace: The notebook's `globals()`.
+
+        Returns:
+            The parameters.
+
+        Raises:
+            ParameterError: On an unknown profile or name, a wrong type or an impossible value.
+        """  # noqa: DOC502
+        values = {name: value for name, value in namespace.items() if _is_a_parameter(name, value)}
+        return cls.for_profile(values.pop("profile", "quick"), **values)
+
+    def flat(self) -> dict[str, Any]:
+        """Return all values by name, as papermill takes them.
+
+        Returns:
+            Name to value.
+        """
+        return dataclasses.asdict(self)
+
+    def only(self, *prefixes: str) -> dict[str, Any]:
+        """Return the values whose names begin with one of the prefixes, to record what decides a step.
+
+        Args:
+            *prefixes: Names, or beginnings of names.
+
+        Returns:
+            Name to value.
+        """
+        return {name: value for name, value in self.flat().items() if name.startswith(prefixes)}
+
+    @property
+    def variant(self) -> str:
+        """The profile's name, with a digest behind it where values that decide results differ from the profile's."""
+        where = {
+            "root",
+            "pattern",
+            "dataset",
+            "split",
+            "seed",
+            "seeds",
+            "marionette_splits",
+            "runs",
+            "cache",
+            "clip",
+        }
+        profile = Parameters.for_profile(self.profile)
+        changed = {
+            name: value
+            for name, value in self.flat().items()
+            if name not in where and value != getattr(profile, name)
+        }
+        return self.profile if not changed else f"{self.profile}-{runs.digest(changed)[:8]}"
+
+
+def _read_profile(profile: Any) -> dict[str, Any]:
+    import yaml  # PyYAML comes with the extras; the base install has no profiles to read
+
+    folder = resources.folder("profiles")
+    path = folder / f"{profile}.yaml"
+    if not isinstance(profile, str) or not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise ParameterError(f"profile = {profile!r} is not known; the profiles are: {known}")
+    return yaml.safe_load(path.read_text())
+
+
+def _unknown(name: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown parameter {name!r}; {hint}the valid ones are: {', '.join(known)}"
+
+
+def _checked(name: str, value: Any, kind: type) -> Any:
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ParameterError(
+            f"parameter {name} = {value!r} must be of type {kind.__name__}, not {type(value).__name__}"
+        )
+    return value
+
+
+def _check_ranges(parameters: Parameters) -> None:
+    values = parameters.flat()
+    may_be_zero = {"split", "seed", "marionette_scene_bias"}
+    for name, value in values.items():
+        if type(value) in (int, float) and name not in may_be_zero and not 0 < value < float("inf"):
+            raise ParameterError(f"parameter {name} = {value!r} must be above 0")
+    if not 0 <= parameters.marionette_scene_bias <= 1:
+        raise ParameterError(
+            f"parameter marionette_scene_bias = {parameters.marionette_scene_bias} must lie in 0..1"
+        )
+    for name in ("split", "seed"):
+        if values[name] < -1:
+            raise ParameterError(f"parameter {name} = {values[name]} must be at least 0, or -1 for all")
+    if parameters.size not in ("small", "paper"):
+        raise ParameterError(f"parameter size = {parameters.size!r} must be 'small' or 'paper'")
+    if parameters.candidates < parameters.segments:
+        raise ParameterError(
+            f"parameter candidates = {parameters.candidates} must be at least segments = {parameters.segments}"
+        )
+
+
+def _is_a_parameter(name: str, value: Any) -> bool:
+    if name.startswith("_") or name in _FOREIGN_NAMES:
+        return False
+    return isinstance(value, str | int | float | bool | list | tuple | dict | set | types.NoneType | Path)

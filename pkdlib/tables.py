@@ -1,0 +1,317 @@
+"""From a run's artefacts to tidy tables, and from tables to the `results/` that the book shows.
+
+Accuracies are counts per group, so that every statistic can be redone from the tables alone. Each table's columns
+begin with split and seed.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pkdlib import cost, distillation, early_exit, experiments, resources, runs, wise
+from pkdlib.experiments import PARTS, Run
+from pkdlib.networks import MODALITIES, NUM_EXITS
+from pkdlib.parameters import Parameters
+
+Rows = Iterator[dict[str, Any]]
+
+
+def curves(run: Run) -> Rows:
+    """Yield the backbones' training curves.
+
+    Args:
+        run: Which.
+
+    Yields:
+        modality, epoch, train_loss, train_accuracy, validation_loss, validation_accuracy.
+    """
+    for modality in MODALITIES:
+        content = runs.read_json(experiments.backbone_step(run, modality) / "curves.json")
+        for row in content["curves"]:
+            yield {"modality": modality, **row, "kept": row["epoch"] == content["kept_epoch"]}
+
+
+def exits(run: Run) -> Rows:
+    """Yield the accuracy of every exit alone.
+
+    Args:
+        run: Which.
+
+    Yields:
+        modality, method, exit, part, group, clips, correct; method `backbone` at exit 4 is the network's own end.
+    """
+    values = experiments.logits(run)
+    for part in PARTS:
+        count = _counter(run, part)
+        for modality in MODALITIES:
+            yield from count(
+                values[f"{part}/{modality}/backbone/{NUM_EXITS}"],
+                {"modality": modality, "method": "backbone", "exit": NUM_EXITS},
+            )
+            for method in distillation.METHODS:
+                for number in range(1, NUM_EXITS):
+                    yield from count(
+                        values[f"{part}/{modality}/{method}/{number}"],
+                        {"modality": modality, "method": method, "exit": number},
+                    )
+
+
+def ensembles(run: Run) -> Rows:
+    """Yield the accuracy of combined exits, and of the late fusion of bare backbones.
+
+    Args:
+        run: Which.
+
+    Yields:
+        method, rule, prefix, part, group, clips, correct. Rules `wise`, `uniform` and `last` (the prefix's last exit
+        alone) have prefixes 1 to 12; `late_equal` and `late_fitted` fuse the three final outputs and have prefix 0.
+    """
+    values = experiments.logits(run)
+    for method in distillation.METHODS:
+        fitted = wise.fit_prefixes(
+            experiments.cascade_logits(values, "validation", method), experiments.labels(run, "validation")
+        )
+        for part in PARTS:
+            count = _counter(run, part)
+            stacked = experiments.cascade_logits(values, part, method)
+            rules = {
+                "wise": wise.scores(stacked, fitted),
+                "uniform": wise.scores(stacked, wise.uniform_weights(len(fitted))),
+                "last": stacked,
+            }
+            for rule, scores in rules.items():
+                for prefix in range(1, scores.shape[1] + 1):
+                    where = {"method": method, "rule": rule, "prefix": prefix}
+                    yield from count(scores[:, prefix - 1], where)
+    weights = _late_fusion_weights(run, values, run.parameters.segments)
+    for part in PARTS:
+        count = _counter(run, part)
+        finals = _finals(values, part, run.parameters.segments)
+        for rule, vector in (("late_equal", np.full(3, 1 / 3)), ("late_fitted", weights)):
+            where = {"method": "backbone", "rule": rule, "prefix": 0}
+            yield from count(np.einsum("nkc,k->nc", finals, vector), where)
+
+
+def weights(run: Run) -> Rows:
+    """Yield the WISE weights.
+
+    Args:
+        run: Which.
+
+    Yields:
+        method, prefix, member, weight.
+    """
+    values = experiments.logits(run)
+    for method in distillation.METHODS:
+        stacked = experiments.cascade_logits(values, "validation", method)
+        for vector in wise.fit_prefixes(stacked, experiments.labels(run, "validation")):
+            for member, weight in zip(wise.ORDER, vector, strict=False):
+                yield {"method": method, "prefix": len(vector), "member": member, "weight": weight}
+
+
+def early_exits(run: Run) -> Rows:
+    """Yield accuracy against cost: the WISE cascade at each threshold, and bare late fusion with fewer segments.
+
+    Args:
+        run: Which.
+
+    Yields:
+        method, system, setting, gmac, accuracy, clips, on the test clips.
+    """
+    values = experiments.logits(run)
+    truth = experiments.labels(run, "test")
+    prices = experiments.cascade_costs(run)
+    for method in distillation.METHODS:
+        stacked = experiments.cascade_logits(values, "validation", method)
+        fitted = wise.fit_prefixes(stacked, experiments.labels(run, "validation"))
+        scores = wise.scores(experiments.cascade_logits(values, "test", method), fitted)
+        for row in early_exit.trade_off(scores, truth, prices):
+            yield {"method": method, "system": "wise_cascade", **row}
+    bare = sum(figures.bare for figures in experiments.costs(run).values()) / cost.GMAC
+    for segments in range(1, run.parameters.segments + 1):
+        vector = _late_fusion_weights(run, values, segments)
+        scores = np.einsum("nkc,k->nc", _finals(values, "test", segments), vector)
+        yield {
+            "method": "backbone",
+            "system": "fewer_segments",
+            "setting": float(segments),
+            "gmac": bare * segments / run.parameters.segments,
+            "accuracy": float((scores.argmax(1) == truth).mean()),
+            "clips": len(truth),
+        }
+
+
+def costs(run: Run) -> Rows:
+    """Yield what leaving at each exit of each network costs.
+
+    Args:
+        run: Which.
+
+    Yields:
+        modality, exit, gmac (with the classifiers passed), gmac_ic (this classifier alone), gmac_bare (the backbone to
+        its end without any), a clip.
+    """
+    for modality, figures in experiments.costs(run).items():
+        for number, (paid, own) in enumerate(zip(figures.cumulative, figures.own, strict=True), start=1):
+            yield {
+                "modality": modality,
+                "exit": number,
+                "gmac": paid / cost.GMAC,
+                "gmac_ic": own / cost.GMAC,
+                "gmac_bare": figures.bare / cost.GMAC,
+            }
+
+
+def flatness(run: Run) -> Rows:
+    """Yield the curvature figures of the backbones.
+
+    Args:
+        run: Which.
+
+    Yields:
+        modality, measure, value, standard_error.
+    """
+    for modality in MODALITIES:
+        for row in runs.read_json(experiments.flatness_step(run, modality) / "flatness.json"):
+            yield {"modality": modality, **row}
+
+
+TABLES: dict[str, Callable[[Run], Rows]] = {
+    "curves": curves,
+    "exits": exits,
+    "ensembles": ensembles,
+    "weights": weights,
+    "early_exit": early_exits,
+    "cost": costs,
+    "flatness": flatness,
+}
+
+
+@functools.cache
+def table(p: Parameters, name: str) -> pd.DataFrame:
+    """Compute what a table needs, and the table, over all runs that the parameters name.
+
+    It is also written to `tables/<name>.csv` in the folder of the runs.
+
+    Args:
+        p: The parameters.
+        name: A key of TABLES.
+
+    Returns:
+        The table.
+    """
+    selected = experiments.selected_runs(p)
+    rows = [{"split": run.split, "seed": run.seed, **row} for run in selected for row in TABLES[name](run)]
+    frame = pd.DataFrame(rows)
+    _write_csv(frame, experiments.run_folder(p) / "tables" / f"{name}.csv")
+    return frame
+
+
+def all_tables(p: Parameters) -> dict[str, pd.DataFrame]:
+    """Compute all tables.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        Name -> table.
+    """
+    return {name: table(p, name) for name in TABLES}
+
+
+def publish(p: Parameters, target: Path) -> Path:
+    """Write the tables of finished runs as results to commit, with their `run.json`.
+
+    Args:
+        p: The parameters.
+        target: The folder of results; tables go to `<target>/<profile>/<dataset>/`.
+
+    Returns:
+        That folder.
+    """
+    where = Path(target) / p.variant / p.dataset
+    for name, frame in all_tables(p).items():
+        _write_csv(frame, where / f"{name}.csv")
+    selected = experiments.selected_runs(p)
+    record = {
+        "protocol": experiments.PROTOCOL,
+        "parameters": {k: v for k, v in p.flat().items() if k not in ("root", "runs", "cache", "clip")},
+        "runs": [{"split": run.split, "seed": run.seed} for run in selected],
+        "data": {
+            "checksum": experiments.dataset(p).checksum,
+            "clips": len(experiments.dataset(p).clips),
+            "classes": list(experiments.dataset(p).classes),
+        },
+        "steps": [_step_record(run) for run in selected],
+        **runs.provenance(),
+    }
+    runs.write_json(where / runs.RECORD, record)
+    return where
+
+
+def published(profile: str, dataset: str) -> dict[str, pd.DataFrame]:
+    """Read committed results.
+
+    Args:
+        profile: Of the runs.
+        dataset: Of the runs.
+
+    Returns:
+        Name -> table; empty where none are committed.
+    """
+    folder = resources.folder("results") / profile / dataset
+    return {
+        name: pd.read_csv(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").is_file()
+    }
+
+
+def published_sets() -> list[tuple[str, str]]:
+    """List the committed results.
+
+    Returns:
+        (profile, dataset) pairs.
+    """
+    folder = resources.folder("results")
+    return sorted((path.parent.parent.name, path.parent.name) for path in folder.glob(f"*/*/{runs.RECORD}"))
+
+
+def _counter(run: Run, part: str) -> Callable[[np.ndarray, dict[str, Any]], Rows]:
+    data = experiments.dataset(run.parameters)
+    truth = experiments.labels(run, part)
+    groups = np.array([data.clips[index].group for index in getattr(data.splits[run.split], part)])
+
+    def count(scores: np.ndarray, where: dict[str, Any]) -> Rows:
+        right = scores.argmax(axis=1) == truth
+        for group in np.unique(groups):
+            members = groups == group
+            tally = {"clips": int(members.sum()), "correct": int(right[members].sum())}
+            yield {**where, "part": part, "group": str(group), **tally}
+
+    return count
+
+
+def _finals(values: dict[str, np.ndarray], part: str, segments: int) -> np.ndarray:
+    return np.stack([values[f"{part}/{m}/backbone/segments{segments}"] for m in MODALITIES], axis=1)
+
+
+def _late_fusion_weights(run: Run, values: dict[str, np.ndarray], segments: int) -> np.ndarray:
+    return wise.fit(_finals(values, "validation", segments), experiments.labels(run, "validation"))
+
+
+def _step_record(run: Run) -> dict[str, Any]:
+    steps = sorted(path.parent for path in run.store.root.glob(f"*/{runs.RECORD}"))
+    records = {step.name: runs.read_json(step / runs.RECORD) for step in steps}
+    timings = {step.name: runs.read_json(step / runs.TIMINGS) for step in steps}
+    kept = {
+        name: {key: record[key] for key in ("commit", "modified", "device", "python")} | timings[name]
+        for name, record in records.items()
+    }
+    return {"split": run.split, "seed": run.seed, "steps": kept}
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    runs.write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False, float_format="%.10g"))

@@ -1,0 +1,300 @@
+"""One loop for backbones, and the epochs of any training: resumable, with the same bits as an uninterrupted run."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from pkdlib import clips, networks, runs
+from pkdlib.clips import FrameBank
+from pkdlib.datasets import Split
+
+CHECKPOINT = "checkpoint.pt"
+# The reference's Adam: eps 1e-3, weight decay 1e-4 and none for biases (and norms, here).
+ADAM_EPS = 1e-3
+WEIGHT_DECAY = 1e-4
+WARM_UP = 0.1
+# With fewer validation clips than this, one clip is worth too much to choose an epoch by: the last one counts.
+FEWEST_VALIDATION_CLIPS = 40
+
+
+class TrainingError(Exception):
+    """A training that cannot go on; the message says where."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train: the same for every modality.
+
+    Args:
+        size: Of the networks, a key of `networks.BACKBONES`.
+        input_size: Side of the input, in pixels.
+        segments: TSN segments.
+        batch_size: Clips a batch.
+        epochs: Passes over the training clips.
+        lr: Peak learning rate: reached after a warm-up of a tenth of the steps, then a half cosine down to 0.
+        seed: Of the initial weights, the order of clips, the crops and flips.
+    """
+
+    size: str
+    input_size: int
+    segments: int
+    batch_size: int
+    epochs: int
+    lr: float
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained backbone and how it came to be.
+
+    Args:
+        backbone: In eval mode.
+        curves: A row an epoch: epoch, train_loss, train_accuracy, validation_loss, validation_accuracy.
+        epoch: The epoch, from 0, whose weights were kept.
+    """
+
+    backbone: networks.Backbone
+    curves: list[dict[str, float]]
+    epoch: int
+
+
+def train_backbone(
+    modality: str, bank: FrameBank, split: Split, recipe: Recipe, *, num_classes: int, folder: Path
+) -> Trained:
+    """Train one modality's backbone by cross-entropy.
+
+    Args:
+        modality: One of `networks.MODALITIES`.
+        bank: Decoded frames.
+        split: Which clips train and validate; the test clips are not read.
+        recipe: How to train.
+        num_classes: Classes.
+        folder: Where the checkpoint lies; a training killed before resumes from its last whole epoch.
+
+    Returns:
+        The weights of the epoch with the highest validation accuracy (the lowest validation loss among equals), or of
+        the last epoch where the validation clips are fewer than FEWEST_VALIDATION_CLIPS.
+
+    Raises:
+        TrainingError: If the loss is not finite.
+    """  # noqa: DOC502
+    torch.manual_seed(recipe.seed)
+    backbone = networks.backbone(modality=modality, size=recipe.size, num_classes=num_classes)
+    optimiser = torch.optim.Adam(parameter_groups(backbone), lr=recipe.lr, eps=ADAM_EPS)
+    best: dict[str, Any] = {"key": (-1.0, 0.0), "epoch": -1, "weights": {}}
+    select = len(split.validation) >= FEWEST_VALIDATION_CLIPS
+
+    def run_epoch(epoch: int) -> dict[str, float]:
+        backbone.train()
+        losses, correct, count = 0.0, 0, 0
+        batches = list(shuffled_batches(split.train, recipe.batch_size, recipe.seed, epoch))
+        for step, indices in enumerate(batches):
+            progress = (epoch + step / len(batches)) / recipe.epochs
+            set_lr(optimiser, recipe.lr * warm_cosine(progress))
+            batch = clips.training_batch(
+                bank,
+                indices,
+                modalities=[modality],
+                size=recipe.input_size,
+                segments=recipe.segments,
+                seed=recipe.seed,
+                epoch=epoch,
+            )[modality]
+            labels = bank.labels[indices]
+            logits = backbone(batch)
+            loss = functional.cross_entropy(logits, labels)
+            check_finite(loss, f"{modality} backbone, epoch {epoch + 1}, batch {step + 1}")
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses += loss.item() * len(indices)
+            correct += int((logits.argmax(1) == labels).sum())
+            count += len(indices)
+        validation = predict(backbone, modality, bank, split.validation, recipe)
+        labels = bank.labels[list(split.validation)]
+        row = {
+            "epoch": epoch,
+            "train_loss": losses / count,
+            "train_accuracy": correct / count,
+            "validation_loss": functional.cross_entropy(validation, labels).item(),
+            "validation_accuracy": (validation.argmax(1) == labels).double().mean().item(),
+        }
+        key = (row["validation_accuracy"], -row["validation_loss"]) if select else (float(epoch), 0.0)
+        if key > tuple(best["key"]):
+            weights = {name: value.clone() for name, value in backbone.state_dict().items()}
+            best.update(key=key, epoch=epoch, weights=weights)
+        return row
+
+    curves = resumable_epochs(
+        run_epoch,
+        recipe.epochs,
+        {"backbone": backbone, "optimiser": optimiser},
+        best,
+        folder / CHECKPOINT,
+        description=f"{modality} backbone",
+    )
+    backbone.load_state_dict(best["weights"])
+    (folder / CHECKPOINT).unlink()
+    return Trained(backbone.eval(), curves, best["epoch"])
+
+
+def resumable_epochs(
+    run_epoch: Callable[[int], dict[str, float]],
+    epochs: int,
+    modules: Mapping[str, Any],
+    notes: dict[str, Any],
+    checkpoint: Path,
+    *,
+    description: str,
+) -> list[dict[str, float]]:
+    """Run epochs, saving all state after each, and go on after the last whole one if there is a checkpoint.
+
+    An epoch must draw all that is random from (seed, epoch), so that a resumed run ends with the same bits.
+
+    Args:
+        run_epoch: Called with the epoch, from 0; returns its row of the curves.
+        epochs: How many in all.
+        modules: What has a `state_dict` to save.
+        notes: Plain values and tensors to save beside; changed in place on resuming.
+        checkpoint: The file.
+        description: For the progress bar.
+
+    Returns:
+        The rows of all epochs.
+    """
+    curves: list[dict[str, float]] = []
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, weights_only=True)
+        for name, module in modules.items():
+            module.load_state_dict(state["modules"][name])
+        notes.update(state["notes"])
+        curves = state["curves"]
+    for epoch in tqdm(range(len(curves), epochs), desc=description, unit="epoch", disable=None):
+        curves.append(run_epoch(epoch))
+        states = {name: module.state_dict() for name, module in modules.items()}
+        state = {"modules": states, "notes": notes, "curves": curves}
+        runs.write_atomically(checkpoint, lambda path, state=state: torch.save(state, path))
+    return curves
+
+
+@torch.no_grad()
+def predict(
+    backbone: nn.Module, modality: str, bank: FrameBank, indices: Sequence[int], recipe: Recipe
+) -> Tensor:
+    """Compute a backbone's logits of clips by test sampling.
+
+    Args:
+        backbone: The network; put in eval mode.
+        modality: What it reads.
+        bank: Decoded frames.
+        indices: Clips.
+        recipe: Gives input size, segments and batch size.
+
+    Returns:
+        (clips, classes).
+    """
+    backbone.eval()
+    logits = [
+        backbone(
+            clips.test_batch(
+                bank, batch, modalities=[modality], size=recipe.input_size, segments=recipe.segments
+            )[modality]
+        )
+        for batch in ordered_batches(indices, recipe.batch_size)
+    ]
+    return torch.cat(logits)
+
+
+def shuffled_batches(indices: Sequence[int], size: int, seed: int, epoch: int) -> Iterator[list[int]]:
+    """Cut the clips into batches in an order that is a function of (seed, epoch).
+
+    Args:
+        indices: Clips.
+        size: Clips a batch. A last batch of one clip joins the one before: batch norm needs two values.
+        seed: Of the run.
+        epoch: Of the training.
+
+    Yields:
+        Clips of a batch.
+    """
+    order = np.random.default_rng((seed, epoch)).permutation(np.asarray(indices)).tolist()
+    starts = list(range(0, len(order), size))
+    if len(starts) > 1 and len(order) - starts[-1] == 1:
+        starts.pop()
+    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        yield order[start:end]
+
+
+def ordered_batches(indices: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Cut the clips into batches in their own order.
+
+    Args:
+        indices: Clips.
+        size: Clips a batch.
+
+    Yields:
+        Clips of a batch.
+    """
+    for start in range(0, len(indices), size):
+        yield list(indices[start : start + size])
+
+
+def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """Split parameters into those with weight decay (matrices and kernels) and those without (biases, norms).
+
+    Args:
+        module: The network.
+
+    Returns:
+        Groups for a torch optimiser.
+    """
+    decayed = [p for p in module.parameters() if p.ndim > 1]
+    others = [p for p in module.parameters() if p.ndim <= 1]
+    return [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+
+
+def warm_cosine(progress: float) -> float:
+    """Return the learning rate's share of its peak: a linear warm-up, then a half cosine to 0.
+
+    Args:
+        progress: Share of the steps done, 0..1.
+
+    Returns:
+        0..1.
+    """
+    if progress < WARM_UP:
+        return (progress + 0.01) / (WARM_UP + 0.01)
+    return 0.5 * (1 + float(np.cos(np.pi * (progress - WARM_UP) / (1 - WARM_UP))))
+
+
+def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of all groups.
+
+    Args:
+        optimiser: The optimiser.
+        lr: The rate.
+    """
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+
+
+def check_finite(loss: Tensor, where: str) -> None:
+    """Stop at a loss that is not a number.
+
+    Args:
+        loss: A scalar.
+        where: Names the network, epoch and batch.
+
+    Raises:
+        TrainingError: If it is not finite.
+    """
+    if not torch.isfinite(loss):
+        raise TrainingError(f"{where}: the loss is {loss.item()}; lower the learning rate")

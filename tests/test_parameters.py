@@ -1,0 +1,80 @@
+import dataclasses
+
+import pytest
+
+from pkdlib import resources
+from pkdlib.parameters import ParameterError, Parameters
+
+
+@pytest.mark.parametrize("profile", sorted(path.stem for path in resources.folder("profiles").glob("*.yaml")))
+def test_every_profile_is_whole(profile):
+    p = Parameters.for_profile(profile)
+    assert p.profile == p.variant == profile
+
+
+def test_an_unknown_name_is_refused_with_the_valid_ones():
+    with pytest.raises(ParameterError) as caught:
+        Parameters.for_profile("quick", backbone_epoch=3)
+    message = str(caught.value)
+    assert "unknown parameter 'backbone_epoch'; did you mean 'backbone_epochs'?" in message
+    assert all(field.name in message for field in dataclasses.fields(Parameters))
+
+
+def test_a_namespace_gives_its_flat_values_only():
+    namespace = {
+        "profile": "smoke",
+        "seed": 3,
+        "__name__": "__main__",
+        "_private": 1,
+        "In": [],
+        "Out": {},
+        "pytest": pytest,
+        "open": open,
+    }
+    p = Parameters.from_namespace(namespace)
+    assert (p.profile, p.seed) == ("smoke", 3)
+
+
+def test_a_mistyped_name_in_a_namespace_is_refused():
+    with pytest.raises(ParameterError, match="unknown parameter 'sed'; did you mean 'seed'"):
+        Parameters.from_namespace({"profile": "smoke", "sed": 3})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seed": "3"}, "seed = '3' must be of type int, not str"),
+        ({"seed": True}, "seed = True must be of type int, not bool"),
+        ({"seed": -2}, "seed = -2 must be at least 0, or -1"),
+        ({"backbone_epochs": 0}, "backbone_epochs = 0 must be above 0"),
+        ({"backbone_lr": float("nan")}, "backbone_lr = nan must be above 0"),
+        ({"size": "large"}, "size = 'large' must be 'small' or 'paper'"),
+        ({"candidates": 1}, "candidates = 1 must be at least segments"),
+        ({"marionette_scene_bias": 2.0}, "marionette_scene_bias = 2.0 must lie in 0..1"),
+    ],
+)
+def test_wrong_values_are_named(values, message):
+    with pytest.raises(ParameterError, match=message.replace("(", r"\(")):
+        Parameters.for_profile("smoke", **values)
+
+
+def test_an_unknown_profile_names_the_known_ones():
+    with pytest.raises(ParameterError, match="'fast' is not known; the profiles are: .*quick"):
+        Parameters.for_profile("fast")
+
+
+def test_a_whole_number_serves_as_a_float():
+    assert Parameters.for_profile("smoke", backbone_lr=1).backbone_lr == 1.0
+
+
+def test_changed_values_get_a_folder_of_their_own():
+    plain = Parameters.for_profile("smoke")
+    placed = Parameters.for_profile("smoke", runs="elsewhere", split=0, seed=4)
+    changed = Parameters.for_profile("smoke", exit_epochs=7)
+    assert plain.variant == placed.variant == "smoke"
+    assert changed.variant.startswith("smoke-")
+
+
+def test_flat_values_make_the_same_parameters_again():
+    p = Parameters.for_profile("smoke", seed=2)
+    assert Parameters.for_profile(**p.flat()) == p
