@@ -10,11 +10,15 @@ actors are a subset of more, and so that the number of worker processes changes 
 numpy and PyAV on the same kind of processor give the same bytes.
 """
 
+import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -95,7 +99,7 @@ def generate(
         DatasetError: If a parameter is out of range, or the folder holds clips made with other parameters or
             cannot be written.
     """
-    problem = _problem(clips_per_pair, actors, actions, frames, scene_bias, workers)
+    problem = _problem(clips_per_pair, actors, actions, frames, scene_bias, seed, workers)
     if problem:
         raise DatasetError(f"marionette: {problem}")
     parameters = {
@@ -201,12 +205,15 @@ class Recipe:
             yield np.ascontiguousarray(picture.astype(np.uint8).transpose(1, 2, 0))
 
 
-def _problem(clips_per_pair: int, actors: int, actions: int, frames: int, scene_bias: float, workers: int) -> str:
+def _problem(
+    clips_per_pair: int, actors: int, actions: int, frames: int, scene_bias: float, seed: int, workers: int
+) -> str:
     at_least = {
         "clips_per_pair": (clips_per_pair, 1),
         "actors": (actors, NUM_SPLITS),
         "actions": (actions, 2),
         "frames": (frames, 1),
+        "seed": (seed, 0),
         "workers": (workers, 1),
     }
     for name, (value, least) in at_least.items():
@@ -220,10 +227,13 @@ def _problem(clips_per_pair: int, actors: int, actions: int, frames: int, scene_
 
 
 def _make(recipes: list[Recipe], manifest: Manifest, workers: int) -> None:
-    made = _made(recipes, manifest.folder, workers)
+    progress = tqdm(total=len(recipes), desc="drawing Marionette", unit="clip", disable=None)
     try:
-        for recipe in tqdm(made, total=len(recipes), desc="drawing Marionette", unit="clip", disable=None):
-            manifest.add(recipe.file)
+        # Closed here, so that an interruption stops the workers at once.
+        with progress, closing(_made(recipes, manifest.folder, workers)) as made:
+            for recipe in made:
+                manifest.add(recipe.file)
+                progress.update()
     finally:
         manifest.save()
 
@@ -233,13 +243,25 @@ def _made(recipes: list[Recipe], folder: Path, workers: int) -> Iterator[Recipe]
         for recipe in recipes:
             yield _make_clip(recipe, folder)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_follow_parent) as pool:
         jobs = [pool.submit(_make_clip, recipe, folder) for recipe in recipes]
         try:
             for job in as_completed(jobs):
                 yield job.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _follow_parent() -> None:
+    # Ctrl-C reaches every process of the terminal, and only the parent is to answer. A parent that is killed
+    # cannot say so, and an idle worker would outlive it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def leave_with_parent() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    Thread(target=leave_with_parent, daemon=True).start()
 
 
 def _make_clip(recipe: Recipe, folder: Path) -> Recipe:
