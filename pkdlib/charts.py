@@ -1,154 +1,42 @@
-"""Charts of the companion's tables: one theme, readable in light and dark, offline and without JavaScript.
+"""Charts of the companion's tables.
 
-Each chart function takes a tidy frame (the columns are named in its docstring) and returns an Altair chart.
-`show` turns any chart into a displayable object: an inline SVG with a description, which the book's own script
-replaces by an interactive view of the same specification. Accuracies are fractions in 0..1 in every frame and
-per cent on every axis; costs are GMAC (1e9 multiply-accumulates).
+Each function takes a tidy frame (its docstring names the columns) and returns an Altair chart, which `show`
+displays. Accuracies that were measured here are fractions in 0..1 in every frame and per cent on every axis;
+costs are GMAC (1e9 multiply-accumulates).
 """
 
-import base64
-import hashlib
-import html
 import json
-import re
 
 import altair as alt
 import numpy as np
 import pandas as pd
-import vl_convert
 
-from pkdlib import pictures
+from pkdlib.display import picture, show
 
-# Every colour has a contrast of at least 3:1 (WCAG 2.1, 1.4.11) against the book's light and its dark background,
-# and they stay apart for the three kinds of colour blindness; tests/test_charts.py computes both.
+__all__ = [
+    "accuracy_against_cost",
+    "accuracy_by_exit",
+    "differences",
+    "exit_costs",
+    "flatness",
+    "picture",
+    "published",
+    "show",
+    "training_curves",
+    "wise_weights",
+]
+
+# Every colour has a contrast of at least 3:1 (WCAG 2.1, 1.4.11) against the book's light and its dark
+# background, and they stay apart for the three kinds of colour blindness; tests/test_charts.py computes both.
 MODALITY_COLOURS = {"iframe": "#4269d0", "motion": "#d4680a", "residual": "#1d9a55"}
 SERIES_COLOURS = ("#7f858c", "#9a3fd8", "#b58400", "#0f9bb0", "#d92c2c", "#3f9142")
 SERIES_SHAPES = ("circle", "diamond", "square", "triangle-up", "triangle-down", "cross")
-# Text, axes and rules take the colour of the page's own text, whatever its theme.
-INK = "currentColor"
 
 MODALITY_LABELS = {"iframe": "I-frame", "motion": "motion vectors", "residual": "residual"}
+DATASET_LABELS = {"ucf101": "UCF-101", "hmdb51": "HMDB-51"}
 EXIT_LABELS = {1: "IC 1", 2: "IC 2", 3: "IC 3", 4: "final"}
 NAMES = {"ce": "cross-entropy (CE)", "pkd": "PKD", "backbone": "backbone", "wise_cascade": "WISE cascade"}
 VERDICT_COLOURS = {"holds": "#0f9bb0", "does not hold": "#d92c2c", "undecided": "#7f858c"}
-
-_FONT = "Arial, Helvetica, 'Liberation Sans', sans-serif"
-THEME = {
-    "background": None,
-    "font": _FONT,
-    "aria": False,  # the whole picture carries one description, given to `show`
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": INK,
-        "titleColor": INK,
-        "labelFontSize": 12,
-        "titleFontSize": 12.5,
-        "titleFontWeight": "normal",
-        "titlePadding": 8,
-        "gridColor": INK,
-        "gridOpacity": 0.13,
-        "domainColor": INK,
-        "domainOpacity": 0.45,
-        "tickColor": INK,
-        "tickOpacity": 0.45,
-        "labelPadding": 4,
-    },
-    "axisX": {"grid": False},
-    "axisY": {"domain": False, "ticks": False},
-    "header": {"labelColor": INK, "titleColor": INK, "labelFontSize": 13, "labelFontWeight": "bold"},
-    "legend": {
-        "labelColor": INK,
-        "titleColor": INK,
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-        "orient": "top",
-        "symbolSize": 80,
-        "symbolStrokeWidth": 2,
-        "symbolOpacity": 1,
-        "labelLimit": 260,
-    },
-    "title": {"color": INK, "fontSize": 13, "anchor": "start", "subtitleColor": INK},
-    "text": {"fill": INK, "fontSize": 11},
-    "rule": {"stroke": INK},
-    "line": {"strokeWidth": 2},
-    "point": {"size": 70, "filled": True, "opacity": 1},
-    "facet": {"spacing": 22},
-    "concat": {"spacing": 22},
-}
-
-
-def show(chart: alt.TopLevelMixin, description: str) -> "Shown":
-    """Return a chart as an object that notebooks and the book display.
-
-    Args:
-        chart: Any Altair chart; it is drawn in the companion's theme.
-        description: What the chart shows, in a sentence or two, for readers who cannot see it.
-
-    Returns:
-        An object whose HTML is an inline SVG with the description, plus the specification for the book's script.
-
-    Raises:
-        ValueError: If the description is empty.
-    """
-    if not description.strip():
-        raise ValueError("a chart needs a description of what it shows")
-    spec = chart.to_dict()
-    spec["config"] = THEME
-    spec["description"] = description
-    svg = _describe(vl_convert.vegalite_to_svg(spec, vl_version=vegalite_version()), description)
-    # `</` would end the script element early.
-    data = json.dumps(spec, separators=(",", ":"), sort_keys=True).replace("</", "<\\/")
-    body = f'<script type="application/json">{data}</script>'
-    return Shown(f'<div class="pkd-chart">{svg}{body}</div>', description)
-
-
-def picture(image: np.ndarray, description: str) -> "Shown":
-    """Return an RGB image as an object that notebooks and the book display.
-
-    Args:
-        image: uint8 array of shape (height, width, 3), RGB.
-        description: What the picture shows, for readers who cannot see it.
-
-    Returns:
-        An object whose HTML is one self-contained image that is never wider than its column.
-
-    Raises:
-        ValueError: If the description is empty.
-    """
-    if not description.strip():
-        raise ValueError("a picture needs a description of what it shows")
-    data = base64.b64encode(pictures.png_bytes(image)).decode("ascii")
-    alt_text = html.escape(" ".join(description.split()))
-    height, width = image.shape[:2]
-    return Shown(
-        f'<img class="pkd-picture" src="data:image/png;base64,{data}" alt="{alt_text}" '
-        f'width="{width}" height="{height}" style="max-width:100%;height:auto">',
-        description,
-    )
-
-
-class Shown:
-    """Something to display: HTML for readers, its description for everything else."""
-
-    def __init__(self, markup: str, description: str):
-        """Keep the HTML and the description."""
-        self.markup = markup
-        self.description = description
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        return {"text/html": self.markup, "text/plain": self.description}
-
-    def _repr_html_(self) -> str:
-        return self.markup
-
-    def __repr__(self) -> str:
-        return self.description
-
-
-def vegalite_version() -> str:
-    """Return the version of Vega-Lite that the installed Altair writes, as vl-convert names it ("6.1")."""
-    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
 def training_curves(curves: pd.DataFrame) -> alt.VConcatChart:
@@ -177,7 +65,7 @@ def training_curves(curves: pd.DataFrame) -> alt.VConcatChart:
                 "part:N",
                 title=None,
                 scale=alt.Scale(domain=["training", "validation"], range=[[5, 3], [1, 0]]),
-                legend=alt.Legend(symbolType="stroke", symbolSize=500, symbolStrokeColor=SERIES_COLOURS[0]),
+                legend=_stroke_legend(),
             ),
         )
         runs = base.mark_line(strokeWidth=1, opacity=0.4).encode(
@@ -195,8 +83,8 @@ def accuracy_by_exit(summary: pd.DataFrame) -> alt.FacetChart:
     """Draw the accuracy at every exit, one panel per modality and one line per training method.
 
     Args:
-        summary: One row per (modality, method, exit) with the column accuracy and, where an interval is known,
-            low and high. Exits 1 to 3 are internal classifiers (ICs), exit 4 is the network's own end.
+        summary: One row per (modality, method, exit) with the column accuracy and, where an interval is
+            known, low and high. Exits 1 to 3 are internal classifiers (ICs), exit 4 is the network's own end.
 
     Returns:
         A chart with one column per modality.
@@ -222,45 +110,41 @@ def accuracy_by_exit(summary: pd.DataFrame) -> alt.FacetChart:
     return alt.layer(*layers).properties(width=190, height=220).facet(column=_modality_facet(frame))
 
 
-def differences(frame: pd.DataFrame) -> alt.LayerChart:
-    """Draw differences with their intervals against zero and the margin of one point.
+def differences(frame: pd.DataFrame, *, unit: str = "percentage points", margin: float | None = 1.0) -> alt.LayerChart:
+    """Draw differences with their intervals against zero and the margin fixed beforehand.
 
     Args:
-        frame: One row per comparison, in the order of drawing, with the columns label, estimate, low, high (all
-            three fractions, so 0.01 is one percentage point) and verdict (which begins with "holds", "does not
-            hold" or "undecided").
+        frame: One row per comparison, in the order of drawing, with the columns label, estimate, low, high and
+            verdict ("holds", "does not hold" or "undecided"). Rows without an estimate are left out.
+        unit: The unit of the differences, for the axis.
+        margin: The smallest difference that matters, drawn as a dashed line; None where there is none.
 
     Returns:
         A forest plot: a point and an interval per row.
     """
-    frame = _per_cent(frame, "estimate", "low", "high")
-    verdicts = _series(frame["verdict"])
-    colours = [next(c for word, c in VERDICT_COLOURS.items() if name.startswith(word)) for name in verdicts]
-    order = list(dict.fromkeys(frame["label"]))
-    marks = pd.DataFrame({"at": [0.0, 1.0], "name": ["no difference", "margin: 1 point"], "dash": [0, 1]})
+    frame = frame.dropna(subset=["estimate"])
+    marks = pd.DataFrame({"at": [0.0], "mark": ["no difference"]})
+    if margin is not None:
+        marks.loc[1] = [margin, f"margin of {margin:g}"]
+    dashes = alt.Scale(domain=list(marks["mark"]), range=[[1, 0], [4, 3]])
     rules = (
         alt.Chart(marks)
         .mark_rule(opacity=0.7)
-        .encode(
-            x="at:Q",
-            strokeDash=alt.StrokeDash("dash:N", legend=None, scale=alt.Scale(range=[[1, 0], [4, 3]])),
-        )
+        .encode(x="at:Q", strokeDash=alt.StrokeDash("mark:N", scale=dashes, legend=_stroke_legend()))
     )
+    colours = alt.Scale(domain=list(VERDICT_COLOURS), range=list(VERDICT_COLOURS.values()))
+    order = list(dict.fromkeys(frame["label"]))
     base = alt.Chart(frame).encode(
         y=alt.Y("label:N", title=None, sort=order, axis=alt.Axis(labelLimit=330, grid=True)),
-        color=alt.Color("verdict:N", title=None, scale=alt.Scale(domain=verdicts, range=colours)),
+        color=alt.Color("verdict:N", title=None, scale=colours),
     )
-    intervals = base.mark_rule(strokeWidth=3, opacity=0.75).encode(
-        x=alt.X("low:Q", title="difference (percentage points); dashed: margin of 1 point"), x2="high:Q"
-    )
+    x = alt.X("low:Q", title=f"difference ({unit})")
+    intervals = base.mark_rule(strokeWidth=3, opacity=0.75).encode(x=x, x2="high:Q")
+    tips = _tips(frame, estimate=f"difference ({unit})", low="from", high="to")
     points = base.mark_point(size=110).encode(
         x="estimate:Q",
-        shape=_series_shape("verdict", verdicts),
-        tooltip=[
-            "label:N",
-            *_tips(frame, estimate="difference (points)", low="from (points)", high="to (points)"),
-            "verdict:N",
-        ],
+        shape=_series_shape("verdict", list(VERDICT_COLOURS)),
+        tooltip=["label:N", *tips, "verdict:N"],
     )
     return alt.layer(rules, intervals, points).properties(width=400, height=alt.Step(28))
 
@@ -269,8 +153,8 @@ def accuracy_against_cost(early_exit: pd.DataFrame) -> alt.LayerChart:
     """Draw accuracy against measured cost, one line per system, one point per setting.
 
     Args:
-        early_exit: One row per run and setting with the columns split, seed, method, system, setting, gmac (per
-            clip), accuracy, clips. Runs are averaged, each weighted by its clips.
+        early_exit: One row per run and setting with the columns split, seed, method, system, setting, gmac
+            (per clip), accuracy, clips. Runs are averaged, each weighted by its clips.
 
     Returns:
         A chart of the runs' means.
@@ -295,18 +179,16 @@ def accuracy_against_cost(early_exit: pd.DataFrame) -> alt.LayerChart:
     )
     tips = ["system:N", "setting:Q", *_tips(means, gmac="GMAC per clip", accuracy="accuracy (%)"), "runs:Q"]
     points = base.mark_point().encode(shape=_series_shape("system", systems), tooltip=tips)
-    return alt.layer(base.mark_line(opacity=0.6).encode(order="gmac:Q"), points).properties(
-        width=560, height=320
-    )
+    return alt.layer(base.mark_line(opacity=0.6).encode(order="gmac:Q"), points).properties(width=560, height=320)
 
 
 def exit_costs(cost: pd.DataFrame) -> alt.FacetChart:
     """Draw what leaving at each exit costs, with the share of the internal classifiers (ICs) set apart.
 
     Args:
-        cost: One row per (modality, exit) with the columns gmac (to leave here, with every IC passed), gmac_ic
-            (this exit's IC alone; 0 at the network's end) and gmac_bare (the backbone to its end, without ICs).
-            Rows of several runs are averaged.
+        cost: One row per (modality, exit) with the columns gmac (to leave here, with every IC passed),
+            gmac_ic (this exit's IC alone; 0 at the network's end) and gmac_bare (the backbone to its end,
+            without ICs). Rows of several runs are averaged.
 
     Returns:
         A chart with one column per modality; the vertical line is the whole bare backbone.
@@ -331,9 +213,7 @@ def exit_costs(cost: pd.DataFrame) -> alt.FacetChart:
                 "part:N",
                 title=None,
                 scale=alt.Scale(domain=list(parts.values()), range=[1, 0.45]),
-                legend=alt.Legend(
-                    symbolType="square", symbolFillColor=SERIES_COLOURS[0], symbolStrokeWidth=0
-                ),
+                legend=alt.Legend(symbolType="square", symbolFillColor=SERIES_COLOURS[0], symbolStrokeWidth=0),
             ),
             order=alt.Order("part:N", sort="descending"),
             tooltip=[
@@ -356,7 +236,7 @@ def flatness(frame: pd.DataFrame) -> alt.HConcatChart:
             estimator; may be missing).
 
     Returns:
-        A chart with one panel and one scale per measure; logarithmic where positive values span more than 20-fold.
+        A chart with one panel and one scale per measure, logarithmic where values span more than 20-fold.
     """
     panels = []
     for measure in dict.fromkeys(frame["measure"]):
@@ -370,9 +250,7 @@ def flatness(frame: pd.DataFrame) -> alt.HConcatChart:
         wide = part["low"].min() > 0 and part["high"].max() > 20 * part["low"].min()
         scale = alt.Scale(type="log") if wide else alt.Scale(zero=True)
         y_title = measure.replace("_", " ") + (" (log scale)" if wide else "")
-        y = alt.Y(
-            "value:Q", title=y_title, scale=scale, axis=alt.Axis(tickCount=5, format="~s" if wide else "")
-        )
+        y = alt.Y("value:Q", title=y_title, scale=scale, axis=alt.Axis(tickCount=5, format="~s" if wide else ""))
         base = alt.Chart(part).encode(
             x=alt.X(
                 "modality:N",
@@ -386,9 +264,7 @@ def flatness(frame: pd.DataFrame) -> alt.HConcatChart:
         tips = ["run:N", *_tips(part, value=measure, standard_error="standard error")]
         panels.append(
             alt.layer(
-                base.mark_tick(thickness=2, size=38, opacity=0.55).encode(
-                    y=alt.Y("mean(value):Q", title=y_title)
-                ),
+                base.mark_tick(thickness=2, size=38, opacity=0.55).encode(y=alt.Y("mean(value):Q", title=y_title)),
                 base.mark_rule().encode(y=y, y2="high:Q", xOffset=shift).encode(y="low:Q"),
                 base.mark_point(size=45).encode(y=y, xOffset=shift, tooltip=tips),
             ).properties(width=185, height=230)
@@ -427,19 +303,20 @@ def wise_weights(weights: pd.DataFrame) -> alt.FacetChart:
     panel = alt.layer(cells, labels).properties(width=alt.Step(46), height=alt.Step(26))
     if frame["method"].nunique() == 1:
         return panel
-    return panel.facet(row=alt.Row("method:N", title=None))
+    frame["method"] = frame["method"].map(_name)
+    return panel.facet(row=alt.Row("method:N", title=None, header=alt.Header(orient="top")))
 
 
 def published(frame: pd.DataFrame) -> alt.FacetChart:
     """Draw the published operating points: accuracy against cost per video, one panel per data set.
 
     Args:
-        frame: One row per point with the columns dataset, system, accuracy and gmac (per video).
+        frame: One row per point, as in `claims.PUBLISHED`, with the columns dataset, system, setting, accuracy
+            (per cent) and gmac (per video).
 
     Returns:
         A chart with one column per data set and the same colours in each.
     """
-    frame = _per_cent(frame, "accuracy")
     systems = _series(frame["system"])
     points = (
         alt.Chart(frame)
@@ -449,20 +326,12 @@ def published(frame: pd.DataFrame) -> alt.FacetChart:
             y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False)),
             color=_series_colour("system", systems, columns=3),
             shape=_series_shape("system", systems),
-            tooltip=["system:N", *_tips(frame, accuracy="accuracy (%)", gmac="GMAC per video")],
+            tooltip=["system:N", "setting:N", *_tips(frame, accuracy="accuracy (%)", gmac="GMAC per video")],
         )
     )
-    panel = points.properties(width=300, height=260)
-    return panel.facet(column=alt.Column("dataset:N", title=None)).resolve_scale(y="independent")
-
-
-def _describe(svg: str, description: str) -> str:
-    """Give an SVG its role and description, and names of its own, since a page holds many of them."""
-    mark = hashlib.sha256(svg.encode()).hexdigest()[:8]
-    svg = re.sub(r'id="', f'id="c{mark}-', svg)
-    svg = re.sub(r"url\(#", f"url(#c{mark}-", svg)
-    label = html.escape(" ".join(description.split()))
-    return re.sub(r"<svg ", f'<svg role="img" aria-label="{label}" ', svg, count=1)
+    names = alt.Header(labelExpr=_label_expression(DATASET_LABELS))
+    column = alt.Column("dataset:N", title=None, sort=list(DATASET_LABELS), header=names)
+    return points.properties(width=300, height=260).facet(column=column).resolve_scale(y="independent")
 
 
 def _per_cent(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -485,15 +354,17 @@ def _name(identifier: str) -> str:
     return NAMES.get(identifier, identifier.replace("_", " "))
 
 
+def _stroke_legend() -> alt.Legend:
+    return alt.Legend(title=None, symbolType="stroke", symbolSize=500, symbolStrokeColor=SERIES_COLOURS[0])
+
+
 def _series_colour(field: str, names: list[str], columns: int | None = None) -> alt.Color:
     scale = alt.Scale(domain=names, range=_cycle(SERIES_COLOURS, len(names)))
     return alt.Color(f"{field}:N", title=None, scale=scale, legend=alt.Legend(columns=columns or 0))
 
 
 def _series_shape(field: str, names: list[str]) -> alt.Shape:
-    return alt.Shape(
-        f"{field}:N", title=None, scale=alt.Scale(domain=names, range=_cycle(SERIES_SHAPES, len(names)))
-    )
+    return alt.Shape(f"{field}:N", title=None, scale=alt.Scale(domain=names, range=_cycle(SERIES_SHAPES, len(names))))
 
 
 def _cycle(values: tuple[str, ...], count: int) -> list[str]:
@@ -517,8 +388,4 @@ def _label_expression(labels: dict, wrap: bool = False) -> str:
 
 
 def _tips(frame: pd.DataFrame, **titles: str) -> list[alt.Tooltip]:
-    return [
-        alt.Tooltip(f"{name}:Q", title=t, format=".4~g")
-        for name, t in titles.items()
-        if name in frame.columns
-    ]
+    return [alt.Tooltip(f"{name}:Q", title=t, format=".4~g") for name, t in titles.items() if name in frame.columns]
