@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pkdlib import __version__, bitstream, pictures, runs
+from pkdlib import __version__, bitstream, pictures, resources, runs
 from pkdlib.parameters import ParameterError, Parameters
 
 _USAGE_ERROR = 2
@@ -42,9 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "pkdlib":
             raise
-        return _complain(
-            f"this command needs {error.name}, which is not installed: pip install '{chosen.needs}'"
-        )
+        return _complain(f"this command needs {error.name}, which is not installed: pip install '{chosen.needs}'")
     except ParameterError as error:
         return _complain(str(error), _USAGE_ERROR)
     except OSError as error:
@@ -82,21 +80,18 @@ def _reproduce(chosen: argparse.Namespace) -> None:
 
 
 def _predict(chosen: argparse.Namespace) -> None:
-    with bitstream.CompressedVideo(chosen.clip):
+    with bitstream.open_stream(chosen.clip):
         pass  # a file that cannot be read is told before the seconds that torch takes to load
-    from pkdlib import experiments
+    from pkdlib import cascades
 
-    answer = experiments.predict(chosen.clip, chosen.checkpoint)
+    shipped = resources.folder("results") / "model"
+    answer = cascades.predict(Path(chosen.clip), Path(chosen.checkpoint or shipped))
     _say("class", answer.label)
     _say("confidence", f"{answer.confidence:.3f}")
     _say("exit", answer.exit)
     _say("GMAC spent", f"{answer.gmac:.3f}")
     _say("knows only", ", ".join(answer.labels))
-    _say(
-        "warning",
-        "footage unlike what it was trained on is out of its domain: it answers all the same, and the",
-    )
-    _say("", "confidence means nothing there")
+    _say("warning", "footage unlike its training clips is out of its domain: there its answer means nothing")
 
 
 def _export(chosen: argparse.Namespace) -> None:
@@ -128,7 +123,8 @@ def _clean(chosen: argparse.Namespace) -> None:
 def _book(chosen: argparse.Namespace) -> None:
     from pkdlib import book
 
-    _say("book", str(book.build()))
+    page = book.build(root=Path(chosen.root).resolve() if chosen.root else None)
+    _say("book", str(page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -141,13 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pkd {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
-    command = _add(
-        commands, "inspect", _inspect, "what a compressed video holds, with a picture", _INSPECT_HELP
-    )
+    command = _add(commands, "inspect", _inspect, "what a compressed video holds, with a picture", _INSPECT_HELP)
     command.add_argument("clip", metavar="CLIP", help="a video file: MPEG-4 Part 2, H.264, MPEG-2, ...")
-    command.add_argument(
-        "--picture", metavar="PNG", help="where to write the picture (CLIP's name.modalities.png)"
-    )
+    command.add_argument("--picture", metavar="PNG", help="where to write the picture (CLIP's name.modalities.png)")
 
     command = _add(commands, "reproduce", _reproduce, "run the study's notebooks", _REPRODUCE_HELP)
     _add_parameters(command)
@@ -162,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     command = _add(commands, "predict", _predict, "recognise the action in a clip", _PREDICT_HELP)
     command.add_argument("clip", metavar="CLIP", help="a video file that `pkd inspect` can read")
     command.add_argument(
-        "--checkpoint", metavar="DIR", help="weights that `pkd export` wrote (those that come with pkdlib)"
+        "--checkpoint", metavar="DIR", help="a model that `pkd export` wrote (the one that comes with pkdlib)"
     )
 
     command = _add(commands, "export", _export, "write out a run's weights and logits", _EXPORT_HELP)
@@ -174,7 +166,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--runs", metavar="DIR", default="runs", help="the run folder (%(default)s)")
     command.add_argument("--yes", action="store_true", help="remove what is listed")
 
-    _add(commands, "book", _book, "build the book from the executed notebooks", _BOOK_HELP)
+    command = _add(commands, "book", _book, "build the book from the executed notebooks", _BOOK_HELP)
+    command.add_argument("--root", metavar="DIR", help="build another folder, laid out like a checkout (this checkout)")
     return parser
 
 
@@ -229,6 +222,17 @@ Build the book from the executed notebooks (`pkd reproduce --profile quick` make
 example: pkd book, then open _build/html/index.html
 takes:   about a minute; needs pip install 'pkdlib[train,book]' and a checkout of the repository
 """
+_CACHED = (
+    "cache/marionette-*",
+    "cache/ut_interaction-*",
+    "cache/folder-*",
+    "cache/frames-*",
+    "_build/executed",
+    "_build/book",
+    "_build/html",
+    "_build/.doctrees",
+    "_build/test",
+)
 _NEEDS = {"predict": "pkdlib[train]", "export": "pkdlib[train]"}
 
 
@@ -252,9 +256,7 @@ def _add_parameters(command: argparse.ArgumentParser) -> None:
     command.add_argument("--profile", default="quick", help="smoke, quick, full or paper (%(default)s)")
     command.add_argument("--dataset", help="marionette (generated; the default), ut_interaction or folder")
     command.add_argument("--root", metavar="DIR", help="where the data set's clips lie")
-    command.add_argument(
-        "--pattern", metavar="RE", help="folder: regular expression whose group names a clip's group"
-    )
+    command.add_argument("--pattern", metavar="RE", help="folder: regular expression whose group names a clip's group")
     command.add_argument("--split", type=int, metavar="K", help="one split, from 0 (all of the profile's)")
     command.add_argument("--seed", type=int, metavar="S", help="one seed, from 0 (all of the profile's)")
     command.add_argument("--runs", metavar="DIR", help="folder of the runs (runs)")
@@ -286,15 +288,15 @@ def _number(text: str) -> Any:
 
 
 def _caches(run_folder: Path) -> Iterator[Path]:
-    # What `pkd clean` may remove: a run folder's data sets, and the children of cache/ and _build/.
-    yield from sorted(path for path in run_folder.glob("*/*") if _holds_runs(path))
-    for folder in ("cache", "_build"):
-        yield from sorted(path for path in Path(folder).glob("*") if path.is_dir())
+    # What `pkd clean` may remove. Whatever --runs names: only a folder that pkdlib filled is ever listed.
+    yield from sorted(path for path in run_folder.glob("*/*") if path.is_dir() and _is_a_run(path))
+    for pattern in _CACHED:
+        yield from sorted(path for path in Path().glob(pattern) if path.is_dir())
 
 
-def _holds_runs(path: Path) -> bool:
-    # Whatever --runs names: only a folder that pkdlib filled is ever removed.
-    return path.is_dir() and any(next(path.rglob(mark), None) for mark in (runs.RECORD, runs.TIMINGS))
+def _is_a_run(path: Path) -> bool:
+    profiles = [profile.stem for profile in resources.folder("profiles").glob("*.yaml")]
+    return path.parent.name.partition("-")[0] in profiles
 
 
 def _is_chosen(path: Path, names: Sequence[str]) -> bool:

@@ -1,0 +1,45 @@
+# Two commands: `make book` runs every notebook at the quick profile and builds the book; `make test` checks everything.
+# Both install into .venv first, once. PYTHON names another interpreter, PIP_EXTRA adds options to pip:
+#   make book PYTHON=python3.12 PIP_EXTRA='--find-links wheels'
+SHELL := /bin/bash
+PYTHON ?= python3
+PIP_EXTRA ?=
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+# A book of the smoke notebooks, in a folder laid out like a checkout, beside the reader's own book.
+TEST_ROOT := _build/test
+
+.PHONY: help book test clean
+
+help:
+	@echo 'make book   run the notebooks (quick profile) and build the book: _build/html/index.html'
+	@echo 'make test   lint, tests, every notebook (smoke profile), the book with warnings as errors, a browser'
+	@echo 'make clean  list what runs, caches and builds hold; make clean YES=--yes removes it'
+
+book: $(INSTALLED)
+	$(BIN)/pkd reproduce --profile quick
+	$(BIN)/pkd book
+
+test: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	rm -rf $(TEST_ROOT)
+	mkdir -p $(TEST_ROOT)
+	cp -R _config.yml _toc.yml book $(TEST_ROOT)/
+	set -o pipefail; $(BIN)/pytest --ignore=tests/test_browser.py | tee $(TEST_ROOT)/pytest.log
+	$(BIN)/pkd book --root $(TEST_ROOT)
+	PKD_BOOK=$(TEST_ROOT)/_build/html $(BIN)/pytest tests/test_browser.py
+	@echo 'The library and the notebooks (the closing line of the first pytest again):'
+	@tail -n 1 $(TEST_ROOT)/pytest.log
+
+clean: $(INSTALLED)
+	$(BIN)/pkd clean $(YES)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(BIN)/pip --version > /dev/null 2>&1 || { \
+	  $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	    echo "make: Python 3.11, 3.12 or 3.13 is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1)." \
+	      "Name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }; \
+	  $(PYTHON) -m venv --clear .venv; }
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_EXTRA) -c constraints.txt -e '.[train,book,test]'
+	@touch $@

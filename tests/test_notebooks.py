@@ -1,0 +1,94 @@
+"""Every notebook at the smoke profile, through papermill, as the book shows it; its numbers are small but sane."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+from pkdlib import reproduce, tables
+from pkdlib.parameters import Parameters
+
+ROOT = Path(__file__).resolve().parents[1]
+# `make test` builds a book of these.
+EXECUTED = ROOT / "_build" / "test" / "_build" / "executed" / "notebooks"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def parameters(tmp_path_factory) -> Parameters:
+    place = tmp_path_factory.mktemp("smoke")
+    return Parameters.for_profile("smoke", runs=str(place / "runs"), cache=str(place / "cache"))
+
+
+@pytest.fixture(scope="module")
+def execute(parameters):
+    """Execute a notebook by its number; what one has trained, the next ones find."""
+
+    def run(number: str) -> str:
+        (source,) = reproduce.notebooks([number])
+        target = EXECUTED / f"{source.stem}.ipynb"
+        values = {"profile": "smoke", "runs": parameters.runs, "cache": parameters.cache}
+        reproduce.run_notebook(source, target, values, ROOT)
+        cells = nbformat.read(target, as_version=4).cells
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        assert not [output for output in outputs if output.get("name") == "stderr"], "red text on the page"
+        shown = (output.get("text", "") or output.get("data", {}).get("text/html", "") for output in outputs)
+        return "\n".join(shown)
+
+    return run
+
+
+def test_01_compressed_domain(execute):
+    assert "mpeg4" in execute("01")
+
+
+def test_02_backbones(execute, parameters):
+    execute("02")
+    curves = tables.table(parameters, "curves")
+    assert set(curves.groupby("modality").epoch.count()) == {parameters.backbone_epochs}
+    assert np.isfinite(curves.train_loss).all() and curves.validation_accuracy.between(0, 1).all()
+
+
+def test_03_flatness(execute, parameters):
+    execute("03")
+    flatness = tables.table(parameters, "flatness").set_index(["modality", "measure"]).value
+    assert np.isfinite(flatness).all()
+    assert (flatness.xs("top_eigenvalue", level="measure") > 0).all()
+
+
+def test_04_internal_classifiers(execute, parameters):
+    execute("04")
+    exits = tables.table(parameters, "exits").query("part == 'test'")
+    assert (exits.correct <= exits.clips).all()
+    assert exits.groupby(["modality", "method", "exit"]).clips.sum().nunique() == 1  # all read the same clips
+
+
+def test_05_wise(execute, parameters):
+    execute("05")
+    weights = tables.table(parameters, "weights")
+    per_prefix = weights.groupby(["method", "prefix"]).member.nunique().reset_index()
+    assert (per_prefix.member == per_prefix.prefix).all()
+
+
+def test_06_early_exit(execute, parameters):
+    execute("06")
+    early = tables.table(parameters, "early_exit").query("system == 'wise_cascade'").sort_values("setting")
+    assert early.gmac.is_monotonic_increasing and early.gmac.min() > 0  # a stricter threshold never costs less
+
+
+def test_07_results(execute):
+    assert "verdict" in execute("07").lower()
+
+
+def test_an_unknown_parameter_ends_bare_papermill_with_one_clear_line(tmp_path):
+    target = str(tmp_path / "out.ipynb")
+    source = "notebooks/02_backbones.ipynb"
+    command = [sys.executable, "-m", "papermill", source, target, "-p", "profile", "smoke", "-p", "exit_epoch", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode != 0
+    assert "unknown parameter 'exit_epoch'; did you mean 'exit_epochs'?" in last
