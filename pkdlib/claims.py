@@ -1,0 +1,235 @@
+"""The paper's claims and its published numbers, as data, each with its source.
+
+`CLAIMS` says what is to be checked; `verdicts` checks it. `PUBLISHED` and `PUBLISHED_GAINS` are what the authors
+report, kept beside what is measured here and never mixed with it. The body of the paper was not available when this
+was written: what only the body says (the flatness measure and its values, the table of internal classifiers) is
+called unknown.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+ABSTRACT = "arXiv 2407.02713, abstract"
+NOTEBOOKS = "notebook outputs in the authors' repository (Efstathia-Soufleri/PKD, commit e227377)"
+IMAGES = "read off the charts in the authors' README (accuracy +-0.02, total cost +-0.2k GMAC)"
+
+# Over the three splits; the authors' TEAM-Net code misses 6 and 3 of them, less than 0.1 %.
+_TEST_CLIPS = {"ucf101": 11_213, "hmdb51": 4_590}
+
+
+@dataclass(frozen=True)
+class PublishedResult:
+    """One point of the authors' tables of accuracy against cost, over the three splits of a data set.
+
+    Attributes:
+        dataset: "ucf101" or "hmdb51".
+        system: whose result it is.
+        setting: segments of (motion, residual, iframe) or the threshold of leaving, as reported.
+        accuracy: top-1, per cent.
+        total_gmac: 1e9 multiply-accumulates over all test clips (the TEAM-Net rows count 2**30).
+        source: where the number stands.
+    """
+
+    dataset: str
+    system: str
+    setting: str
+    accuracy: float
+    total_gmac: float
+    source: str
+
+    @property
+    def gmac(self) -> float:
+        """Cost of one clip, in the unit of `total_gmac`: computed here."""
+        return self.total_gmac / _TEST_CLIPS[self.dataset]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One thing that the paper says, or that its reading raises, and how it is judged.
+
+    Attributes:
+        id: short name, the key in tables.
+        title: a few words.
+        statement: what would have to be true.
+        source: who says so, and where.
+        paper_figure: the paper's number, or that it is unknown.
+        kind: "difference" (a gain, in points), "maximum" (an "up to" gain), "order" (of log ratios, no margin) or
+            "non-inferior" (as good as).
+        notebook: the page that measures it.
+        tables: the result tables it is judged from.
+        caveat: what limits the comparison with the paper, said beside every verdict.
+        not_measured: why there is no measurement yet; empty where there is.
+    """
+
+    id: str
+    title: str
+    statement: str
+    source: str
+    paper_figure: str
+    kind: Literal["difference", "maximum", "order", "non-inferior"]
+    notebook: str
+    tables: tuple[str, ...] = ()
+    caveat: str = ""
+    not_measured: str = ""
+
+
+# The abstract's largest gains in points: internal classifiers trained by PKD over cross-entropy, and WISE.
+PUBLISHED_GAINS = {
+    "ic-gain-largest": {"ucf101": 5.87, "hmdb51": 11.42},
+    "wise-gain-largest": {"ucf101": 4.28, "hmdb51": 9.30},
+}
+
+_OURS = "PKD + WISE on CoViAR"
+_TEAM = "PKD + WISE on TEAM-Net"
+
+PUBLISHED = (
+    PublishedResult("ucf101", _OURS, "(3,5,3), never leaving", 92.767, 508_734, NOTEBOOKS),
+    PublishedResult("ucf101", _OURS, "(3,3,3)", 92.552, 440_649, NOTEBOOKS),
+    PublishedResult("ucf101", _OURS, "(1,1,1)", 88.414, 147_391, NOTEBOOKS),
+    PublishedResult("ucf101", _OURS, "(1,2,1)", 90.556, 179_791, NOTEBOOKS),
+    PublishedResult("ucf101", _OURS, "(1,2,2)", 91.671, 261_876, NOTEBOOKS),
+    PublishedResult("ucf101", _TEAM, "threshold 0.917", 92.81, 604_500, IMAGES),
+    PublishedResult("ucf101", _TEAM, "threshold 0.825", 91.75, 574_900, IMAGES),
+    PublishedResult("ucf101", _TEAM, "threshold 0.733", 89.99, 543_700, IMAGES),
+    PublishedResult("ucf101", "TEAM-Net, retrained by the authors", "", 93.355, 646_582, NOTEBOOKS),
+    PublishedResult("ucf101", "CoViAR", "3 + 11 + 11 segments", 93.1, 543_903, NOTEBOOKS),
+    PublishedResult("ucf101", "Wu et al.", "cost of one crop", 88.5, 471_706, NOTEBOOKS),
+    PublishedResult("ucf101", "MIMO", "", 85.8, 172_587, NOTEBOOKS),
+    PublishedResult("hmdb51", _OURS, "(3,5,3), never leaving", 68.105, 208_248, NOTEBOOKS),
+    PublishedResult("hmdb51", _OURS, "(5,5,3)", 68.497, 235_102, NOTEBOOKS),
+    PublishedResult("hmdb51", _OURS, "(1,1,1)", 60.305, 56_340, NOTEBOOKS),
+    PublishedResult("hmdb51", _OURS, "(1,2,2)", 65.054, 107_408, NOTEBOOKS),
+    PublishedResult("hmdb51", _TEAM, "threshold 0.642", 64.22, 245_000, IMAGES),
+    PublishedResult("hmdb51", _TEAM, "threshold 0.733", 65.17, 252_400, IMAGES),
+    PublishedResult("hmdb51", _TEAM, "threshold 0.825", 65.94, 258_100, IMAGES),
+    PublishedResult("hmdb51", _TEAM, "threshold 0.917", 66.2, 262_000, IMAGES),
+    PublishedResult("hmdb51", "TEAM-Net, retrained by the authors", "", 66.056, 264_639, NOTEBOOKS),
+    PublishedResult("hmdb51", "CoViAR", "3 + 11 + 11 segments", 68.0, 222_615, NOTEBOOKS),
+    PublishedResult("hmdb51", "Wu et al.", "cost of one crop", 56.2, 193_065, NOTEBOOKS),
+    PublishedResult("hmdb51", "MIMO", "", 58.6, 70_639, NOTEBOOKS),
+)
+
+
+def _up_to(claim: str) -> str:
+    gains = PUBLISHED_GAINS[claim]
+    return f"up to {gains['ucf101']:.2f} points on UCF-101, {gains['hmdb51']:.2f} on HMDB-51"
+
+
+CLAIMS = (
+    Claim(
+        id="flatness-order",
+        title="Flatness differs by modality",
+        statement="The I-frame network ends in the flattest minimum, then the residual's; the motion network's is "
+        "the sharpest.",
+        source=ABSTRACT,
+        paper_figure="unknown: neither the measure nor its values are public",
+        kind="order",
+        notebook="03_flatness",
+        tables=("flatness",),
+        caveat="The figures are raw curvatures. Where architecture, learning rate or input scale differ between "
+        "the modalities (the paper has a ResNet-50 for I-frames and a ResNet-18 for the others) they are "
+        "confounded, and inputs always differ.",
+    ),
+    Claim(
+        id="flatness-generalisation",
+        title="Flatter generalises better",
+        statement="Across networks, flatter minima go with higher test accuracy.",
+        source=ABSTRACT,
+        paper_figure="unknown",
+        kind="order",
+        notebook="03_flatness",
+        not_measured="three modalities give three points a run, too few to relate flatness to accuracy; it needs a "
+        "sweep of learning rates within each modality",
+    ),
+    Claim(
+        id="ic-gain-largest",
+        title="PKD improves internal classifiers, largest gain",
+        statement="At the exit where it helps most, PKD makes an internal classifier more accurate than training "
+        "by cross-entropy does.",
+        source=ABSTRACT,
+        paper_figure=_up_to("ic-gain-largest"),
+        kind="maximum",
+        notebook="04_internal_classifiers",
+        tables=("exits",),
+        caveat="The paper's code trains PKD twice as long as cross-entropy and picks epochs on test clips; here "
+        "budgets are equal.",
+    ),
+    Claim(
+        id="ic-gain",
+        title="PKD improves internal classifiers, each exit",
+        statement="PKD makes the internal classifier more accurate than training by cross-entropy does, at each "
+        "exit of each modality.",
+        source=ABSTRACT,
+        paper_figure="unknown for single exits",
+        kind="difference",
+        notebook="04_internal_classifiers",
+        tables=("exits",),
+    ),
+    Claim(
+        id="ic-curriculum",
+        title="The order of teachers matters",
+        statement="Learning from motion, then residual, then I-frame teachers beats other orders and single "
+        "teachers at equal budget.",
+        source=ABSTRACT,
+        paper_figure="unknown",
+        kind="difference",
+        notebook="04_internal_classifiers",
+        not_measured="of the training methods, cross-entropy and PKD alone have been run",
+    ),
+    Claim(
+        id="wise-gain-largest",
+        title="WISE improves accuracy, largest gain",
+        statement="At the number of exits where it helps most, WISE is more accurate than what it is compared with.",
+        source=ABSTRACT,
+        paper_figure=_up_to("wise-gain-largest"),
+        kind="maximum",
+        notebook="05_wise",
+        tables=("ensembles",),
+        caveat="The abstract's gain is over cross-entropy, and what that means is ambiguous, so several readings "
+        "are measured.",
+    ),
+    Claim(
+        id="wise-fusion",
+        title="WISE over all exits beats simpler fusion",
+        statement="The weighted sum of all twelve exits is more accurate than the last exit alone, than equal "
+        "weights, and than late fusion of the three bare networks.",
+        source="asked by this reproduction: the reference code falls back on the I-frame network alone where WISE "
+        "is switched off, and so credits WISE with the gain of fusion",
+        paper_figure="none given",
+        kind="difference",
+        notebook="05_wise",
+        tables=("ensembles",),
+    ),
+    Claim(
+        id="bare-fusion",
+        title="Late fusion of bare networks is as good as WISE",
+        statement="Fusing the three networks' own outputs, without any internal classifier, is as accurate as WISE "
+        "over all twelve exits.",
+        source="asked by this reproduction: the bare networks cost about 59 % of what the paper's full system does",
+        paper_figure="none given",
+        kind="non-inferior",
+        notebook="05_wise",
+        tables=("ensembles",),
+    ),
+    Claim(
+        id="early-exit",
+        title="Early exit beats fewer segments",
+        statement="At the same measured cost, the cascade of exits is more accurate than late fusion of networks "
+        "without exits on fewer segments.",
+        source=f"{ABSTRACT}; the rival, missing there, is this reproduction's",
+        paper_figure="none given: leaving early saves at most 7 % of the cost at its published points",
+        kind="difference",
+        notebook="06_early_exit",
+        tables=("early_exit",),
+    ),
+    Claim(
+        id="transfer",
+        title="PKD and WISE transfer to TEAM-Net",
+        statement="The gains carry over to a second, jointly trained architecture.",
+        source=ABSTRACT,
+        paper_figure="92.81 % on UCF-101, 66.2 % on HMDB-51 at its highest threshold (read off charts)",
+        kind="difference",
+        notebook="07_results",
+        not_measured="TEAM-Net is not part of this reproduction yet",
+    ),
+)

@@ -1,0 +1,277 @@
+"""What is subtracted from what for each claim: from result tables to paired differences.
+
+Each function takes the result tables by name and gives the comparisons of one claim; `verdicts` turns them into
+intervals and words. Accuracies are compared on test clips, in percentage points.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pkdlib import statistics
+from pkdlib.statistics import CELL, RUN
+
+Tables = dict[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The differences of one pair of systems; of several exits where the largest is asked for.
+
+    Attributes:
+        name: what is compared, as a reader sees it.
+        tables: columns `split`, `seed`, (`group`,) `difference`; one table, or one for each exit.
+        note: what to say beside the verdict.
+        missing: why there is no difference; empty where there is.
+    """
+
+    name: str
+    tables: tuple[pd.DataFrame, ...] = ()
+    note: str = ""
+    missing: str = ""
+
+
+class NotMeasured(Exception):
+    """The tables at hand do not let a claim be judged; the message says why."""
+
+
+def compare(claim: str, tables: Tables) -> list[Comparison]:
+    """Give the comparisons that a claim is judged by.
+
+    Args:
+        claim: id of a claim that is measured, such as "ic-gain".
+        tables: the result tables by name; those missing are said in `Comparison.missing`.
+
+    Returns:
+        At least one comparison. Where none is possible, a single one without a name says why.
+    """
+    try:
+        return _COMPARISONS[claim](tables)
+    except NotMeasured as reason:
+        return [Comparison("", missing=str(reason))]
+
+
+def matched_difference(
+    x_a: np.ndarray, y_a: np.ndarray, x_b: np.ndarray, y_b: np.ndarray
+) -> tuple[float, float, float]:
+    """Average the vertical distance of two curves, a minus b, over the range of x that both cover.
+
+    Each curve is its points joined by straight lines (for accuracy against cost: what choosing at random between
+    two neighbouring settings would give); points of equal x are averaged first.
+
+    Args:
+        x_a: (n,), cost of the first curve's points, in any order.
+        y_a: (n,), their heights.
+        x_b: (m,), the second curve's.
+        y_b: (m,), the second curve's.
+
+    Returns:
+        The mean difference, and the two ends of the common range.
+
+    Raises:
+        NotMeasured: If the ranges of x do not meet.
+    """
+    x_a, y_a = _curve(x_a, y_a)
+    x_b, y_b = _curve(x_b, y_b)
+    start, end = max(x_a[0], x_b[0]), min(x_a[-1], x_b[-1])
+    if start > end:
+        ranges = f"{x_a[0]:.3g} to {x_a[-1]:.3g} against {x_b[0]:.3g} to {x_b[-1]:.3g} GMAC"
+        raise NotMeasured(f"the two curves have no cost in common: {ranges}")
+    knots = np.union1d(x_a, x_b)
+    grid = np.unique(np.concatenate([[start], knots[(knots > start) & (knots < end)], [end]]))
+    gap = np.interp(grid, x_a, y_a) - np.interp(grid, x_b, y_b)
+    mean = gap[0] if start == end else np.trapezoid(gap, grid) / (end - start)
+    return float(mean), float(start), float(end)
+
+
+def _flatness_order(tables: Tables) -> list[Comparison]:
+    table = _table(tables, "flatness", [*RUN, "modality", "measure", "value"])
+    table = table[table["measure"] != "loss"]
+    if table.duplicated([*RUN, "modality", "measure"]).any():
+        raise ValueError("table 'flatness' holds a measure of one network more than once")
+    comparisons = []
+    for measure, rows in table.groupby("measure"):
+        values = rows.pivot(index=RUN, columns="modality", values="value")
+        values = values.reindex(columns=["iframe", "residual", "motion"])
+        if not (values > 0).to_numpy().all():
+            missing = "a value is missing or not positive, so that ratios make no sense"
+            comparisons.append(Comparison(str(measure), missing=missing))
+            continue
+        ordered = (values["iframe"] < values["residual"]) & (values["residual"] < values["motion"])
+        note = f"The order I-frame < residual < motion is seen in {ordered.sum()} of {len(values)} runs."
+        for sharper, flatter in (("motion", "residual"), ("residual", "iframe")):
+            logarithms = np.log(values[sharper] / values[flatter]).rename("difference").reset_index()
+            comparisons.append(Comparison(f"{measure}, {sharper} / {flatter}", (logarithms,), note))
+    if not comparisons:
+        raise NotMeasured("the table 'flatness' holds no measure of flatness")
+    return comparisons
+
+
+def _internal_classifiers(tables: Tables) -> dict[str, pd.DataFrame]:
+    table = _table(tables, "exits", [*CELL, "modality", "method", "exit", "part", "clips", "correct"])
+    table = table[(table["part"] == "test") & table["exit"].between(1, 3)]
+    differences = {}
+    for (modality, exit_), rows in table.groupby(["modality", "exit"]):
+        pkd, ce = (rows[rows["method"] == method] for method in ("pkd", "ce"))
+        if len(pkd) and len(ce):
+            differences[f"{modality} exit {exit_}"] = statistics.group_differences(pkd, ce)
+    if not differences:
+        raise NotMeasured("the table 'exits' does not hold both methods, 'pkd' and 'ce', on test clips")
+    return differences
+
+
+def _each_exit(tables: Tables) -> list[Comparison]:
+    differences = _internal_classifiers(tables)
+    return [Comparison(f"PKD - CE, {name}", (table,)) for name, table in differences.items()]
+
+
+def _largest_exit(tables: Tables) -> list[Comparison]:
+    return [_largest("PKD - CE, largest over the exits", _internal_classifiers(tables))]
+
+
+def _largest(name: str, differences: dict[str, pd.DataFrame]) -> Comparison:
+    best = max(differences, key=lambda key: differences[key]["difference"].mean())
+    note = f"The largest of {len(differences)} is seen at {best}."
+    return Comparison(name, tuple(differences.values()), note)
+
+
+def _ensemble(tables: Tables, rule: str, method: str = "pkd") -> pd.DataFrame:
+    table = _table(tables, "ensembles", [*CELL, "method", "rule", "prefix", "part", "clips", "correct"])
+    rows = table[(table["rule"] == rule) & (table["part"] == "test")]
+    if rule.startswith("late"):
+        # Bare networks have no internal classifiers, so whatever method these rows carry is only a name.
+        rows = rows[rows["method"] == rows["method"].iloc[0]] if len(rows) else rows
+    else:
+        rows = rows[rows["method"] == method]
+    if rows.empty:
+        raise NotMeasured(f"the table 'ensembles' has no test rows of rule {rule!r}, method {method!r}")
+    return rows
+
+
+def _by_prefix(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    # A single exit is no ensemble, so prefixes start at 2.
+    prefixes = sorted(prefix for prefix in set(a["prefix"]) & set(b["prefix"]) if prefix >= 2)
+    if not prefixes:
+        raise NotMeasured("the table 'ensembles' has no two exits to combine")
+    pairs = {prefix: (a[a["prefix"] == prefix], b[b["prefix"] == prefix]) for prefix in prefixes}
+    return {f"the first {prefix} exits": statistics.group_differences(*pair) for prefix, pair in pairs.items()}
+
+
+def _wise_largest(tables: Tables) -> list[Comparison]:
+    wise = _ensemble(tables, "wise")
+    rivals: dict[str, Callable[[], pd.DataFrame]] = {
+        "WISE on PKD exits - WISE on CE exits": lambda: _ensemble(tables, "wise", "ce"),
+        "WISE - its last exit alone": lambda: _ensemble(tables, "last"),
+        "WISE - equal weights": lambda: _ensemble(tables, "uniform"),
+    }
+    return [
+        _attempt(f"{name}, largest over the prefixes", lambda n, r=rival: _largest(n, _by_prefix(wise, r())))
+        for name, rival in rivals.items()
+    ]
+
+
+def _wise_fusion(tables: Tables) -> list[Comparison]:
+    wise = _all_exits(_ensemble(tables, "wise"))
+    rivals: dict[str, Callable[[], pd.DataFrame]] = {
+        "the last exit alone": lambda: _all_exits(_ensemble(tables, "last")),
+        "equal weights": lambda: _all_exits(_ensemble(tables, "uniform")),
+        "late fusion of bare networks, fitted weights": lambda: _ensemble(tables, "late_fitted"),
+    }
+    return [
+        _attempt(
+            f"WISE over all exits - {name}",
+            lambda n, r=rival: Comparison(n, (statistics.group_differences(wise, r()),)),
+        )
+        for name, rival in rivals.items()
+    ]
+
+
+def _bare_fusion(tables: Tables) -> list[Comparison]:
+    wise, late = _all_exits(_ensemble(tables, "wise")), _ensemble(tables, "late_fitted")
+    name = "late fusion of bare networks, fitted weights - WISE over all exits"
+    return [Comparison(name, (statistics.group_differences(late, wise),))]
+
+
+def _all_exits(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["prefix"] == rows["prefix"].max()]
+
+
+def _attempt(name: str, build: Callable[[str], Comparison]) -> Comparison:
+    # One rival that was not run must not hide the others.
+    try:
+        return build(name)
+    except NotMeasured as reason:
+        return Comparison(name, missing=str(reason))
+
+
+def _early_exit(tables: Tables) -> list[Comparison]:
+    table = _table(tables, "early_exit", [*RUN, "method", "system", "setting", "gmac", "accuracy", "clips"])
+    if not table["accuracy"].between(0, 1).all():
+        raise ValueError("table 'early_exit': accuracy must be a fraction from 0 to 1")
+    cascade = table[(table["system"] == "wise_cascade") & (table["method"] == "pkd")]
+    # Like late fusion, fewer segments use bare networks: one method's rows are as good as another's.
+    fewer = table[table["system"] == "fewer_segments"]
+    fewer = fewer[fewer["method"] == fewer["method"].iloc[0]] if len(fewer) else fewer
+    if cascade.empty or fewer.empty:
+        raise NotMeasured("the table 'early_exit' does not hold both systems, wise_cascade and fewer_segments")
+    found = []
+    for run, rows in cascade.groupby(RUN):
+        rivals = fewer[(fewer["split"] == run[0]) & (fewer["seed"] == run[1])]
+        if rivals.empty:
+            raise NotMeasured(f"split {run[0]}, seed {run[1]} has no rows of fewer_segments in 'early_exit'")
+        found += [dict(zip(RUN, run, strict=True)) | gain for gain in _gains(rows, rivals)]
+    gains = pd.DataFrame(found)
+    start, end = gains["start"].mean(), gains["end"].mean()
+    note = f"Averaged over the costs that both reach, on average {start:.3g} to {end:.3g} GMAC a clip."
+    if "group" not in gains:
+        note += " The interval is over runs, and leaves out chance in the choice of test clips, which runs share."
+    return [Comparison("cascade - fewer segments, at equal cost", (gains.drop(columns=["start", "end"]),), note)]
+
+
+def _gains(cascade: pd.DataFrame, fewer: pd.DataFrame) -> list[dict[str, object]]:
+    # A setting has one cost in a run, that of its mean clip, also where accuracy is told by group.
+    costs = [_setting_costs(rows) for rows in (cascade, fewer)]
+    groups = cascade["group"].unique() if "group" in cascade else [None]
+    gains = []
+    for group in groups:
+        curves = []
+        for rows, cost in zip((cascade, fewer), costs, strict=True):
+            own = rows if group is None else rows[rows["group"] == group]
+            curves += [own["setting"].map(cost).to_numpy(), 100 * own["accuracy"].to_numpy()]
+        difference, start, end = matched_difference(*curves)
+        gain = {"difference": difference, "start": start, "end": end}
+        gains.append(gain if group is None else gain | {"group": group})
+    return gains
+
+
+def _setting_costs(rows: pd.DataFrame) -> pd.Series:
+    totals = rows.assign(total=rows["gmac"] * rows["clips"]).groupby("setting")[["total", "clips"]].sum()
+    return totals["total"] / totals["clips"]
+
+
+def _table(tables: Tables, name: str, columns: list[str]) -> pd.DataFrame:
+    table = tables.get(name)
+    if table is None or table.empty:
+        raise NotMeasured(f"there is no table {name!r}: run the step that writes it")
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise ValueError(f"table {name!r} lacks the columns {missing}; it has {list(table.columns)}")
+    return table
+
+
+def _curve(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    places, index = np.unique(np.asarray(x, float), return_inverse=True)
+    return places, np.bincount(index, weights=np.asarray(y, float)) / np.bincount(index)
+
+
+_COMPARISONS: dict[str, Callable[[Tables], list[Comparison]]] = {
+    "flatness-order": _flatness_order,
+    "ic-gain-largest": _largest_exit,
+    "ic-gain": _each_exit,
+    "wise-gain-largest": _wise_largest,
+    "wise-fusion": _wise_fusion,
+    "bare-fusion": _bare_fusion,
+    "early-exit": _early_exit,
+}
