@@ -260,7 +260,9 @@ def _capsule(
     pixels, x, y = box
     dx, dy = x - np.float32(start[0]), y - np.float32(start[1])
     axis = (end - start).astype(np.float32)
-    length = max(float(np.hypot(*axis)), 1e-3)
+    length = float(np.hypot(*axis))
+    if length < 1e-3:  # seen end on, a limb has no direction of its own; any will do
+        axis, length = np.array([0, 1e-3], np.float32), 1e-3
     ux, uy = np.float32(axis[0] / length), np.float32(axis[1] / length)
     along = dx * ux + dy * uy
     across = dy * ux - dx * uy
