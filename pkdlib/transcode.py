@@ -1,8 +1,8 @@
 """Re-encode any decodable video in the form that the paper uses.
 
-The paper's data are MPEG-4 Part 2, 340x256, a GOP of 12, no B-frames, quality `-q:v 1`, as a raw stream in a file named
-`.mp4` (CoViAR's `data/reencode.sh`). This module writes the same by PyAV alone, with one encoder thread, because
-libavcodec's output depends on the number of threads: the same versions of PyAV and numpy give the same bytes.
+The paper's data are MPEG-4 Part 2, 340x256, a GOP of 12, no B-frames, quality `-q:v 1`, as a raw stream in a file
+named `.mp4` (CoViAR's `data/reencode.sh`). This module writes the same by PyAV alone, with one encoder thread,
+because libavcodec's output depends on the number of threads: the same versions give the same bytes.
 """
 
 import os
@@ -12,21 +12,21 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from pkdlib.bitstream import VideoError, open_stream
 
-FF_QP2LAMBDA = (
-    118  # libavcodec's lambda of one quantiser step; a global quality of 118 is the program's `-q:v 1`
-)
+FF_QP2LAMBDA = 118  # libavcodec's lambda of one quantiser step; a global quality of 118 is the program's `-q:v 1`
 _LARGEST_TIME_BASE = 65535  # MPEG-4 Part 2 counts the ticks of a second in 16 bits
 
 
 def transcode(source, target, *, width: int = 340, height: int = 256, gop: int = 12) -> None:
     """Re-encode a video file in the paper's form.
 
-    Every decoded frame is kept, once, in display order (timestamps are not resampled). The picture is stretched to the
-    given size whatever its aspect ratio, bicubically, as the paper does; a picture that its file asks to be turned (a
-    phone's rotation mark) is turned first, so that people stand upright.
+    Every decoded frame is kept, once, in display order (timestamps are not resampled). The picture is stretched to
+    the given size whatever its aspect ratio, bicubically, as the paper does; a picture that its file asks to be
+    turned (a phone's rotation mark) is turned first, so that people stand upright. A source that cannot be decoded
+    to its end without damage raises `VideoError`, and a target that cannot be written OSError.
 
     Args:
         source: Path of any video file that libavcodec can decode.
@@ -68,11 +68,12 @@ def _decoded(source: Path, container, stream) -> Iterator[av.VideoFrame]:
     count = 0
     try:
         for picture in container.decode(stream):
+            if picture.is_corrupt:
+                raise VideoError(f"{source}: damaged: frame {count} is corrupt; {count} sound frames precede it")
             yield picture
             count += 1
     except av.FFmpegError as error:
-        reason = error.strerror or type(error).__name__
-        raise VideoError(f"{source}: decoding stops after {count} sound frames ({reason})") from error
+        raise VideoError(f"{source}: damaged: decoding stops after {count} sound frames ({error.strerror})") from error
     if count == 0:
         raise VideoError(f"{source}: no frame can be decoded")
 
@@ -85,7 +86,6 @@ def _upright(picture: av.VideoFrame) -> av.VideoFrame:
 
 
 def _write(pictures: Iterable[av.VideoFrame], target, *, size, rate: Fraction, gop: int, qscale: int) -> None:
-    """Encode pictures into a temporary file beside the target, and rename it when it is whole."""
     target = Path(target)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -100,7 +100,7 @@ def _write(pictures: Iterable[av.VideoFrame], target, *, size, rate: Fraction, g
 
 
 def _packets(pictures, target: Path, *, size, rate: Fraction, gop: int, qscale: int) -> Iterator[bytes]:
-    encoder = None
+    encoder, reformatter = None, VideoReformatter()
     for index, picture in enumerate(pictures):
         if encoder is None:
             width, height = size or (picture.width, picture.height)
@@ -109,7 +109,7 @@ def _packets(pictures, target: Path, *, size, rate: Fraction, gop: int, qscale: 
             raise VideoError(
                 f"{target}: frame {index} is {picture.width}x{picture.height}, the first was {width}x{height}"
             )
-        planar = picture.reformat(width, height, format="yuv420p", interpolation="BICUBIC")
+        planar = reformatter.reformat(picture, width, height, format="yuv420p", interpolation="BICUBIC", threads=1)
         planar.pts = index
         planar.time_base = encoder.time_base
         planar.pict_type = 0  # else the source's own key frames would be forced upon the result
@@ -127,6 +127,6 @@ def _encoder(width: int, height: int, *, rate: Fraction, gop: int, qscale: int) 
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.framerate, encoder.time_base = rate, 1 / rate
     encoder.gop_size, encoder.max_b_frames, encoder.thread_count = gop, 0, 1
-    # `qmin=1` stays unset: the ffmpeg program's own `-q:v 1` is held by its default qmin of 2, and so is the paper's.
+    # `qmin=1` stays unset: the ffmpeg program's own `-q:v 1` is held by its default qmin of 2.
     encoder.options = {"flags": "+qscale", "global_quality": str(qscale)}
     return encoder
