@@ -140,11 +140,8 @@ def _largest(name: str, differences: dict[str, pd.DataFrame]) -> Comparison:
 def _ensemble(tables: Tables, rule: str, method: str = "pkd") -> pd.DataFrame:
     table = _table(tables, "ensembles", [*CELL, "method", "rule", "prefix", "part", "clips", "correct"])
     rows = table[(table["rule"] == rule) & (table["part"] == "test")]
-    if rule.startswith("late"):
-        # Bare networks have no internal classifiers, so whatever method these rows carry is only a name.
-        rows = rows[rows["method"] == rows["method"].iloc[0]] if len(rows) else rows
-    else:
-        rows = rows[rows["method"] == method]
+    # Bare networks have no internal classifiers, so their rows are the same under any method's name.
+    rows = rows.drop_duplicates(CELL) if rule.startswith("late") else rows[rows["method"] == method]
     if rows.empty:
         raise NotMeasured(f"the table 'ensembles' has no test rows of rule {rule!r}, method {method!r}")
     return rows
@@ -211,9 +208,9 @@ def _early_exit(tables: Tables) -> list[Comparison]:
     if not table["accuracy"].between(0, 1).all():
         raise ValueError("table 'early_exit': accuracy must be a fraction from 0 to 1")
     cascade = table[(table["system"] == "wise_cascade") & (table["method"] == "pkd")]
-    # Like late fusion, fewer segments use bare networks: one method's rows are as good as another's.
+    # Like late fusion, fewer segments use bare networks: their rows are the same under any method's name.
     fewer = table[table["system"] == "fewer_segments"]
-    fewer = fewer[fewer["method"] == fewer["method"].iloc[0]] if len(fewer) else fewer
+    fewer = fewer.drop_duplicates([*(CELL if "group" in table else RUN), "setting"])
     if cascade.empty or fewer.empty:
         raise NotMeasured("the table 'early_exit' does not hold both systems, wise_cascade and fewer_segments")
     found = []
