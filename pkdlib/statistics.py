@@ -306,8 +306,7 @@ def sign_flip(group_means: Sequence[float]) -> float:
     random, so it ignores that runs differ. With n groups the smallest possible value is 2 / 2**n.
 
     Args:
-        group_means: one mean difference for each group. Up to 20, all sign patterns are listed; of more groups,
-            50,000 are drawn with a fixed seed.
+        group_means: one for each group. All sign patterns of up to 20 are listed, else 50,000 are drawn.
 
     Returns:
         Two-sided p-value.
