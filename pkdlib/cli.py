@@ -190,7 +190,7 @@ examples:
   pkd reproduce --profile smoke --set exit_epochs=2 --set threads=1 --only 02 04
 
 profiles: smoke (minutes; its numbers mean nothing), quick (up to 15 minutes on 2 cores), full (up to 20
-minutes for each split and seed), paper (days on one GPU). Needs pip install 'pkdlib[train,book]'.
+minutes for each of its 15 splits and seeds). Needs pip install 'pkdlib[train,book]'.
 """
 _PREDICT_HELP = """\
 Name the action in a clip, how sure the network is, at which exit it answered, and what that cost in GMAC (1e9
@@ -253,7 +253,7 @@ def _add(commands: Any, name: str, run: Any, summary: str, description: str) -> 
 
 
 def _add_parameters(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--profile", default="quick", help="smoke, quick, full or paper (%(default)s)")
+    command.add_argument("--profile", default="quick", help="smoke, quick or full (%(default)s)")
     command.add_argument("--dataset", help="marionette (generated; the default), ut_interaction or folder")
     command.add_argument("--root", metavar="DIR", help="where the data set's clips lie")
     command.add_argument("--pattern", metavar="RE", help="folder: regular expression whose group names a clip's group")

@@ -12,6 +12,7 @@ import pytest
 
 from pkdlib import cli, transcode
 
+ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ("inspect", "reproduce", "predict", "export", "clean", "book")
 
 
@@ -109,7 +110,7 @@ def test_inspect_draws_beside_the_caller_by_default(clip, tmp_path, monkeypatch)
 def test_unreadable_clips_are_named_with_the_reason(bad, name, reason, capsys, monkeypatch):
     monkeypatch.chdir(bad)
     line = fails(capsys, "inspect", bad / name)
-    assert name in line and reason in line
+    assert name in line and reason in line.lower()
     assert not list(bad.glob("*.png"))
 
 
@@ -181,14 +182,15 @@ def test_a_missing_extra_is_named(clip, command, extra, tmp_path):
     assert f"pip install 'pkdlib{extra}'" in done.stderr
 
 
-def test_inspect_needs_no_extra_and_is_quick_to_start(clip, tmp_path):
+def test_inspect_needs_no_extra(clip, tmp_path):
     code = (
         "import sys; from pkdlib.cli import main; status = main()\n"
-        "extras = {'torch', 'scipy', 'pandas', 'yaml', 'papermill', 'altair'} & sys.modules.keys()\n"
-        "sys.exit(status or str(extras or ''))"
+        "print({'torch', 'scipy', 'pandas', 'yaml', 'papermill', 'altair'} & sys.modules.keys())\n"
+        "sys.exit(status)"
     )
     done = run(["-c", code, "inspect", str(clip)], tmp_path)
-    assert (done.returncode, done.stderr.strip()) == (0, "") or done.stderr == "\n"
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 def test_clean_lists_and_removes_caches_and_nothing_else(tmp_path, monkeypatch, capsys):
@@ -226,14 +228,14 @@ def test_a_data_folder_that_cannot_be_split(clip, classes, pattern, reason, tmp_
         for number in range(6):
             shutil.copy(clip, tmp_path / "data" / name / f"{name}_s{number}_a.mp4")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     words = ["--dataset", "folder", "--root", "data", "--pattern", pattern, "--only", "02"]
     line = fails(capsys, "reproduce", "--profile", "smoke", *words)
     assert "notebook 02" in line and reason in line
 
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
-    root = str(Path(__file__).resolve().parents[1])
-    environment = {**os.environ, "PYTHONPATH": root}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
