@@ -163,7 +163,19 @@ class CompressedVideo:
         Returns:
             The picture, uint8 (H, W, 3) RGB.
         """
-        return self._read(gop, 0, accumulate=False)[0].image
+        return self.image(gop, 0)
+
+    def image(self, gop: int, position: int) -> np.ndarray:
+        """Decode the picture at a position of a GOP.
+
+        Args:
+            gop: Number of the GOP; negative numbers count from the end.
+            position: Place in the GOP; negative numbers count from its end.
+
+        Returns:
+            The picture, uint8 (H, W, 3) RGB.
+        """
+        return self._read(gop, position, accumulate=False)[1].image
 
     def motion(self, gop: int, position: int, accumulate: bool = True) -> np.ndarray:
         """Read the motion at a position of a GOP.

@@ -5,6 +5,7 @@ named `.mp4` (CoViAR's `data/reencode.sh`). This module writes the same by PyAV 
 because libavcodec's output depends on the number of threads: the same versions give the same bytes.
 """
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -94,8 +95,11 @@ def _write(pictures: Iterable[av.VideoFrame], target, *, size, rate: Fraction, g
             for packet in _packets(pictures, target, size=size, rate=rate, gop=gop, qscale=qscale):
                 file.write(packet)
         os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            error.filename = str(target)  # the name that the caller knows
         raise
 
 
