@@ -14,7 +14,7 @@ from torch import nn
 from pkdlib import flatness
 
 CLASSES = 12
-SIDE = 64
+SIDE = 32
 BATCH = 32
 REPEATS = 7
 
