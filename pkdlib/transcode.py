@@ -131,6 +131,8 @@ def _encoder(width: int, height: int, *, rate: Fraction, gop: int, qscale: int) 
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.framerate, encoder.time_base = rate, 1 / rate
     encoder.gop_size, encoder.max_b_frames, encoder.thread_count = gop, 0, 1
-    # `qmin=1` stays unset: the ffmpeg program's own `-q:v 1` is held by its default qmin of 2.
-    encoder.options = {"flags": "+qscale", "global_quality": str(qscale)}
+    # One lambda for every picture, as the ffmpeg program's `-q:v` sets it on each frame; PyAV cannot, so the rate
+    # control is held to it from both sides. At 118 the bytes are those of "flags=+qscale, global_quality=118", a
+    # quality that never reaches PyAV's frames. The quantiser stays at or above 2, as by the program's default qmin.
+    encoder.options = {"lmin": str(qscale), "lmax": str(qscale), "i_qfactor": "1"}
     return encoder
