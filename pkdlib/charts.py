@@ -130,7 +130,7 @@ def differences(frame: pd.DataFrame, *, unit: str = "percentage points", margin:
     rules = (
         alt.Chart(marks)
         .mark_rule(opacity=0.7)
-        .encode(x="at:Q", strokeDash=alt.StrokeDash("mark:N", scale=dashes, legend=_stroke_legend()))
+        .encode(x="at:Q", strokeDash=alt.StrokeDash("mark:N", scale=dashes, legend=_stroke_legend("bottom")))
     )
     colours = alt.Scale(domain=list(VERDICT_COLOURS), range=list(VERDICT_COLOURS.values()))
     order = list(dict.fromkeys(frame["label"]))
@@ -200,6 +200,7 @@ def exit_costs(cost: pd.DataFrame) -> alt.FacetChart:
     frame["exit"] = frame["exit"].map(EXIT_LABELS)
     parts = {"network": "network up to the exit", "classifiers": "ICs passed"}
     long = frame.melt(["modality", "exit", "gmac", "gmac_bare"], list(parts), var_name="part")
+    long["rank"] = (long["part"] == "classifiers").astype(int)
     long["part"] = long["part"].map(parts)
     y = alt.Y("exit:N", title=None, sort=list(EXIT_LABELS.values()), axis=alt.Axis(grid=False))
     bars = (
@@ -210,12 +211,12 @@ def exit_costs(cost: pd.DataFrame) -> alt.FacetChart:
             x=alt.X("value:Q", title="GMAC (dashed: bare network)"),
             color=_modality_colour(legend=None),
             opacity=alt.Opacity(
-                "part:N",
+                "part:O",
                 title=None,
                 scale=alt.Scale(domain=list(parts.values()), range=[1, 0.45]),
                 legend=alt.Legend(symbolType="square", symbolFillColor=SERIES_COLOURS[0], symbolStrokeWidth=0),
             ),
-            order=alt.Order("part:N", sort="descending"),
+            order=alt.Order("rank:Q"),
             tooltip=[
                 "exit:N",
                 "part:N",
@@ -265,7 +266,7 @@ def flatness(frame: pd.DataFrame) -> alt.HConcatChart:
         panels.append(
             alt.layer(
                 base.mark_tick(thickness=2, size=38, opacity=0.55).encode(y=alt.Y("mean(value):Q", title=y_title)),
-                base.mark_rule().encode(y=y, y2="high:Q", xOffset=shift).encode(y="low:Q"),
+                base.mark_rule().encode(y="low:Q", y2="high:Q", xOffset=shift),
                 base.mark_point(size=45).encode(y=y, xOffset=shift, tooltip=tips),
             ).properties(width=185, height=230)
         )
@@ -354,8 +355,10 @@ def _name(identifier: str) -> str:
     return NAMES.get(identifier, identifier.replace("_", " "))
 
 
-def _stroke_legend() -> alt.Legend:
-    return alt.Legend(title=None, symbolType="stroke", symbolSize=500, symbolStrokeColor=SERIES_COLOURS[0])
+def _stroke_legend(orient: str = "top") -> alt.Legend:
+    return alt.Legend(
+        title=None, orient=orient, symbolType="stroke", symbolSize=500, symbolStrokeColor=SERIES_COLOURS[0]
+    )
 
 
 def _series_colour(field: str, names: list[str], columns: int | None = None) -> alt.Color:

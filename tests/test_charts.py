@@ -1,0 +1,276 @@
+import base64
+import io
+import itertools
+import json
+import re
+from xml.etree import ElementTree
+
+import altair as alt
+import av
+import numpy as np
+import pandas as pd
+import pytest
+
+from pkdlib import charts, claims, display
+
+SVG = "{http://www.w3.org/2000/svg}"
+MODALITIES = ["iframe", "motion", "residual"]
+# The book's page colours in light and in dark (sphinx-book-theme).
+BACKGROUNDS = {"light": "#ffffff", "dark": "#121212"}
+
+
+def _runs(**columns):
+    """A row for each of two runs and three modalities; a column is a value or a function of (seed, modality)."""
+    rows = []
+    for seed, modality in itertools.product(range(2), range(3)):
+        values = {name: v(seed, modality) if callable(v) else v for name, v in columns.items()}
+        rows.append({"split": 0, "seed": seed, "modality": MODALITIES[modality], **values})
+    return pd.DataFrame(rows)
+
+
+def _curves():
+    epochs = [
+        _runs(
+            epoch=epoch,
+            train_loss=lambda s, m, e=epoch: 2.0 / e + s * 0.1,
+            train_accuracy=0.2 * epoch,
+            validation_loss=lambda s, m, e=epoch: 2.5 / e + m * 0.1,
+            validation_accuracy=0.15 * epoch,
+        )
+        for epoch in (1, 2, 3)
+    ]
+    return pd.concat(epochs)
+
+
+def _summary():
+    rows = [
+        (m, k, e, 0.2 * e, 0.2 * e - 0.1, 0.2 * e + 0.1) for m in MODALITIES for k in ("pkd", "ce") for e in (1, 2, 3)
+    ]
+    rows += [(m, "backbone", 4, 0.8, 0.7, 0.9) for m in MODALITIES]
+    return pd.DataFrame(rows, columns=["modality", "method", "exit", "accuracy", "low", "high"])
+
+
+def _differences():
+    rows = [
+        ("IC 1", 2.0, 0.5, 3.5, "holds"),
+        ("IC 2", -1.0, -2.0, 0.5, "does not hold"),
+        ("IC 3", 0.4, -1.0, 2.0, "undecided"),
+        ("IC 4", np.nan, np.nan, np.nan, "not measured"),
+    ]
+    return pd.DataFrame(rows, columns=["label", "estimate", "low", "high", "verdict"])
+
+
+def _early_exit():
+    rows = [
+        (0, 0, "pkd", "wise_cascade", 0.5, 1.0, 0.50, 100),
+        (0, 1, "pkd", "wise_cascade", 0.5, 2.0, 0.80, 300),
+        (0, 0, "ce", "wise_cascade", 0.5, 1.5, 0.55, 100),
+        (0, 0, "backbone", "fewer_segments", 1.0, 3.0, 0.60, 100),
+    ]
+    names = ["split", "seed", "method", "system", "setting", "gmac", "accuracy", "clips"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _cost():
+    exits = [(1, 1.5, 0.5), (2, 2.6, 0.6), (3, 3.9, 0.7), (4, 4.8, 0.0)]
+    return pd.concat([_runs(exit=e, gmac=g, gmac_ic=i, gmac_bare=3.0) for e, g, i in exits])
+
+
+def _flatness():
+    wide = _runs(measure="trace", value=lambda s, m: 10.0 ** (m + 1) + s, standard_error=0.5)
+    return pd.concat([wide, _runs(measure="loss", value=lambda s, m: 0.3 + 0.1 * m, standard_error=np.nan)])
+
+
+def _weights():
+    members = ["residual-1", "residual-2", "motion-1"]
+    rows = [(0, 0, "pkd", p, members[i], 0.5 - 0.3 * i) for p in (1, 2, 3) for i in range(p)]
+    return pd.DataFrame(rows, columns=["split", "seed", "method", "prefix", "member", "weight"])
+
+
+def _published():
+    return pd.DataFrame([vars(result) | {"gmac": result.gmac} for result in claims.PUBLISHED])
+
+
+CHARTS = {
+    charts.training_curves: _curves,
+    charts.accuracy_by_exit: _summary,
+    charts.differences: _differences,
+    charts.accuracy_against_cost: _early_exit,
+    charts.exit_costs: _cost,
+    charts.flatness: _flatness,
+    charts.wise_weights: _weights,
+    charts.published: _published,
+}
+
+
+def _svg(shown):
+    return ElementTree.fromstring(re.search(r"<svg.*</svg>", shown.markup, re.DOTALL).group())
+
+
+def _texts(shown):
+    return {node.text for node in _svg(shown).iter(f"{SVG}text")}
+
+
+def _rows(chart):
+    """All rows of data that a chart carries."""
+    return list(itertools.chain.from_iterable(chart.to_dict()["datasets"].values()))
+
+
+@pytest.mark.parametrize("draw", CHARTS, ids=lambda draw: draw.__name__)
+def test_every_chart_is_a_described_picture_that_needs_nothing_from_outside(draw):
+    frame = CHARTS[draw]()
+    before = frame.copy()
+    shown = charts.show(draw(frame), "What <it> shows: a & b.")
+    svg = _svg(shown)
+    assert svg.get("role") == "img"
+    assert svg.get("aria-label") == "What <it> shows: a & b."
+    texts = list(svg.iter(f"{SVG}text"))
+    assert texts and all(text.get("fill") == "currentColor" for text in texts)
+    outside = re.findall(r"https?://[^\"' ]+", shown.markup)
+    assert set(outside) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink", alt.SCHEMA_URL}
+    pd.testing.assert_frame_equal(frame, before)
+
+
+@pytest.mark.parametrize("draw", CHARTS, ids=lambda draw: draw.__name__)
+def test_every_number_axis_says_what_it_is(draw):
+    titles = set(re.findall(r'"title": "([^"]+)"', json.dumps(draw(CHARTS[draw]()).to_dict())))
+    units = {"loss (nats)", "accuracy (%)", "difference (percentage points)", "cost (GMAC per clip)"}
+    units |= {"GMAC (dashed: bare network)", "trace (log scale)", "exits visited", "cost (GMAC per video)"}
+    assert titles & units
+
+
+def test_the_specification_beside_the_picture_is_the_chart():
+    chart = charts.differences(_differences())
+    shown = charts.show(chart, "Differences.")
+    data = json.loads(re.search(r'<script type="application/json">(.*)</script>', shown.markup).group(1))
+    assert [layer["mark"] for layer in data["layer"]] == [layer["mark"] for layer in chart.to_dict()["layer"]]
+    shown_rows = list(itertools.chain(*data["datasets"].values()))
+    assert len(shown_rows) == len(_rows(chart)) and all(row in shown_rows for row in _rows(chart))
+    assert data["config"] == display.THEME
+    alt.Config.from_dict(data["config"])
+
+
+def test_text_of_the_data_cannot_end_the_script_element():
+    frame = _differences().assign(label="</script><b>")
+    markup = charts.show(charts.differences(frame), "Differences.").markup
+    assert markup.count("</script>") == 1
+    assert "<b>" not in _svg(charts.show(charts.differences(frame), "x")).itertext()
+
+
+def test_two_charts_on_a_page_share_no_names():
+    names = [
+        set(re.findall(r'id="([^"]+)"', charts.show(draw(CHARTS[draw]()), "A chart.").markup))
+        for draw in (charts.exit_costs, charts.differences)
+    ]
+    assert not names[0] & names[1]
+
+
+def test_what_is_shown_without_html_is_the_description():
+    shown = charts.show(charts.differences(_differences()), "Differences.")
+    assert shown._repr_mimebundle_() == {"text/html": shown.markup, "text/plain": "Differences."}
+    assert shown._repr_html_() == shown.markup
+    assert repr(shown) == "Differences."
+
+
+def test_a_chart_or_picture_without_a_description_is_refused():
+    with pytest.raises(ValueError, match="description"):
+        charts.show(charts.differences(_differences()), " ")
+    with pytest.raises(ValueError, match="description"):
+        charts.picture(np.zeros((2, 2, 3), np.uint8), "")
+
+
+def test_accuracy_is_drawn_in_per_cent():
+    rows = _rows(charts.accuracy_by_exit(_summary()))
+    first = next(row for row in rows if row["exit"] == "IC 1")
+    assert (first["accuracy"], first["low"], first["high"]) == pytest.approx((20, 10, 30))
+    assert {"IC 1", "final", "accuracy (%)", "I-frame"} <= _texts(
+        charts.show(charts.accuracy_by_exit(_summary()), "Accuracy.")
+    )
+
+
+def test_runs_are_averaged_by_their_clips():
+    rows = {row["system"]: row for row in _rows(charts.accuracy_against_cost(_early_exit()))}
+    pkd = rows["WISE cascade, PKD"]
+    assert pkd["gmac"] == pytest.approx((1.0 * 100 + 2.0 * 300) / 400)
+    assert pkd["accuracy"] == pytest.approx((50 * 100 + 80 * 300) / 400)
+    assert pkd["runs"] == 2
+    assert set(rows) == {"WISE cascade, PKD", "WISE cascade, cross-entropy (CE)", "fewer segments"}
+
+
+def test_costs_are_split_into_the_network_and_the_classifiers_passed():
+    rows = [row for row in _rows(charts.exit_costs(_cost())) if row["modality"] == "motion" and row["exit"] == "IC 3"]
+    parts = {row["part"]: row["value"] for row in rows}
+    assert parts["ICs passed"] == pytest.approx(0.5 + 0.6 + 0.7)
+    assert sum(parts.values()) == pytest.approx(3.9)
+
+
+def test_a_claim_without_an_estimate_is_left_out():
+    assert not any(row.get("label") == "IC 4" for row in _rows(charts.differences(_differences())))
+
+
+def test_flatness_takes_a_logarithm_only_where_values_span_widely():
+    panels = charts.flatness(_flatness()).to_dict()["hconcat"]
+    scales = [panel["layer"][2]["encoding"]["y"]["scale"].get("type") for panel in panels]
+    assert scales == ["log", None]
+
+
+def test_a_picture_keeps_its_pixels_and_says_what_it_shows():
+    image = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    markup = charts.picture(image, 'A "noisy" <picture>').markup
+    assert 'alt="A &quot;noisy&quot; &lt;picture&gt;"' in markup
+    data = base64.b64decode(re.search(r"base64,([^\"]+)", markup).group(1))
+    with av.open(io.BytesIO(data)) as container:
+        decoded = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    np.testing.assert_array_equal(decoded, image)
+
+
+# --- colours -------------------------------------------------------------------------------------------------
+
+# Machado, Oliveira and Fernandes (2009), severity 1, applied to linear RGB.
+COLOUR_BLINDNESS = {
+    "none": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+PALETTES = {
+    "modalities": (tuple(charts.MODALITY_COLOURS.values()), 20),
+    "verdicts": (tuple(charts.VERDICT_COLOURS.values()), 12),
+    "series": (charts.SERIES_COLOURS, 12),
+}
+
+
+def _linear(colour):
+    value = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def _contrast(one, other):
+    """WCAG 2.1's contrast ratio."""
+    low, high = sorted(float(_linear(colour) @ [0.2126, 0.7152, 0.0722]) for colour in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _lab(linear):
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.cbrt(np.array(to_xyz) @ np.clip(linear, 0, 1) / [0.9505, 1.0, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_the_contrast_formula_gives_its_known_extremes():
+    assert _contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert _contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.mark.parametrize("background", BACKGROUNDS.values(), ids=BACKGROUNDS)
+@pytest.mark.parametrize("palette", PALETTES)
+def test_marks_stand_out_from_the_page(palette, background):
+    assert min(_contrast(colour, background) for colour in PALETTES[palette][0]) >= 3
+
+
+@pytest.mark.parametrize("vision", COLOUR_BLINDNESS)
+@pytest.mark.parametrize("palette", PALETTES)
+def test_colours_stay_apart_for_every_kind_of_colour_vision(palette, vision):
+    colours, distance = PALETTES[palette]
+    seen = [_lab(np.array(COLOUR_BLINDNESS[vision]) @ _linear(colour)) for colour in colours]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) >= distance
