@@ -21,7 +21,7 @@ INK = "currentColor"  # the colour of the text around the chart
 
 _FONT = "Arial, Helvetica, 'Liberation Sans', sans-serif"
 THEME = {
-    "background": None,
+    "background": "transparent",
     "font": _FONT,
     "aria": False,  # the whole picture carries one description, given to `show`
     "view": {"stroke": None},
