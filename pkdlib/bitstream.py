@@ -188,7 +188,7 @@ class CompressedVideo:
         Returns:
             Displacement (x, y) in whole pixels, current minus reference, int16 (H, W, 2); zeros at position 0.
         """
-        return self._read(gop, position, accumulate)[2]
+        return self._tracer.motion(self._read(gop, position, accumulate)[2])
 
     def residual(self, gop: int, position: int, accumulate: bool = True) -> np.ndarray:
         """Compute the residual at a position of a GOP.
@@ -214,8 +214,8 @@ class CompressedVideo:
         Returns:
             The I-frame, the motion and the residual.
         """
-        iframe, picture, motion, reference = self._read(gop, position, accumulate)
-        return Sample(iframe.image, motion, self._residual(picture, reference, motion))
+        key, picture, source, reference = self._read(gop, position, accumulate)
+        return Sample(key.image, self._tracer.motion(source), self._residual(picture, reference, source))
 
     def frames(self, accumulate: bool = True, *, image: bool = True, residual: bool = True) -> Iterator[Frame]:
         """Decode all frames in display order, in one pass that does the work once.
@@ -236,10 +236,10 @@ class CompressedVideo:
         for index, picture in enumerate(self._pass()):
             if index in starts:
                 number, position = number + 1, 0
-                motion, reference = trace.start(picture)
+                source, reference = trace.start(picture)
             else:
                 position += 1
-                motion, reference = trace.step(picture)
+                source, reference = trace.step(picture)
             yield Frame(
                 index=index,
                 gop=number,
@@ -247,24 +247,26 @@ class CompressedVideo:
                 type=picture.type,
                 time=float(index / self.frame_rate) if self._timeless else picture.time,
                 image=picture.image if image else None,
-                motion=motion,
-                residual=self._residual(picture, reference, motion) if residual else None,
+                motion=self._tracer.motion(source),
+                residual=self._residual(picture, reference, source) if residual else None,
             )
 
-    def _residual(self, picture: "_Picture", reference: "_Picture", motion: np.ndarray) -> np.ndarray:
+    def _residual(self, picture: "_Picture", reference: "_Picture", source: np.ndarray) -> np.ndarray:
         if picture is reference:  # position 0
             return np.zeros((self.height, self.width, 3), np.int16)
-        return self._tracer.residual(picture.image, reference.image, motion)
+        if reference.words is None:
+            reference.words = self._tracer.words(reference.image)
+        return self._tracer.residual(picture.image, reference.words, source)
 
     def _read(self, gop: int, position: int, accumulate: bool) -> tuple:
-        # The key picture, the picture asked for, its motion, and the picture that its residual is against.
+        # The key picture, the picture asked for, its source map, and the picture that this leads to.
         gop = self._checked(gop, len(self.gops), "GOP")
         position = self._checked(position, self.gops[gop].length, f"position in GOP {gop}")
         trace = Trace(self._tracer, accumulate)
         for offset, picture in enumerate(self._from_key(gop)):
-            motion, reference = trace.step(picture) if offset else trace.start(picture)
+            source, reference = trace.step(picture) if offset else trace.start(picture)
             if offset == position:
-                return trace.key, picture, motion, reference
+                return trace.key, picture, source, reference
         raise VideoError(f"{self.path}: the stream ends before position {position} of GOP {gop}; it is damaged")
 
     def _checked(self, number: int, count: int, what: str) -> int:
@@ -374,6 +376,7 @@ class _Picture:
     def __init__(self, frame: av.VideoFrame, reformatter: VideoReformatter):
         self._frame, self._reformatter = frame, reformatter
         self.pts, self.time, self.is_key = frame.pts, frame.time, bool(frame.key_frame)
+        self.words = None  # for the tracer, where this is a reference
         self.type = av.video.frame.PictureType(frame.pict_type).name
 
     @cached_property

@@ -1,41 +1,43 @@
-"""Dense motion fields from a codec's vectors, their accumulation back to the I-frame, and motion compensation.
+"""From a codec's vectors to where each pixel comes from, back to the I-frame, and motion compensation.
 
-A field is int16 (H, W, 2): for each pixel the displacement (x, y) in whole pixels, current minus reference, so that
-the pixel at (x, y) comes from (x - field[y, x, 0], y - field[y, x, 1]) of the reference. Every field made here stays
-inside the picture: a pixel whose source lies outside has no motion. The rules are those of CoViAR's loader (Wu et
-al., Compressed Video Action Recognition, CVPR 2018), which this module equals bit for bit.
+A source map is intp (H, W): for each pixel the flat index, row * W + column, of the pixel of the reference that it
+comes from. Maps stay inside the picture: a pixel whose source would lie outside comes from its own place. The rules
+are those of CoViAR's loader (Wu et al., Compressed Video Action Recognition, CVPR 2018), which this module equals bit
+for bit.
 """
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-_PAIR = np.dtype("<i4")  # one pixel's (x, y) as one number, x in the low half, so that both move at once
+_PAIR = np.dtype("<i4")  # one pixel's (x, y), two int16, as one number with x in the low half: both move at once
 _WORD = np.dtype("<u4")  # one pixel's RGB and the byte after it, for the same reason
 
 
 class Tracer:
     """Motion arithmetic for pictures of one size.
 
-    It owns the scratch memory of its methods, since fresh memory for each frame costs more than the arithmetic: use
-    one tracer in one thread at a time. What the methods return is the caller's.
+    It owns scratch memory, since fresh memory for each frame costs more than the arithmetic: use one tracer in one
+    thread at a time. What its methods return is the caller's.
 
     Args:
         height: Height of the pictures, pixels.
         width: Width of the pictures, pixels.
+
+    Attributes:
+        still: The map of a picture without motion; not to be written into.
     """
 
     def __init__(self, height: int, width: int):
         """Reserve the scratch memory."""
         self.height, self.width = height, width
-        self._own_index = np.arange(height * width, dtype=np.int32).reshape(height, width)
-        self._x, self._y = np.empty_like(self._own_index), np.empty_like(self._own_index)
-        self._index = np.empty((height, width), np.intp)
-        self._words = np.empty(height * width, _WORD)
+        self.still = np.arange(height * width).reshape(height, width)
+        y, x = np.divmod(self.still.astype(_PAIR), np.int32(width))
+        self._place = (y << 16) | x
         self._taken = np.empty((height, width), _WORD)
         self._bytes = np.zeros(height * width * 3 + 1, np.uint8)
 
-    def field(self, vectors: np.ndarray | None) -> np.ndarray:
-        """Spread a frame's block vectors over its pixels.
+    def source(self, vectors: np.ndarray | None, out: np.ndarray | None = None) -> np.ndarray:
+        """Tell where each pixel of a frame comes from by the frame's block vectors.
 
         Each block covers the w x h pixels centred on (dst_x, dst_y). Its displacement is dst - src, which is the
         codec's vector with the fraction dropped. Later blocks overwrite earlier ones, blocks without motion change
@@ -45,61 +47,98 @@ class Tracer:
         Args:
             vectors: Structured array with the fields source, w, h, src_x, src_y, dst_x and dst_y, as PyAV exports
                 it; or None for a frame without vectors.
+            out: Memory for the result, intp (H, W), if at hand.
 
         Returns:
-            The field, int16 (H, W, 2).
+            The source map, intp (H, W): `out` or new memory, or `still` if nothing moves.
         """
-        if vectors is not None:
-            motion = np.stack([vectors["dst_x"] - vectors["src_x"], vectors["dst_y"] - vectors["src_y"]], axis=1)
-            moving = (vectors["source"] < 0) & motion.any(axis=1)
-            if moving.any():
-                return self._expand(*self._paint(vectors[moving], motion[moving].astype(np.int16)))
-        return np.zeros((self.height, self.width, 2), np.int16)
+        if vectors is None:
+            return self.still
+        motion = np.stack([vectors["dst_x"] - vectors["src_x"], vectors["dst_y"] - vectors["src_y"]], axis=1)
+        moving = (vectors["source"] < 0) & motion.any(axis=1)
+        if not moving.any():
+            return self.still
+        cells, size = self._paint(vectors[moving], motion[moving].astype(np.int16))
+        return self._expand(cells, size, np.empty_like(self.still) if out is None else out)
 
-    def accumulate(self, total: np.ndarray, field: np.ndarray) -> np.ndarray:
-        """Follow a field's pixels further back, through what is known of their reference.
-
-        The result at pixel p is field[p] + total[p - field[p]]: the displacement since the frame where `total` starts.
+    def follow(self, total: np.ndarray, source: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Follow a frame's pixels further back, through what is known of their reference.
 
         Args:
-            total: The reference frame's accumulated field, int16 (H, W, 2); zeros at the I-frame.
-            field: The current frame's field against that reference, int16 (H, W, 2).
+            total: The reference frame's map back to the I-frame, intp (H, W); `still` at the I-frame itself.
+            source: The current frame's map to that reference, intp (H, W).
+            out: Memory for the result, intp (H, W), if at hand; neither of the others.
 
         Returns:
-            The current frame's accumulated field, int16 (H, W, 2).
+            The current frame's map back to the I-frame, total[source], intp (H, W).
         """
-        moved = np.empty((self.height, self.width), _PAIR)
-        np.take(total.view(_PAIR), self._source(field), out=moved, mode="wrap")
-        moved = moved.view(np.int16).reshape(field.shape)
-        moved += field
-        return moved
+        return np.take(total, source, out=out, mode="wrap")  # never wraps; the default mode copies `out`
 
-    def compensate(self, image: np.ndarray, field: np.ndarray) -> np.ndarray:
-        """Predict a picture from its reference: each pixel is taken from where the field says that it was.
+    def motion(self, source: np.ndarray) -> np.ndarray:
+        """Turn a source map into displacements.
 
         Args:
-            image: The reference picture, uint8 (H, W, 3).
-            field: The field of the picture to predict, plain or accumulated, int16 (H, W, 2).
+            source: The map, intp (H, W).
+
+        Returns:
+            For each pixel its place minus its source's, (x, y) in whole pixels, int16 (H, W, 2).
+        """
+        if source is self.still:
+            return np.zeros((self.height, self.width, 2), np.int16)
+        places = np.take(self._place, source, mode="wrap").view(np.int16)
+        np.subtract(self._place.view(np.int16), places, out=places)
+        return places.reshape(self.height, self.width, 2)
+
+    def words(self, image: np.ndarray) -> np.ndarray:
+        """Prepare a reference picture for `residual` and `compensate`, each of which reads it at any pixel.
+
+        Gathering 4 bytes at once is three times as fast as gathering 3, so that each word holds a pixel's RGB and the
+        next pixel's red.
+
+        Args:
+            image: The picture, uint8 (H, W, 3).
+
+        Returns:
+            One word a pixel, uint32 (H, W).
+        """
+        self._bytes[:-1] = image.reshape(-1)
+        return self._overlapping().copy().reshape(self.height, self.width)
+
+    def compensate(self, words: np.ndarray, source: np.ndarray) -> np.ndarray:
+        """Predict a picture from its reference: each pixel is taken from where the map says that it was.
+
+        Args:
+            words: The reference picture's `words`.
+            source: The map of the picture to predict, intp (H, W).
 
         Returns:
             The prediction, uint8 (H, W, 3).
         """
-        return self._predicted(image, field).copy()
+        return self._predicted(words, source).copy()
 
-    def residual(self, image: np.ndarray, reference: np.ndarray, field: np.ndarray) -> np.ndarray:
+    def residual(self, image: np.ndarray, words: np.ndarray, source: np.ndarray) -> np.ndarray:
         """Subtract the motion-compensated reference from a decoded picture.
 
         This is CoViAR's residual, of decoded RGB pictures; it is not the codec's own.
 
         Args:
             image: The decoded picture, uint8 (H, W, 3).
-            reference: The decoded reference picture, uint8 (H, W, 3): the I-frame if the field is accumulated.
-            field: The picture's field against the reference, int16 (H, W, 2).
+            words: The reference picture's `words`: the I-frame's for a map back to it.
+            source: The picture's map, intp (H, W).
 
         Returns:
             The difference, int16 (H, W, 3), from -255 to 255.
         """
-        return np.subtract(image, self._predicted(reference, field), dtype=np.int16)
+        return np.subtract(image, self._predicted(words, source), dtype=np.int16)
+
+    def _predicted(self, words: np.ndarray, source: np.ndarray) -> np.ndarray:
+        np.take(words, source, out=self._taken, mode="wrap")
+        # Written back in order, each word's fourth byte is overwritten by the pixel that owns it.
+        self._overlapping()[...] = self._taken.reshape(-1)
+        return self._bytes[:-1].reshape(self.height, self.width, 3)
+
+    def _overlapping(self) -> np.ndarray:
+        return as_strided(self._bytes[:4].view(_WORD), (self.height * self.width,), (3,))
 
     def _paint(self, vectors: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, int]:
         # The grid's square cells are the coarsest that fit all edges: 8 or 16 pixels in MPEG-4.
@@ -120,52 +159,33 @@ class Tracer:
         cells[row[inside], column[inside]] = motion[block[inside]]
         return cells, size
 
-    def _expand(self, cells: np.ndarray, size: int) -> np.ndarray:
-        # Cells become pixels; a pixel whose source lies outside the picture gets no motion.
+    def _expand(self, cells: np.ndarray, size: int, out: np.ndarray) -> np.ndarray:
+        # Columns first, where there is one line of pixels a row of cells; then each line is repeated downwards.
         height, width = self.height, self.width
-        lines = np.repeat(cells.view(_PAIR)[..., 0], size, axis=1)[:, :width]
-        source_x = np.arange(width, dtype=np.int32) - ((lines << 16) >> 16)
-        lines[(source_x < 0) | (source_x >= width)] = 0
-        field = np.repeat(lines, size, axis=0)[:height]
+        x, y = (np.repeat(cells[..., axis], size, axis=1)[:, :width].astype(np.intp) for axis in (0, 1))
+        source_x = np.arange(width) - x
+        offset = np.where((source_x < 0) | (source_x >= width), 0, y * width + x)
+        whole = height // size * size
+        for rows, lines in ((slice(whole), offset[: whole // size, None]), (slice(whole, None), offset[-1, None])):
+            shape = (*lines.shape[:-2], -1, width)
+            np.subtract(self.still[rows].reshape(shape), lines, out=out[rows].reshape(shape))
 
         source_y = np.arange(height)[:, None] - np.repeat(cells[..., 1], size, axis=0)[:height]
         outside = (source_y < 0) | (source_y >= height)
         y = np.flatnonzero(outside.any(axis=1))
-        field[y] = np.where(np.repeat(outside[y], size, axis=1)[:, :width], 0, field[y])
-        return field.view(np.int16).reshape(height, width, 2)
-
-    def _source(self, field: np.ndarray) -> np.ndarray:
-        # The flat index of each pixel's source, in scratch memory.
-        pairs, x, y = field.view(_PAIR)[..., 0], self._x, self._y
-        np.left_shift(pairs, 16, out=x)
-        x >>= 16
-        np.right_shift(pairs, 16, out=y)
-        y *= self.width
-        y += x
-        np.subtract(self._own_index, y, out=y)
-        self._index[...] = y
-        return self._index
-
-    def _predicted(self, image: np.ndarray, field: np.ndarray) -> np.ndarray:
-        # Gathering 4 bytes at once is three times as fast as gathering 3: each word holds a pixel and the next one's
-        # red, and writing the words back in order leaves every red byte to the pixel that owns it.
-        self._bytes[:-1] = image.reshape(-1)
-        words = as_strided(self._bytes[:4].view(_WORD), self._words.shape, (3,))
-        self._words[...] = words
-        np.take(self._words, self._source(field), out=self._taken, mode="wrap")
-        words[...] = self._taken.reshape(-1)
-        return self._bytes[:-1].reshape(image.shape)
+        out[y] = np.where(np.repeat(outside[y], size, axis=1)[:, :width], self.still[y], out[y])
+        return out
 
 
 class Trace:
-    """Motion along the pictures of one GOP, one after the other in display order.
+    """Sources along the pictures of one GOP, one after the other in display order.
 
-    A picture is anything with `vectors` (for `Tracer.field`) and `type` ("I", "P", "B"). B-pictures are traced to the
+    A picture is anything with `vectors` (for `Tracer.source`) and `type` ("I", "P", "B"). B-pictures are traced to the
     last other picture before them, and none is traced through a B-picture.
 
     Args:
         tracer: The tracer of the pictures' size.
-        accumulate: Motion since the key picture, not since the reference picture alone.
+        accumulate: Sources in the key picture, not in the reference picture alone.
 
     Attributes:
         key: The GOP's key picture.
@@ -174,6 +194,7 @@ class Trace:
     def __init__(self, tracer: Tracer, accumulate: bool):
         """Wait for a key picture."""
         self._tracer, self._accumulate = tracer, accumulate
+        self._step, *self._totals = (np.empty_like(tracer.still) for _ in range(3))
 
     def start(self, picture) -> tuple:
         """Begin at a key picture.
@@ -182,11 +203,11 @@ class Trace:
             picture: The key picture.
 
         Returns:
-            Its motion, all zeros, and itself as its own reference.
+            Its source map, without motion, and itself as its own reference.
         """
         self.key = self._reference = picture
-        self._motion = np.zeros((self._tracer.height, self._tracer.width, 2), np.int16)
-        return self._motion, picture
+        self._total = self._tracer.still
+        return self._total, picture
 
     def step(self, picture) -> tuple:
         """Go on by one picture.
@@ -195,11 +216,14 @@ class Trace:
             picture: The next one in display order.
 
         Returns:
-            Its motion, and the picture against which its residual is: the key picture if accumulated.
+            Its source map, valid until the next step, and the picture that the map leads to: the key picture if
+            accumulated.
         """
-        motion, reference = self._tracer.field(picture.vectors), self._reference
+        source, reference = self._tracer.source(picture.vectors, out=self._step), self._reference
         if self._accumulate:
-            motion, reference = self._tracer.accumulate(self._motion, motion), self.key
+            spare = self._totals[self._total is self._totals[0]]
+            source = self._tracer.follow(self._total, source, out=spare)
+            reference = self.key
         if picture.type != "B":
-            self._motion, self._reference = motion, picture
-        return motion, reference
+            self._total, self._reference = source, picture
+        return source, reference

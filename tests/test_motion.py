@@ -60,56 +60,69 @@ def block_vectors(draw):
     return np.array(rows, VECTOR)
 
 
+def as_field(source):
+    """Displacements of a source map, by the definition."""
+    y, x = np.divmod(source, WIDTH)
+    return np.stack([np.arange(WIDTH) - x, np.arange(HEIGHT)[:, None] - y], axis=-1)
+
+
 @settings(max_examples=60, deadline=None)
 @given(block_vectors())
-def test_field_is_the_loops(vectors):
-    field = Tracer(HEIGHT, WIDTH).field(vectors)
-    assert field.dtype == np.int16
-    np.testing.assert_array_equal(field, looped_field(vectors, HEIGHT, WIDTH))
+def test_source_is_the_loops(vectors):
+    tracer = Tracer(HEIGHT, WIDTH)
+    expected = looped_field(vectors, HEIGHT, WIDTH)
+    source = tracer.source(vectors, out=np.full((HEIGHT, WIDTH), -1))
+    np.testing.assert_array_equal(as_field(source), expected)
+    np.testing.assert_array_equal(as_field(tracer.source(vectors)), expected)
+    assert tracer.motion(source).dtype == np.int16
+    np.testing.assert_array_equal(tracer.motion(source), expected)
 
 
 @settings(max_examples=25, deadline=None)
 @given(block_vectors(), block_vectors(), block_vectors(), st.integers(0, 9))
-def test_accumulation_and_compensation_are_the_loops(first, second, third, seed):
+def test_following_and_compensation_are_the_loops(first, second, third, seed):
     tracer = Tracer(HEIGHT, WIDTH)
     image = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-    total = expected = np.zeros((HEIGHT, WIDTH, 2), np.int16)
+    words = tracer.words(image)
+    total, expected = tracer.still, np.zeros((HEIGHT, WIDTH, 2), np.int16)
     for vectors in (first, second, third):
-        field = tracer.field(vectors)
-        total, expected = tracer.accumulate(total, field), looped_accumulation(expected, field)
-        np.testing.assert_array_equal(total, expected)
-        predicted = tracer.compensate(image, total)
-        np.testing.assert_array_equal(predicted, looped_compensation(image, total))
-        np.testing.assert_array_equal(tracer.residual(image[::-1], image, total), image[::-1].astype(int) - predicted)
+        source = tracer.source(vectors)
+        total, expected = tracer.follow(total, source), looped_accumulation(expected, as_field(source))
+        np.testing.assert_array_equal(tracer.motion(total), expected)
+        predicted = tracer.compensate(words, total)
+        np.testing.assert_array_equal(predicted, looped_compensation(image, expected))
+        residual = tracer.residual(image[::-1], words, total)
+        np.testing.assert_array_equal(residual, image[::-1].astype(int) - predicted)
 
 
 @settings(max_examples=25, deadline=None)
 @given(block_vectors(), block_vectors(), block_vectors())
-def test_accumulated_motion_never_leaves_the_picture(first, second, third):
+def test_sources_never_leave_the_picture(first, second, third):
     tracer = Tracer(HEIGHT, WIDTH)
-    total = np.zeros((HEIGHT, WIDTH, 2), np.int16)
+    total = tracer.still
     for vectors in (first, second, third):
-        total = tracer.accumulate(total, tracer.field(vectors))
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
-    assert ((x - total[..., 0] >= 0) & (x - total[..., 0] < WIDTH)).all()
-    assert ((y - total[..., 1] >= 0) & (y - total[..., 1] < HEIGHT)).all()
+        total = tracer.follow(total, tracer.source(vectors))
+    assert total.min() >= 0 and total.max() < HEIGHT * WIDTH
 
 
-@pytest.mark.parametrize("vectors", [None, np.zeros(0, VECTOR)])
+@pytest.mark.parametrize("vectors", [None, np.zeros(0, VECTOR), np.array([(-1, 16, 16, 8, 8, 8, 8)], VECTOR)])
 def test_no_vectors_are_no_motion(vectors):
-    assert not Tracer(16, 16).field(vectors).any()
+    tracer = Tracer(16, 16)
+    assert tracer.source(vectors) is tracer.still
+    assert not tracer.motion(tracer.still).any()
 
 
 def test_what_is_returned_does_not_change_with_later_calls():
     tracer, rng = Tracer(16, 24), np.random.default_rng(1)
     image = rng.integers(0, 256, (16, 24, 3), np.uint8)
-    vectors = np.array([(-1, 16, 16, 3, 8, 8, 8)], VECTOR)
-    field = tracer.field(vectors)
-    kept = [field, tracer.accumulate(field, field), tracer.compensate(image, field)]
-    kept.append(tracer.residual(image, image[:, ::-1], field))
+    source, words = tracer.source(np.array([(-1, 16, 16, 3, 8, 8, 8)], VECTOR)), tracer.words(image)
+    kept = [source, words, tracer.follow(source, source), tracer.motion(source)]
+    kept += [tracer.compensate(words, source), tracer.residual(image, words, source)]
     before = [array.copy() for array in kept]
-    still = tracer.field(None)
-    tracer.accumulate(still, still), tracer.compensate(255 - image, still), tracer.residual(image, image, still)
+    other = tracer.words(255 - image)
+    tracer.motion(tracer.follow(tracer.still, source))
+    tracer.compensate(other, tracer.still)
+    tracer.residual(image, other, tracer.still)
     for array, copy in zip(kept, before, strict=True):
         np.testing.assert_array_equal(array, copy)
 
@@ -125,7 +138,7 @@ def test_trace_goes_past_b_pictures_and_keeps_what_is_still():
     trace = Trace(Tracer(16, 32), accumulate=True)
     trace.start(key)
     column = 10
-    assert [trace.step(picture)[0][0, column, 0] for picture in (p, b, p, still)] == [2, 3, 4, 4]
+    assert [column - trace.step(picture)[0][0, column] for picture in (p, b, p, still)] == [2, 3, 4, 4]
 
     plain = Trace(Tracer(16, 32), accumulate=False)
     plain.start(key)
