@@ -129,7 +129,9 @@ class Tracer:
         Returns:
             The difference, int16 (H, W, 3), from -255 to 255.
         """
-        return np.subtract(image, self._predicted(words, source), dtype=np.int16)
+        difference = image.astype(np.int16)
+        difference -= self._predicted(words, source)
+        return difference
 
     def _predicted(self, words: np.ndarray, source: np.ndarray) -> np.ndarray:
         np.take(words, source, out=self._taken, mode="wrap")
