@@ -121,9 +121,9 @@ def _clean(chosen: argparse.Namespace) -> None:
 
 
 def _book(chosen: argparse.Namespace) -> None:
-    from pkdlib import book
+    from pkdlib import book, reports
 
-    page = book.build(root=Path(chosen.root).resolve() if chosen.root else None)
+    page = book.build(substitutions=reports.facts(), root=Path(chosen.root).resolve() if chosen.root else None)
     _say("book", str(page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page))
 
 

@@ -125,9 +125,7 @@ def run_notebook(
     """
     name = f"notebook {source.stem.partition('_')[0]}"
     notebook = jupytext.read(source)
-    logging.getLogger("papermill").setLevel(
-        logging.ERROR
-    )  # its warnings of names that a notebook does not list
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # its warnings of names that a notebook does not list
     try:
         with _measured() as cost:
             executed = papermill.execute_notebook(
@@ -144,12 +142,8 @@ def run_notebook(
     except PapermillExecutionError as error:
         raise NotebookError(f"{name}: {_last_line(error)}") from error
     except DeadKernelError as error:
-        raise NotebookError(
-            f"{name}: its kernel died (killed, or out of memory); run it again to go on"
-        ) from error
-    executed.metadata["papermill"]["input_path"] = (
-        f"notebooks/{source.name}"  # papermill repeats the notebook here
-    )
+        raise NotebookError(f"{name}: its kernel died (killed, or out of memory); run it again to go on") from error
+    executed.metadata["papermill"]["input_path"] = f"notebooks/{source.name}"  # papermill repeats the notebook here
     if made_from:
         executed.metadata["pkdlib"] = {"made_from": made_from}
     runs.write_atomically(target, lambda temporary: nbformat.write(executed, temporary))
@@ -206,9 +200,7 @@ class _Kernel(AsyncKernelManager):
         # What a cell prints is in the notebook; on standard error the kernel only tells of itself.
         options["stderr"] = subprocess.DEVNULL
         if sys.platform == "linux":
-            options["preexec_fn"] = functools.partial(
-                _end_with, os.getpid(), ctypes.CDLL(None, use_errno=True)
-            )
+            options["preexec_fn"] = functools.partial(_end_with, os.getpid(), ctypes.CDLL(None, use_errno=True))
         await super().start_kernel(**options)
 
 

@@ -35,9 +35,9 @@ def execute(parameters):
         reproduce.run_notebook(source, target, values, ROOT)
         cells = nbformat.read(target, as_version=4).cells
         outputs = [output for cell in cells for output in cell.get("outputs", [])]
-        assert not [output for output in outputs if output.get("name") == "stderr"], "red text on the page"
-        shown = (output.get("text", "") or output.get("data", {}).get("text/html", "") for output in outputs)
-        return "\n".join(shown)
+        assert not [output.text for output in outputs if output.get("name") == "stderr"], "red text on the page"
+        texts = (output.get("text") or "\n".join(map(str, output.get("data", {}).values())) for output in outputs)
+        return "\n".join(texts)
 
     return run
 

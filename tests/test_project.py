@@ -49,6 +49,7 @@ FLOORS = {
     "verdicts": 5,
     "charts": 5,
     "display": 5,
+    "reports": 5,
     "reproduce": 6,
     "book": 6,
     "cli": 6,

@@ -27,8 +27,7 @@ CELLS = {
 def write_notebook(folder: Path, name: str, cells: list[str]) -> Path:
     tags = ["parameters", *[""] * len(cells)]
     blocks = [
-        f"```{{code-cell}} ipython3\n:tags: [{tag}]\n\n{cell}\n```\n"
-        for tag, cell in zip(tags, cells, strict=False)
+        f"```{{code-cell}} ipython3\n:tags: [{tag}]\n\n{cell}\n```\n" for tag, cell in zip(tags, cells, strict=False)
     ]
     path = folder / f"{name}.md"
     path.write_text(HEADER + "\n".join(blocks))
@@ -44,9 +43,7 @@ def project(tmp_path, monkeypatch):
     for name, cells in CELLS.items():
         write_notebook(folder, name, cells)
     shipped = reproduce.resources.folder("profiles")
-    monkeypatch.setattr(
-        reproduce.resources, "folder", lambda name: shipped if name == "profiles" else tmp_path / name
-    )
+    monkeypatch.setattr(reproduce.resources, "folder", lambda name: shipped if name == "profiles" else tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -109,9 +106,7 @@ def test_only_chooses_by_number_or_name_and_refuses_others(project):
 
 
 def test_the_error_is_the_last_line_of_the_cells_and_leaves_no_output(project, parameters):
-    write_notebook(
-        project / "notebooks", "01_first", ["seed = 0", "raise ValueError('two\\nlines of trouble')"]
-    )
+    write_notebook(project / "notebooks", "01_first", ["seed = 0", "raise ValueError('two\\nlines of trouble')"])
     with pytest.raises(reproduce.NotebookError) as caught:
         reproduce.reproduce(parameters, log=lambda line: None)
     assert str(caught.value) == "notebook 01: lines of trouble"
@@ -127,9 +122,7 @@ def test_a_kernel_that_dies_is_said(project, parameters):
 def test_the_books_own_run_has_its_own_folder():
     assert reproduce.output_folder(Parameters.for_profile("quick")) == Path("_build/executed")
     others = [{"profile": "smoke"}, {"dataset": "folder"}, {"seed": 1}, {"runs": "elsewhere"}]
-    folders = {
-        reproduce.output_folder(Parameters.for_profile(**{"profile": "quick", **other})) for other in others
-    }
+    folders = {reproduce.output_folder(Parameters.for_profile(**{"profile": "quick", **other})) for other in others}
     assert folders == {
         Path("runs/smoke/marionette"),
         Path("runs/quick/folder"),
