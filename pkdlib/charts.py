@@ -14,11 +14,14 @@ import pandas as pd
 from pkdlib.display import picture, show
 
 __all__ = [
+    "accuracies",
     "accuracy_against_cost",
     "accuracy_by_exit",
+    "accuracy_by_prefix",
     "differences",
     "exit_costs",
     "flatness",
+    "modality_profile",
     "picture",
     "published",
     "show",
@@ -35,7 +38,18 @@ SERIES_SHAPES = ("circle", "diamond", "square", "triangle-up", "triangle-down", 
 MODALITY_LABELS = {"iframe": "I-frame", "motion": "motion vectors", "residual": "residual"}
 DATASET_LABELS = {"ucf101": "UCF-101", "hmdb51": "HMDB-51"}
 EXIT_LABELS = {1: "IC 1", 2: "IC 2", 3: "IC 3", 4: "final"}
-NAMES = {"ce": "cross-entropy (CE)", "pkd": "PKD", "backbone": "backbone", "wise_cascade": "WISE cascade"}
+NAMES = {
+    "ce": "cross-entropy (CE)",
+    "pkd": "PKD",
+    "backbone": "backbone",
+    "wise_cascade": "WISE cascade",
+    "fewer_segments": "bare late fusion, fewer segments",
+    "wise": "WISE",
+    "uniform": "uniform mean",
+    "last": "last exit alone",
+    "late_equal": "bare late fusion, equal weights",
+    "late_fitted": "bare late fusion, fitted weights",
+}
 VERDICT_COLOURS = {"holds": "#0f9bb0", "does not hold": "#d92c2c", "undecided": "#7f858c"}
 
 
@@ -333,6 +347,78 @@ def published(frame: pd.DataFrame) -> alt.FacetChart:
     names = alt.Header(labelExpr=_label_expression(DATASET_LABELS))
     column = alt.Column("dataset:N", title=None, sort=list(DATASET_LABELS), header=names)
     return points.properties(width=300, height=260).facet(column=column).resolve_scale(y="independent")
+
+
+def modality_profile(profile: pd.DataFrame) -> alt.HConcatChart:
+    """Draw how much motion and residual there is by position in the GOP.
+
+    Args:
+        profile: One row per position with the columns position, motion (pixels) and residual (grey levels).
+
+    Returns:
+        Two panels, each with a scale of its own.
+    """
+    x = alt.X("position:Q", title="position in the GOP", axis=alt.Axis(tickMinStep=1))
+    panels = []
+    for name, title in (("motion", "accumulated motion (pixels)"), ("residual", "accumulated residual (grey levels)")):
+        line = alt.Chart(profile).mark_line(color=MODALITY_COLOURS[name], point={"color": MODALITY_COLOURS[name]})
+        tips = ["position:Q", *_tips(profile, **{name: title})]
+        panels.append(
+            line.encode(x=x, y=alt.Y(f"{name}:Q", title=title), tooltip=tips).properties(width=250, height=180)
+        )
+    return alt.hconcat(*panels)
+
+
+def accuracies(summary: pd.DataFrame) -> alt.LayerChart:
+    """Draw one accuracy with its interval for each modality.
+
+    Args:
+        summary: One row per modality with the columns accuracy, low and high.
+
+    Returns:
+        A point and an interval per row.
+    """
+    frame = _per_cent(summary, "accuracy", "low", "high")
+    frame["network"] = frame["modality"].map(MODALITY_LABELS)
+    base = alt.Chart(frame).encode(
+        y=alt.Y("network:N", title=None, sort=list(MODALITY_LABELS.values())), color=_modality_colour(legend=None)
+    )
+    x = alt.X("low:Q", title="accuracy (%)", scale=alt.Scale(domain=[0, 100]))
+    intervals = base.mark_rule(strokeWidth=3, opacity=0.75).encode(x=x, x2="high:Q")
+    tips = ["network:N", *_tips(frame, accuracy="accuracy (%)", low="from (%)", high="to (%)")]
+    points = base.mark_point(size=110).encode(x="accuracy:Q", tooltip=tips)
+    return alt.layer(intervals, points).properties(width=460, height=alt.Step(34))
+
+
+def accuracy_by_prefix(ensembles: pd.DataFrame) -> alt.FacetChart:
+    """Draw the accuracy of every rule by the number of exits visited, a panel per method.
+
+    Args:
+        ensembles: Counts per group with the columns method, rule, prefix, part, clips, correct; the test part is
+            drawn, pooled over runs and groups. Rules of prefix 0 (late fusion of bare backbones) are lines across.
+
+    Returns:
+        A chart with one column per method.
+    """
+    test = ensembles[ensembles["part"] == "test"]
+    pooled = test.groupby(["method", "rule", "prefix"], sort=False, as_index=False)[["correct", "clips"]].sum()
+    pooled["accuracy"] = 100 * pooled["correct"] / pooled["clips"]
+    fusion = pooled[pooled["prefix"] == 0].drop(columns=["method", "prefix"])
+    lines = pooled[pooled["prefix"] > 0]
+    across = fusion.merge(lines[["method", "prefix"]].drop_duplicates(), how="cross")
+    frame = pd.concat([lines, across], ignore_index=True)
+    frame["rule"] = frame["rule"].map(_name)
+    frame["method"] = frame["method"].map(_name)
+    rules = _series(frame["rule"])
+    base = alt.Chart(frame).encode(
+        x=alt.X("prefix:Q", title="exits visited", axis=alt.Axis(tickMinStep=1)),
+        y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False)),
+        color=_series_colour("rule", rules, columns=3),
+    )
+    tips = ["rule:N", "prefix:Q", *_tips(frame, accuracy="accuracy (%)")]
+    points = base.mark_point(size=45).encode(shape=_series_shape("rule", rules), tooltip=tips)
+    panel = alt.layer(base.mark_line(opacity=0.6), points).properties(width=290, height=260)
+    return panel.facet(column=alt.Column("method:N", title=None))
 
 
 def _per_cent(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:

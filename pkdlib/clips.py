@@ -8,6 +8,7 @@ What is random in a sample is a function of (seed, epoch, clip), never of a work
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,9 @@ CROP_SCALES = (1.0, 0.875, 0.75)
 MAX_DISTORTION = 1
 # The paper's crop of 224 from a short side of 256, kept at any input size.
 CROP_FROM = 256 / 224
+
+_STEPS = np.arange(-MOTION_SATURATION - 1, MOTION_SATURATION + 2, dtype=np.int16)
+_MOTION_BYTES = np.clip(np.trunc(_STEPS * (127.5 / MOTION_SATURATION)) + BYTE_CENTRE, 0, 255).astype(np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +117,7 @@ def decode_candidates(path: Path, candidates: int, short_side: int) -> np.ndarra
     """Decode P-frames spread evenly over a clip, as bytes by the paper's rules.
 
     Motion is clip(trunc(127.5 / 20 * m) + 128) and a residual clip(r + 128), both to 0..255, at the clip's own size;
-    then all are reduced together.
+    then all are reduced alike.
 
     Args:
         path: The compressed clip.
@@ -136,12 +140,12 @@ def decode_candidates(path: Path, candidates: int, short_side: int) -> np.ndarra
             if frame.position == 0:
                 iframe = frame.image
             if frame.index in wanted:
-                frames.append(_reduce(to_bytes(iframe, frame.motion, frame.residual), short_side))
+                frames.append(_reduced(to_bytes(iframe, frame.motion, frame.residual), short_side))
     return np.stack(frames)
 
 
-def to_bytes(iframe: np.ndarray, motion: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """Join the three modalities of one frame as the eight byte planes of the paper's loader.
+def to_bytes(iframe: np.ndarray, motion: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Turn the three modalities of one frame into bytes by the rules of the paper's loader.
 
     Args:
         iframe: (H, W, 3) uint8.
@@ -149,12 +153,12 @@ def to_bytes(iframe: np.ndarray, motion: np.ndarray, residual: np.ndarray) -> np
         residual: (H, W, 3) int16.
 
     Returns:
-        (8, H, W) uint8: I-frame, motion, residual.
+        I-frame (H, W, 3), motion (H, W, 2) and residual (H, W, 3), uint8.
     """
-    scaled = np.trunc(motion * np.float32(127.5 / MOTION_SATURATION)) + BYTE_CENTRE
-    shifted = residual + np.int16(BYTE_CENTRE)
-    planes = [iframe, np.clip(scaled, 0, 255).astype(np.uint8), np.clip(shifted, 0, 255).astype(np.uint8)]
-    return np.ascontiguousarray(np.concatenate(planes, axis=2).transpose(2, 0, 1))
+    # Bytes saturate one pixel beyond MOTION_SATURATION (-20 gives 1, not 0), so a small table serves all motions.
+    moved = _MOTION_BYTES[np.clip(motion, _STEPS[0], _STEPS[-1]) - _STEPS[0]]
+    shifted = np.clip(residual, -BYTE_CENTRE, 255 - BYTE_CENTRE)
+    return iframe, moved, (shifted + BYTE_CENTRE).astype(np.uint8)
 
 
 def normalise(planes: Tensor, modality: str) -> Tensor:
@@ -203,9 +207,7 @@ def segment_draws(num_frames: int, segments: int, rng: np.random.Generator) -> l
         Frame indices, ascending.
     """
     edges = np.linspace(0, num_frames, segments + 1)
-    return [
-        min(int(rng.uniform(low, high)), num_frames - 1) for low, high in zip(edges, edges[1:], strict=False)
-    ]
+    return [min(int(rng.uniform(low, high)), num_frames - 1) for low, high in itertools.pairwise(edges)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,10 +242,7 @@ def draw_geometry(height: int, width: int, rng: np.random.Generator) -> Geometry
     """
     short = min(height, width)
     pairs = [
-        (a, b)
-        for i, a in enumerate(CROP_SCALES)
-        for j, b in enumerate(CROP_SCALES)
-        if abs(i - j) <= MAX_DISTORTION
+        (a, b) for i, a in enumerate(CROP_SCALES) for j, b in enumerate(CROP_SCALES) if abs(i - j) <= MAX_DISTORTION
     ]
     scale_y, scale_x = pairs[rng.integers(len(pairs))]
     crop_height, crop_width = round(short * scale_y), round(short * scale_x)
@@ -352,14 +351,9 @@ def _batch(bank, indices, positions, geometries, modalities, size) -> dict[str, 
     batch = {}
     for modality in modalities:
         planes = np.stack(
-            [
-                bank.frames(clip, frames, PLANES[modality])
-                for clip, frames in zip(indices, positions, strict=True)
-            ]
+            [bank.frames(clip, frames, PLANES[modality]) for clip, frames in zip(indices, positions, strict=True)]
         )
-        batch[modality] = normalise(
-            apply_geometry(torch.from_numpy(planes), geometries, size, modality), modality
-        )
+        batch[modality] = normalise(apply_geometry(torch.from_numpy(planes), geometries, size, modality), modality)
     return batch
 
 
@@ -367,14 +361,15 @@ def _frame_size(bank: FrameBank, clip: int) -> tuple[int, int]:
     return np.load(bank.paths[clip], mmap_mode="r").shape[2:]
 
 
-def _reduce(planes: np.ndarray, short_side: int) -> np.ndarray:
-    height, width = planes.shape[1:]
+def _reduced(modalities: Sequence[np.ndarray], short_side: int) -> np.ndarray:
+    # Each modality by itself, channels last: torch has a fast antialiasing kernel for such bytes.
+    height, width = modalities[0].shape[:2]
     scale = short_side / min(height, width)
     size = (round(height * scale), round(width * scale))
-    if size == (height, width):
-        return planes
-    source = torch.from_numpy(planes)[None]  # uint8 has a fast antialiased kernel of its own
-    return functional.interpolate(source, size, mode="bilinear", antialias=True)[0].numpy()
+    planes = [torch.from_numpy(array).permute(2, 0, 1)[None] for array in modalities]
+    if size != (height, width):
+        planes = [functional.interpolate(plane, size, mode="bilinear", antialias=True) for plane in planes]
+    return torch.cat(planes, dim=1)[0].contiguous().numpy()
 
 
 def _write_frames(task: tuple[Path, Path, int, int]) -> None:

@@ -115,9 +115,7 @@ def train_exits(
             )
             features, finals = frozen_pass(backbones, batch)
             targets = {LABELS: functional.one_hot(bank.labels[indices], num_classes).float()}
-            targets |= {
-                name: functional.softmax(final / temperature, dim=1) for name, final in finals.items()
-            }
+            targets |= {name: functional.softmax(final / temperature, dim=1) for name, final in finals.items()}
             losses = {}
             for key, module in exits.items():
                 modality, method = key.split("-")
@@ -163,9 +161,7 @@ def new_exits(
     for modality, backbone in backbones.items():
         for method in methods:
             torch.manual_seed(seed)
-            exits[f"{modality}-{method}"] = networks.internal_classifiers(
-                backbone=backbone, num_classes=num_classes
-            )
+            exits[f"{modality}-{method}"] = networks.internal_classifiers(backbone=backbone, num_classes=num_classes)
     return exits
 
 
@@ -192,9 +188,9 @@ def frozen_pass(
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
-    r"""Compute the distillation loss $-T^2 \frac{1}{B} \sum_b \sum_c p_{bc} \log \mathrm{softmax}(z_b / T)_c$.
+    r"""Compute the distillation loss :math:`-T^2 \frac{1}{B} \sum_b \sum_c p_{bc} \log \mathrm{softmax}(z_b / T)_c`.
 
-    The factor $T^2$ keeps the gradient's size (Hinton et al., 2015); the reference trains at T = 1.
+    The factor :math:`T^2` keeps the gradient's size (Hinton et al., 2015); the reference trains at T = 1.
 
     Args:
         logits: z, (B, classes), the student's.

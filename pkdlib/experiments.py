@@ -7,6 +7,7 @@ artefacts into tidy tables without training anything.
 
 import dataclasses
 import functools
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -99,16 +100,12 @@ def dataset(p: Parameters) -> Dataset:
             f"dataset = {p.dataset!r} is not known; the data sets are: marionette, ut_interaction, folder"
         )
     if not p.root:
-        raise DatasetError(
-            f"dataset = {p.dataset!r} needs the parameter root: the folder that holds its clips"
-        )
+        raise DatasetError(f"dataset = {p.dataset!r} needs the parameter root: the folder that holds its clips")
     place = cache / f"{p.dataset}-{runs.digest(str(Path(p.root).resolve()))}"
     if p.dataset == "ut_interaction":
         return ut_interaction.load(Path(p.root), place)
     if not p.pattern:
-        raise DatasetError(
-            "dataset = 'folder' needs the parameter pattern: a regular expression with one group"
-        )
+        raise DatasetError("dataset = 'folder' needs the parameter pattern: a regular expression with one group")
     return folder.load(Path(p.root), place, pattern=p.pattern, num_folds=p.folds)
 
 
@@ -133,6 +130,21 @@ def frame_bank(p: Parameters) -> FrameBank:
         short_side=short_side,
         workers=p.threads,
     )
+
+
+def example_clip(p: Parameters) -> Path:
+    """Choose the clip that a page looks at.
+
+    Args:
+        p: The parameters; `clip` names one's own.
+
+    Returns:
+        That clip, or the data set's first test clip.
+    """
+    if p.clip:
+        return Path(p.clip)
+    data = dataset(p)
+    return data.clips[data.splits[max(p.split, 0)].test[0]].path
 
 
 def selected_runs(p: Parameters) -> list[Run]:
@@ -256,9 +268,7 @@ def networks_of(run: Run, method: str) -> dict[str, networks.MultiExitNetwork]:
     tensors = load_file(exits_step(run) / "weights.safetensors")
     joined = {}
     for modality, backbone in backbones(run).items():
-        exits = networks.internal_classifiers(
-            backbone=backbone, num_classes=len(dataset(run.parameters).classes)
-        )
+        exits = networks.internal_classifiers(backbone=backbone, num_classes=len(dataset(run.parameters).classes))
         prefix = f"{modality}.{method}."
         exits.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         joined[modality] = cascades.assemble(backbone, exits)
@@ -344,9 +354,7 @@ def flatness_step(run: Run, modality: str) -> Path:
         chosen = [train[i] for i in clips.segment_centres(len(train), min(p.flatness_clips, len(train)))]
         batches = []
         for indices in training.ordered_batches(chosen, p.batch_size):
-            inputs = clips.test_batch(
-                bank, indices, modalities=[modality], size=p.input_size, segments=p.segments
-            )
+            inputs = clips.test_batch(bank, indices, modalities=[modality], size=p.input_size, segments=p.segments)
             batches.append((inputs[modality], bank.labels[indices]))
         network = _load_backbone(run, modality, backbone_step(run, modality))
         trace = flatness.trace(
@@ -375,21 +383,25 @@ def model_step(run: Run) -> Path:
     return _step(run, "model", lambda target: cascades.save(_cascade(run), target))
 
 
-def complete(p: Parameters) -> Iterator[Run]:
-    """Compute every step of every run.
+def export(p: Parameters, target: Path, log: Callable[[str], None] = print) -> None:
+    """Copy the cascade (weights and WISE vectors) and the logits of every run to a folder.
 
     Args:
-        p: The parameters.
-
-    Yields:
-        Each run, when it is whole.
+        p: Which runs; whatever is missing is computed.
+        target: Where; a single run's files lie directly in it, several in a folder each.
+        log: Called with a line a run.
     """
-    for run in selected_runs(p):
-        logits_step(run)
-        for modality in MODALITIES:
-            flatness_step(run, modality)
-        model_step(run)
-        yield run
+    selected = selected_runs(p)
+    for run in selected:
+        name = f"split{run.split}-seed{run.seed}"
+        place = Path(target) / name if len(selected) > 1 else Path(target)
+        for step, file in (
+            (model_step(run), cascades.WEIGHTS),
+            (model_step(run), cascades.DESCRIPTION),
+            (logits_step(run), "logits.safetensors"),
+        ):
+            runs.write_atomically(place / file, lambda path, source=step / file: shutil.copyfile(source, path))
+        log(f"{name}: {place}")
 
 
 def cascade_logits(values: dict[str, np.ndarray], part: str, method: str) -> np.ndarray:
@@ -470,9 +482,7 @@ def _load_backbone(run: Run, modality: str, step: Path) -> networks.Backbone:
 
 
 @torch.no_grad()
-def _batch_logits(
-    nets: Any, bank: FrameBank, batch: list[int], p: Parameters
-) -> Iterator[tuple[str, torch.Tensor]]:
+def _batch_logits(nets: Any, bank: FrameBank, batch: list[int], p: Parameters) -> Iterator[tuple[str, torch.Tensor]]:
     for segments in range(1, p.segments + 1):
         inputs = clips.test_batch(bank, batch, modalities=MODALITIES, size=p.input_size, segments=segments)
         for modality in MODALITIES:

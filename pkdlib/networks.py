@@ -20,6 +20,10 @@ SMALL_WIDTH = 24
 POOLED_SIDE = 4
 
 
+class NetworkError(Exception):
+    """A network that is not known; the message names those that are."""
+
+
 class Backbone(nn.Module):
     """A residual network for one modality, in the parts between which exits can hang.
 
@@ -250,7 +254,12 @@ def backbone(*, modality: str, size: str, num_classes: int) -> Backbone:
 
     Returns:
         The network, newly initialised.
+
+    Raises:
+        NetworkError: If there is no such size.
     """
+    if size not in BACKBONES:
+        raise NetworkError(f"size = {size!r} is not known; the sizes are: {', '.join(BACKBONES)}")
     return BACKBONES[size](modality=modality, num_classes=num_classes)
 
 

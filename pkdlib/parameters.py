@@ -162,9 +162,7 @@ class Parameters:
         }
         profile = Parameters.for_profile(self.profile)
         changed = {
-            name: value
-            for name, value in self.flat().items()
-            if name not in where and value != getattr(profile, name)
+            name: value for name, value in self.flat().items() if name not in where and value != getattr(profile, name)
         }
         return self.profile if not changed else f"{self.profile}-{runs.digest(changed)[:8]}"
 
@@ -203,14 +201,10 @@ def _check_ranges(parameters: Parameters) -> None:
         if type(value) in (int, float) and name not in may_be_zero and not 0 < value < float("inf"):
             raise ParameterError(f"parameter {name} = {value!r} must be above 0")
     if not 0 <= parameters.marionette_scene_bias <= 1:
-        raise ParameterError(
-            f"parameter marionette_scene_bias = {parameters.marionette_scene_bias} must lie in 0..1"
-        )
+        raise ParameterError(f"parameter marionette_scene_bias = {parameters.marionette_scene_bias} must lie in 0..1")
     for name in ("split", "seed"):
         if values[name] < -1:
             raise ParameterError(f"parameter {name} = {values[name]} must be at least 0, or -1 for all")
-    if parameters.size not in ("small", "paper"):
-        raise ParameterError(f"parameter size = {parameters.size!r} must be 'small' or 'paper'")
     if parameters.candidates < parameters.segments:
         raise ParameterError(
             f"parameter candidates = {parameters.candidates} must be at least segments = {parameters.segments}"

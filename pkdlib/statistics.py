@@ -215,7 +215,7 @@ def run_interval(differences: pd.DataFrame, level: float = 0.95) -> Interval:
 def max_t_interval(differences: Sequence[pd.DataFrame], level: float = 0.95) -> Interval:
     """Estimate the largest of several mean differences, for claims of the form "up to x points".
 
-    One critical value c serves all: the `level` point of max |T| for a multivariate t with the correlations
+    One critical value c serves all: the `level` point of max(abs(T)) for a multivariate t with the correlations
     of the estimates and their smallest degrees of freedom, found by simulation with a fixed seed (Hothorn,
     Bretz, Westfall). As all true differences then lie in estimate_j +- c * error_j at once, the largest of
     them lies in

@@ -120,29 +120,33 @@ def early_exits(run: Run) -> Rows:
         run: Which.
 
     Yields:
-        method, system, setting, gmac, accuracy, clips, on the test clips.
+        method, system, setting, group, gmac, accuracy, clips, for each group of test clips.
     """
     values = experiments.logits(run)
-    truth = experiments.labels(run, "test")
+    truth, groups = experiments.labels(run, "test"), _groups(run, "test")
     prices = experiments.cascade_costs(run)
     for method in distillation.METHODS:
         stacked = experiments.cascade_logits(values, "validation", method)
         fitted = wise.fit_prefixes(stacked, experiments.labels(run, "validation"))
         scores = wise.scores(experiments.cascade_logits(values, "test", method), fitted)
-        for row in early_exit.trade_off(scores, truth, prices):
-            yield {"method": method, "system": "wise_cascade", **row}
+        for group in np.unique(groups):
+            members = groups == group
+            for row in early_exit.trade_off(scores[members], truth[members], prices):
+                yield {"method": method, "system": "wise_cascade", "group": str(group), **row}
     bare = sum(figures.bare for figures in experiments.costs(run).values()) / cost.GMAC
     for segments in range(1, run.parameters.segments + 1):
         vector = _late_fusion_weights(run, values, segments)
-        scores = np.einsum("nkc,k->nc", _finals(values, "test", segments), vector)
-        yield {
-            "method": "backbone",
-            "system": "fewer_segments",
-            "setting": float(segments),
-            "gmac": bare * segments / run.parameters.segments,
-            "accuracy": float((scores.argmax(1) == truth).mean()),
-            "clips": len(truth),
-        }
+        right = np.einsum("nkc,k->nc", _finals(values, "test", segments), vector).argmax(axis=1) == truth
+        for group in np.unique(groups):
+            yield {
+                "method": "backbone",
+                "system": "fewer_segments",
+                "group": str(group),
+                "setting": float(segments),
+                "gmac": bare * segments / run.parameters.segments,
+                "accuracy": float(right[groups == group].mean()),
+                "clips": int((groups == group).sum()),
+            }
 
 
 def costs(run: Run) -> Rows:
@@ -264,9 +268,7 @@ def published(profile: str, dataset: str) -> dict[str, pd.DataFrame]:
         Name -> table; empty where none are committed.
     """
     folder = resources.folder("results") / profile / dataset
-    return {
-        name: pd.read_csv(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").is_file()
-    }
+    return {name: pd.read_csv(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").is_file()}
 
 
 def published_sets() -> list[tuple[str, str]]:
@@ -280,9 +282,7 @@ def published_sets() -> list[tuple[str, str]]:
 
 
 def _counter(run: Run, part: str) -> Callable[[np.ndarray, dict[str, Any]], Rows]:
-    data = experiments.dataset(run.parameters)
-    truth = experiments.labels(run, part)
-    groups = np.array([data.clips[index].group for index in getattr(data.splits[run.split], part)])
+    truth, groups = experiments.labels(run, part), _groups(run, part)
 
     def count(scores: np.ndarray, where: dict[str, Any]) -> Rows:
         right = scores.argmax(axis=1) == truth
@@ -292,6 +292,11 @@ def _counter(run: Run, part: str) -> Callable[[np.ndarray, dict[str, Any]], Rows
             yield {**where, "part": part, "group": str(group), **tally}
 
     return count
+
+
+def _groups(run: Run, part: str) -> np.ndarray:
+    data = experiments.dataset(run.parameters)
+    return np.array([data.clips[index].group for index in getattr(data.splits[run.split], part)])
 
 
 def _finals(values: dict[str, np.ndarray], part: str, segments: int) -> np.ndarray:

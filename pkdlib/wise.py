@@ -1,12 +1,14 @@
 r"""WISE: a weighted sum of the logits of all exits visited so far, one weight vector for each prefix of exits.
 
-At exit $k$ the score is $\sum_{j \le k} w_{kj} z_j$ with $z_j$ the logits of exit $j$. The weights minimise
+At exit :math:`k` the score is :math:`\sum_{j \le k} w_{kj} z_j` with :math:`z_j` the logits of exit :math:`j`. The
+weights minimise
 
-$$\frac{1}{N}\sum_n \mathrm{CE}\Big(\sum_j w_{kj} z_{nj}, y_n\Big) + \frac{\lambda}{2} \lVert w_k - u \rVert^2,$$
+.. math:: \frac{1}{N}\sum_n \mathrm{CE}\Big(\sum_j w_{kj} z_{nj}, y_n\Big) + \frac{\lambda}{2} \lVert w_k - u \rVert^2,
 
-with $u = 1/k$, a convex problem solved to convergence by Newton's method. The small ridge $\lambda$ towards the uniform
-mean makes the optimum finite, which on separable logits it is not without one. The reference minimises the same
-cross-entropy on *training* logits by 500 steps of SGD with an L1 term; here the weights are fitted on validation logits.
+with :math:`u = 1/k`, a convex problem solved to convergence by Newton's method. The small ridge :math:`\lambda`
+towards the uniform mean makes the optimum finite, which on separable logits it is not without one. The reference
+minimises this cross-entropy on *training* logits by 500 steps of SGD with an L1 term; here the weights are fitted on
+validation logits.
 """
 
 from collections.abc import Sequence
@@ -17,9 +19,7 @@ RIDGE = 1e-2
 TOLERANCE = 1e-9
 MAX_ITERATIONS = 100
 # The reference's order on both data sets (CoViAR variant).
-ORDER = tuple(
-    f"{modality}-{exit_}" for modality in ("residual", "motion", "iframe") for exit_ in (1, 2, 3, 4)
-)
+ORDER = tuple(f"{modality}-{exit_}" for modality in ("residual", "motion", "iframe") for exit_ in (1, 2, 3, 4))
 
 
 class ConvergenceError(Exception):
@@ -42,9 +42,7 @@ def fit(logits: np.ndarray, labels: np.ndarray, *, ridge: float = RIDGE) -> np.n
         ValueError: If the ridge is not positive.
     """
     if ridge <= 0:
-        raise ValueError(
-            f"ridge = {ridge} must be above 0: separable logits have no finite optimum without one"
-        )
+        raise ValueError(f"ridge = {ridge} must be above 0: separable logits have no finite optimum without one")
     logits = np.asarray(logits, dtype=np.float64)
     uniform = np.full(logits.shape[1], 1 / logits.shape[1])
     weights = uniform.copy()

@@ -91,7 +91,29 @@ def _published():
     return pd.DataFrame([vars(result) | {"gmac": result.gmac} for result in claims.PUBLISHED])
 
 
+def _ensembles():
+    rows = [
+        ("ce" if prefix % 2 else "pkd", rule, prefix, "test", group, 10, 3 + prefix)
+        for prefix in (1, 2, 3, 4)
+        for rule in ("wise", "uniform", "last")
+        for group in ("a", "b")
+    ]
+    rows += [("backbone", "late_fitted", 0, "test", "a", 10, 7), ("backbone", "late_equal", 0, "test", "a", 10, 6)]
+    return pd.DataFrame(rows, columns=["method", "rule", "prefix", "part", "group", "clips", "correct"])
+
+
+def _profile():
+    return pd.DataFrame({"position": [0, 1, 2], "motion": [0.0, 1.5, 2.0], "residual": [0.0, 3.0, 5.0]})
+
+
+def _ends():
+    return pd.DataFrame({"modality": MODALITIES, "accuracy": 0.5, "low": 0.4, "high": [0.6, 0.7, 0.8]})
+
+
 CHARTS = {
+    charts.modality_profile: _profile,
+    charts.accuracies: _ends,
+    charts.accuracy_by_prefix: _ensembles,
     charts.training_curves: _curves,
     charts.accuracy_by_exit: _summary,
     charts.differences: _differences,

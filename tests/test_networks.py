@@ -34,7 +34,9 @@ def test_paper_networks_are_the_papers(modality):
     widths = {"iframe": (256, 512, 1024, 2048)}.get(modality, (64, 128, 256, 512))
     assert net.backbone.widths == widths
     # conv(no bias) + BN + 4x4 pool + linear: paper-facts, section 3.
-    expected = [(1024, 64), (4096, 256), (16384, 1024)] if modality == "iframe" else [(1024, 64), (2048, 128), (4096, 256)]
+    expected = (
+        [(1024, 64), (4096, 256), (16384, 1024)] if modality == "iframe" else [(1024, 64), (2048, 128), (4096, 256)]
+    )
     assert [(e.head.in_features, e.convolution.out_channels) for e in net.exits] == expected
     assert net.exits[0].convolution.kernel_size == ((3, 3) if modality == "iframe" else (7, 7))
     clips = torch.randn(1, 1, networks.CHANNELS[modality], 224, 224)
@@ -69,3 +71,8 @@ def test_a_clips_logits_are_the_mean_of_its_segments():
     for exit_ in range(4):
         mean = torch.stack([logits[exit_] for logits in alone]).mean(0)
         torch.testing.assert_close(whole[exit_], mean, atol=1e-5, rtol=1e-4)
+
+
+def test_an_unknown_size_names_the_known_ones():
+    with pytest.raises(networks.NetworkError, match="'large' is not known; the sizes are: small, paper"):
+        networks.backbone(modality="motion", size="large", num_classes=3)

@@ -36,7 +36,7 @@ def test_a_namespace_gives_its_flat_values_only():
 
 
 def test_a_mistyped_name_in_a_namespace_is_refused():
-    with pytest.raises(ParameterError, match="unknown parameter 'sed'; did you mean 'seed'"):
+    with pytest.raises(ParameterError, match=r"unknown parameter 'sed'; did you mean 'seed'\?"):
         Parameters.from_namespace({"profile": "smoke", "sed": 3})
 
 
@@ -48,7 +48,6 @@ def test_a_mistyped_name_in_a_namespace_is_refused():
         ({"seed": -2}, "seed = -2 must be at least 0, or -1"),
         ({"backbone_epochs": 0}, "backbone_epochs = 0 must be above 0"),
         ({"backbone_lr": float("nan")}, "backbone_lr = nan must be above 0"),
-        ({"size": "large"}, "size = 'large' must be 'small' or 'paper'"),
         ({"candidates": 1}, "candidates = 1 must be at least segments"),
         ({"marionette_scene_bias": 2.0}, "marionette_scene_bias = 2.0 must lie in 0..1"),
     ],
@@ -59,7 +58,7 @@ def test_wrong_values_are_named(values, message):
 
 
 def test_an_unknown_profile_names_the_known_ones():
-    with pytest.raises(ParameterError, match="'fast' is not known; the profiles are: .*quick"):
+    with pytest.raises(ParameterError, match=r"'fast' is not known; the profiles are: .*quick"):
         Parameters.for_profile("fast")
 
 

@@ -70,7 +70,7 @@ def test_each_prefix_sees_its_own_exits_only():
 
 
 def test_scores_are_weighted_sums():
-    logits, labels = draw(6)
+    logits, _ = draw(6)
     combined = wise.scores(logits, wise.uniform_weights(4))
     for k in range(1, 5):
         np.testing.assert_allclose(combined[:, k - 1], logits[:, :k].mean(axis=1))

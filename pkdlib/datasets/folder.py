@@ -1,10 +1,10 @@
 """One's own clips as a data set: a folder with one folder of videos for each class.
 
-```
-root/
-    running/   anna_1.mp4  anna_2.mp4  ben_1.avi ...
-    jumping/   anna_1.mp4  ben_1.mp4 ...
-```
+The layout is::
+
+    root/
+        running/   anna_1.mp4  anna_2.mp4  ben_1.avi ...
+        jumping/   anna_1.mp4  ben_1.mp4 ...
 
 A regular expression takes each clip's group out of its file name, here `^([a-z]+)_`; clips of a group (a
 person, a recording, a film) never part. Every clip is transcoded once into a cache, in the paper's form.

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pkdlib import training
+from pkdlib.clips import FrameBank
+from pkdlib.datasets import Split
+from pkdlib.training import Recipe, TrainingError
+
+RECIPE = Recipe(size="small", input_size=32, segments=2, batch_size=4, epochs=3, lr=0.01, seed=0)
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory):
+    """Clips whose class is plain to see: the mean brightness."""
+    folder = tmp_path_factory.mktemp("bank")
+    rng = np.random.default_rng(0)
+    paths = []
+    for clip in range(12):
+        frames = rng.integers(0, 60, (4, 8, 36, 48)) + 150 * (clip % 2)
+        np.save(folder / f"{clip}.npy", frames.astype(np.uint8))
+        paths.append(folder / f"{clip}.npy")
+    return FrameBank(tuple(paths), torch.arange(12) % 2)
+
+
+SPLIT = Split(train=tuple(range(8)), validation=(8, 9), test=(10, 11))
+
+
+def same_weights(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_it_learns_what_is_plain_to_see(bank, tmp_path):
+    trained = training.train_backbone("residual", bank, SPLIT, RECIPE, num_classes=2, folder=tmp_path)
+    assert trained.curves[-1]["train_loss"] < trained.curves[0]["train_loss"]
+    assert not trained.backbone.training
+    assert [row["epoch"] for row in trained.curves] == [0, 1, 2]
+    assert list(tmp_path.iterdir()) == []  # the checkpoint is gone
+
+
+def test_a_killed_training_ends_with_the_same_bits(bank, tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole = training.train_backbone("motion", bank, SPLIT, RECIPE, num_classes=2, folder=tmp_path / "a")
+
+    predict, calls = training.predict, []
+
+    def dies(*arguments):
+        calls.append(1)
+        if len(calls) == 2:  # in the middle of the second epoch
+            raise KeyboardInterrupt
+        return predict(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "predict", dies)
+        with pytest.raises(KeyboardInterrupt):
+            training.train_backbone("motion", bank, SPLIT, RECIPE, num_classes=2, folder=tmp_path / "b")
+    resumed = training.train_backbone("motion", bank, SPLIT, RECIPE, num_classes=2, folder=tmp_path / "b")
+    assert resumed.curves == whole.curves
+    assert same_weights(resumed.backbone, whole.backbone)
+
+
+def test_the_test_clips_are_not_read(bank, tmp_path):
+    read = set()
+
+    class Watched(FrameBank):
+        def frames(self, clip, positions, planes):
+            read.add(clip)
+            return super().frames(clip, positions, planes)
+
+    training.train_backbone("iframe", Watched(bank.paths, bank.labels), SPLIT, RECIPE, num_classes=2, folder=tmp_path)
+    assert read == {*SPLIT.train, *SPLIT.validation}
+
+
+def test_few_validation_clips_select_no_epoch(bank, tmp_path):
+    trained = training.train_backbone("residual", bank, SPLIT, RECIPE, num_classes=2, folder=tmp_path)
+    assert trained.epoch == RECIPE.epochs - 1
+
+
+def test_with_enough_validation_clips_the_best_epoch_is_kept(bank, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "FEWEST_VALIDATION_CLIPS", 1)
+    trained = training.train_backbone("residual", bank, SPLIT, RECIPE, num_classes=2, folder=tmp_path)
+    keys = [(row["validation_accuracy"], -row["validation_loss"]) for row in trained.curves]
+    assert trained.epoch == keys.index(max(keys))
+    logits = training.predict(trained.backbone, "residual", bank, SPLIT.validation, RECIPE)
+    loss = nn.functional.cross_entropy(logits, bank.labels[list(SPLIT.validation)]).item()
+    assert loss == pytest.approx(trained.curves[trained.epoch]["validation_loss"])
+
+
+def test_a_loss_that_is_no_number_names_the_batch():
+    with pytest.raises(TrainingError, match=r"motion backbone, epoch 3, batch 7: the loss is nan"):
+        training.check_finite(torch.tensor(float("nan")), "motion backbone, epoch 3, batch 7")
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8, 9, 16, 17])
+def test_batches_hold_every_clip_once_and_none_alone(count):
+    batches = list(training.shuffled_batches(range(count), 4, seed=3, epoch=1))
+    assert sorted(clip for batch in batches for clip in batch) == list(range(count))
+    assert count == 1 or min(map(len, batches)) >= 2
+    assert batches == list(training.shuffled_batches(range(count), 4, seed=3, epoch=1))
+
+
+def test_the_learning_rate_rises_then_falls_to_zero():
+    values = [training.warm_cosine(progress) for progress in np.linspace(0, 1, 101)]
+    assert max(values) == pytest.approx(1, abs=1e-6)
+    assert values.index(max(values)) == 10
+    assert values[-1] == pytest.approx(0, abs=1e-12)
+    assert 0 < values[0] < 0.2
+
+
+def test_biases_and_norms_do_not_decay():
+    decayed, others = training.parameter_groups(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)))
+    assert [p.ndim for p in decayed["params"]] == [4]
+    assert [p.ndim for p in others["params"]] == [1, 1, 1]
+    assert others["weight_decay"] == 0
