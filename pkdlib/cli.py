@@ -121,9 +121,12 @@ def _clean(chosen: argparse.Namespace) -> None:
 
 
 def _book(chosen: argparse.Namespace) -> None:
-    from pkdlib import book, reports
+    from pkdlib import book, measure, reports
 
-    page = book.build(substitutions=reports.facts(), root=Path(chosen.root).resolve() if chosen.root else None)
+    root = Path(chosen.root).resolve() if chosen.root else resources.repository()
+    with measure.measured() as cost:
+        page = book.build(substitutions=reports.facts(), root=root)
+    measure.remember(root / book.EXECUTED / runs.TIMINGS, "build", "book", cost())
     _say("book", str(page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page))
 
 

@@ -1,11 +1,10 @@
-"""Run the notebooks in order through papermill, redoing only what changed, and measure what each one takes.
+"""Run the notebooks in order through papermill, redoing only what changed, and keep what each one takes.
 
 A notebook's source is its MyST `.md`; papermill reads only `.ipynb`, so jupytext reads the source and
 papermill is handed the notebook. An executed notebook appears whole or not at all, and carries a digest of
 everything that it was made from: an output whose digest is still right is kept.
 """
 
-import contextlib
 import ctypes
 import functools
 import hashlib
@@ -15,10 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,32 +27,17 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError, strip_color
 from traitlets import CaselessStrEnum
 
-from pkdlib import resources, runs
+from pkdlib import measure, resources, runs
+from pkdlib.measure import Cost
 from pkdlib.parameters import Parameters
 
 #: Where the notebooks of the book itself (the unchanged `quick` profile) are executed to.
 BOOK_FOLDER = Path("_build/executed")
-_SAMPLING_SECONDS = 0.2
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class NotebookError(Exception):
     """A notebook that failed; the message names it and repeats the last line of its error."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one notebook took.
-
-    Attributes:
-        seconds: Wall time, kernel start included.
-        peak_memory_mib: Largest sum of resident memory over this process and all that it started, in MiB,
-            sampled five times a second (shared pages count once per process, so it is an upper bound); None
-            outside Linux.
-    """
-
-    seconds: float
-    peak_memory_mib: float | None
 
 
 def reproduce(
@@ -96,7 +77,7 @@ def reproduce(
             continue
         log(f"{title}: running")
         cost = run_notebook(source, target, _injected(parameters), Path.cwd(), made_from=made_from)
-        _remember(folder / "timings.json", source.stem, cost)
+        measure.remember(folder / runs.TIMINGS, "notebooks", source.stem, cost)
         memory = "" if cost.peak_memory_mib is None else f", {cost.peak_memory_mib:.0f} MiB at the peak"
         log(f"{title}: done in {cost.seconds:.1f} s{memory}")
     return targets
@@ -127,7 +108,7 @@ def run_notebook(
     notebook = jupytext.read(source)
     logging.getLogger("papermill").setLevel(logging.ERROR)  # its warnings of names that a notebook does not list
     try:
-        with _measured() as cost:
+        with measure.measured() as cost:
             executed = papermill.execute_notebook(
                 notebook,
                 None,
@@ -263,47 +244,3 @@ def _digest_in(target: Path) -> str | None:
         return nbformat.read(target, as_version=4).metadata["pkdlib"]["made_from"]
     except (OSError, KeyError, ValueError, nbformat.reader.NotJSONError):
         return None
-
-
-def _remember(path: Path, name: str, cost: Cost) -> None:
-    timings = runs.read_json(path) if path.is_file() else {"notebooks": {}}
-    timings["notebooks"][name] = {"seconds": cost.seconds, "peak_memory_mib": cost.peak_memory_mib}
-    runs.write_json(path, timings)
-
-
-@contextlib.contextmanager
-def _measured() -> Iterator[Callable[[], Cost]]:
-    # What this yields tells the cost of the enclosed work afterwards.
-    peak = 0.0
-    stopped = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not stopped.wait(_SAMPLING_SECONDS):
-            peak = max(peak, sum(_resident(process) for process in _family(os.getpid())))
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    started = time.perf_counter()
-    seconds = 0.0
-    if sys.platform == "linux":
-        watcher.start()
-    try:
-        yield lambda: Cost(round(seconds, 1), round(peak, 1) or None)
-    finally:
-        seconds = time.perf_counter() - started
-        stopped.set()
-
-
-def _family(process: int) -> Iterator[int]:
-    yield process
-    for children in Path(f"/proc/{process}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # a process that ended meanwhile
-            for child in children.read_text().split():
-                yield from _family(int(child))
-
-
-def _resident(process: int) -> float:
-    try:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    except (OSError, IndexError):
-        return 0.0

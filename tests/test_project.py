@@ -29,6 +29,7 @@ FLOORS = {
     "cost": 1,
     "statistics": 1,
     "runs": 1,
+    "measure": 1,
     "parameters": 1,
     "resources": 1,
     "transcode": 2,
