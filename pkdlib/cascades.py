@@ -180,9 +180,7 @@ def assemble(backbone: networks.Backbone, exits: nn.ModuleList) -> MultiExitNetw
     return MultiExitNetwork(backbone=backbone, exits=exits).eval()
 
 
-def _rebuild(
-    tensors: Mapping[str, Tensor], modality: str, *, size: str, num_classes: int
-) -> MultiExitNetwork:
+def _rebuild(tensors: Mapping[str, Tensor], modality: str, *, size: str, num_classes: int) -> MultiExitNetwork:
     backbone = networks.backbone(modality=modality, size=size, num_classes=num_classes)
     exits = networks.internal_classifiers(backbone=backbone, num_classes=num_classes)
     network = assemble(backbone, exits)

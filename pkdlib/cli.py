@@ -97,6 +97,11 @@ def _predict(chosen: argparse.Namespace) -> None:
 def _export(chosen: argparse.Namespace) -> None:
     from pkdlib import experiments
 
+    if chosen.results:
+        from pkdlib import reproduce
+
+        _say("results", str(reproduce.publish(_parameters(chosen), Path(chosen.results))))
+        return
     experiments.export(_parameters(chosen), Path(chosen.target), _log)
     _say("exported", chosen.target)
 
@@ -163,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     command = _add(commands, "export", _export, "write out a run's weights and logits", _EXPORT_HELP)
     _add_parameters(command)
     command.add_argument("--target", metavar="DIR", default="export", help="folder to write to (%(default)s)")
+    command.add_argument("--results", metavar="DIR", help="write the tables instead, as results/ holds them to commit")
 
     command = _add(commands, "clean", _clean, "what the caches hold; remove it", _CLEAN_HELP)
     command.add_argument("what", metavar="FOLDER", nargs="*", help="only these, as the list names them")
@@ -206,7 +212,9 @@ _EXPORT_HELP = """\
 Write the weights (safetensors) and the logits of a run to a folder that `pkd predict --checkpoint` reads. The
 parameters name the run, as they do for `pkd reproduce`.
 
-example: pkd export --profile quick --target my_weights
+examples:
+  pkd export --profile quick --target my_weights
+  pkd export --profile full --results results
 takes:   seconds where the run is finished; needs pip install 'pkdlib[train]'
 """
 _CLEAN_HELP = """\

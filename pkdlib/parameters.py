@@ -68,7 +68,7 @@ class Parameters:
     marionette_actors: int
     marionette_actions: int
     marionette_frames: int
-    marionette_scene_bias: float = 0.3
+    marionette_scene_bias: float = 0.8
     marionette_splits: int
     seeds: int
     size: str

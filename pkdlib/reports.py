@@ -107,7 +107,7 @@ def accuracy_summary(exits: pd.DataFrame, part: str = "test") -> pd.DataFrame:
     """
     rows = []
     chosen = exits[exits["part"] == part]
-    methods = [method for method in chosen["method"].unique() if method != "backbone"]
+    methods = [method for method in chosen["method"].unique() if method != "backbone"] or ["backbone"]
     for (modality, method, number), counts in chosen.groupby(["modality", "method", "exit"], sort=False):
         interval = statistics.accuracy_interval(counts)
         figures = {name: getattr(interval, name) / 100 for name in ("estimate", "low", "high")}

@@ -83,6 +83,25 @@ def reproduce(
     return targets
 
 
+def publish(parameters: Parameters, target: Path) -> Path:
+    """Write the tables of finished runs, and what the notebooks took, as results to commit.
+
+    Args:
+        parameters: The notebooks' parameters.
+        target: The folder of results.
+
+    Returns:
+        `<target>/<profile>/<dataset>`.
+    """
+    from pkdlib import tables  # torch, which running notebooks needs in their kernels only
+
+    where = tables.publish(parameters, target)
+    timings = output_folder(parameters) / "timings.json"
+    if timings.is_file():
+        runs.write_json(where / "timings.json", runs.read_json(timings))
+    return where
+
+
 def run_notebook(
     source: Path, target: Path, parameters: Mapping[str, Any], cwd: Path, *, made_from: str | None = None
 ) -> Cost:

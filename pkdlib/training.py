@@ -186,9 +186,7 @@ def resumable_epochs(
 
 
 @torch.no_grad()
-def predict(
-    backbone: nn.Module, modality: str, bank: FrameBank, indices: Sequence[int], recipe: Recipe
-) -> Tensor:
+def predict(backbone: nn.Module, modality: str, bank: FrameBank, indices: Sequence[int], recipe: Recipe) -> Tensor:
     """Compute a backbone's logits of clips by test sampling.
 
     Args:
@@ -204,9 +202,9 @@ def predict(
     backbone.eval()
     logits = [
         backbone(
-            clips.test_batch(
-                bank, batch, modalities=[modality], size=recipe.input_size, segments=recipe.segments
-            )[modality]
+            clips.test_batch(bank, batch, modalities=[modality], size=recipe.input_size, segments=recipe.segments)[
+                modality
+            ]
         )
         for batch in ordered_batches(indices, recipe.batch_size)
     ]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from pkdlib.bitstream import VideoError
 from pkdlib.datasets import Clip, Dataset, DatasetError, Split, split_by_group

@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Thread
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from pkdlib.datasets import Clip, Dataset, DatasetError, Split, split_by_group
 from pkdlib.datasets._actions import ACTIONS, Action, rest
@@ -72,7 +72,7 @@ def generate(
     actors: int = 25,
     actions: int = len(ACTIONS),
     frames: int = 36,
-    scene_bias: float = 0.3,
+    scene_bias: float = 0.8,
     seed: int = 0,
     workers: int = 1,
 ) -> Dataset:
@@ -155,7 +155,7 @@ class Recipe:
     actor: int
     index: int
     frames: int = 36
-    scene_bias: float = 0.3
+    scene_bias: float = 0.8
 
     @property
     def file(self) -> str:

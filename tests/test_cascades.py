@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+
+from pkdlib import cascades, networks, wise
+from pkdlib.bitstream import VideoError
+from pkdlib.cascades import Cascade, CascadeError
+from pkdlib.datasets import marionette
+from pkdlib.networks import MODALITIES
+
+
+@pytest.fixture(scope="module")
+def cascade():
+    torch.manual_seed(0)
+    nets = {}
+    for modality in MODALITIES:
+        backbone = networks.backbone(modality=modality, size="small", num_classes=3)
+        exits = networks.internal_classifiers(backbone=backbone, num_classes=3)
+        nets[modality] = cascades.assemble(backbone, exits)
+    return Cascade(
+        networks=nets,
+        classes=("walk", "jump", "kick"),
+        size="small",
+        input_size=48,
+        segments=2,
+        candidates=4,
+        weights=wise.uniform_weights(12),
+        threshold=1.0,
+        costs=np.arange(1.0, 13.0),
+        origin={"dataset": "none"},
+    )
+
+
+def test_a_cascade_comes_back_as_it_was(cascade, tmp_path):
+    cascades.save(cascade, tmp_path)
+    loaded = cascades.load(tmp_path)
+    assert loaded.classes == cascade.classes
+    np.testing.assert_array_equal(loaded.costs, cascade.costs)
+    for modality in MODALITIES:
+        a, b = cascade.networks[modality].state_dict(), loaded.networks[modality].state_dict()
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[name], b[name]) for name in a)
+        assert not loaded.networks[modality].training
+
+
+def test_half_precision_halves_the_file_and_stays_close(cascade, tmp_path):
+    cascades.save(cascade, tmp_path / "whole")
+    cascades.save(cascade, tmp_path / "half", dtype=torch.float16)
+    sizes = [(tmp_path / name / cascades.WEIGHTS).stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.52 * sizes[0]
+    weight = cascades.load(tmp_path / "half").networks["motion"].backbone.head.weight
+    torch.testing.assert_close(weight, cascade.networks["motion"].backbone.head.weight, atol=1e-3, rtol=1e-3)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(CascadeError, match=r"holds no model \(model\.safetensors is missing\)"):
+        cascades.load(tmp_path)
+
+
+def test_a_damaged_model_is_named(cascade, tmp_path):
+    cascades.save(cascade, tmp_path)
+    (tmp_path / cascades.WEIGHTS).write_bytes(b"not a model")
+    with pytest.raises(CascadeError, match="holds a damaged model"):
+        cascades.load(tmp_path)
+
+
+def test_predicting_visits_all_exits_at_a_threshold_of_one(cascade, tmp_path):
+    data = marionette.generate(tmp_path / "clips", clips_per_pair=1, actors=3, actions=2, frames=14)
+    cascades.save(cascade, tmp_path / "model")
+    answer = cascades.predict(data.clips[0].path, tmp_path / "model")
+    assert answer.exit == "iframe-4"
+    assert answer.gmac == 12
+    assert answer.label in answer.labels == cascade.classes
+    assert 1 / 3 <= answer.confidence <= 1
+
+
+def test_predicting_a_broken_file_names_it(cascade, tmp_path):
+    cascades.save(cascade, tmp_path)
+    (tmp_path / "broken.mp4").write_bytes(b"nothing like a video")
+    with pytest.raises(VideoError, match=r"broken\.mp4"):
+        cascades.predict(tmp_path / "broken.mp4", tmp_path)
