@@ -49,30 +49,16 @@ class FrameBank:
     paths: tuple[Path, ...]
     labels: Tensor
 
-    def frames(self, clip: int, positions: Sequence[int], planes: slice) -> np.ndarray:
-        """Read some frames of a clip.
-
-        Args:
-            clip: The clip's index.
-            positions: Indices into its candidates.
-            planes: Which of the eight channels.
-
-        Returns:
-            (len(positions), channels, height, width) uint8.
-        """
-        # A mapping for each read, dropped at once: pages that stay mapped would count as this process's memory.
-        return np.load(self.paths[clip], mmap_mode="r")[list(positions), planes]
-
-    def num_frames(self, clip: int) -> int:
-        """Return the number of a clip's candidates.
+    def open(self, clip: int) -> np.ndarray:
+        """Map a clip's frames into memory.
 
         Args:
             clip: The clip's index.
 
         Returns:
-            Frames.
+            (frames, 8, height, width) uint8. Drop it after use: pages that stay mapped count as this process's memory.
         """
-        return np.load(self.paths[clip], mmap_mode="r").shape[0]
+        return np.load(self.paths[clip], mmap_mode="r")
 
 
 def frame_bank(
@@ -319,12 +305,14 @@ def training_batch(
     Returns:
         Modality -> (B, segments, C, size, size) float32, normalised.
     """
-    positions, geometries = [], []
+    opened, positions, geometries = [], [], []
     for clip in indices:
+        frames = bank.open(clip)
         rng = np.random.default_rng((seed, epoch, clip))
-        positions.append(segment_draws(bank.num_frames(clip), segments, rng))
-        geometries.append(draw_geometry(*_frame_size(bank, clip), rng))
-    return _batch(bank, indices, positions, geometries, modalities, size)
+        opened.append(frames)
+        positions.append(segment_draws(len(frames), segments, rng))
+        geometries.append(draw_geometry(*frames.shape[2:], rng))
+    return _batch(opened, positions, geometries, modalities, size)
 
 
 def test_batch(
@@ -342,23 +330,19 @@ def test_batch(
     Returns:
         Modality -> (B, segments, C, size, size) float32, normalised.
     """
-    positions = [segment_centres(bank.num_frames(clip), segments) for clip in indices]
-    geometries = [central_geometry(*_frame_size(bank, clip)) for clip in indices]
-    return _batch(bank, indices, positions, geometries, modalities, size)
+    opened = [bank.open(clip) for clip in indices]
+    positions = [segment_centres(len(frames), segments) for frames in opened]
+    geometries = [central_geometry(*frames.shape[2:]) for frames in opened]
+    return _batch(opened, positions, geometries, modalities, size)
 
 
-def _batch(bank, indices, positions, geometries, modalities, size) -> dict[str, Tensor]:
+def _batch(opened, positions, geometries, modalities, size) -> dict[str, Tensor]:
     batch = {}
     for modality in modalities:
-        planes = np.stack(
-            [bank.frames(clip, frames, PLANES[modality]) for clip, frames in zip(indices, positions, strict=True)]
-        )
-        batch[modality] = normalise(apply_geometry(torch.from_numpy(planes), geometries, size, modality), modality)
+        chosen = [frames[wanted, PLANES[modality]] for frames, wanted in zip(opened, positions, strict=True)]
+        planes = torch.from_numpy(np.stack(chosen))
+        batch[modality] = normalise(apply_geometry(planes, geometries, size, modality), modality)
     return batch
-
-
-def _frame_size(bank: FrameBank, clip: int) -> tuple[int, int]:
-    return np.load(bank.paths[clip], mmap_mode="r").shape[2:]
 
 
 def _reduced(modalities: Sequence[np.ndarray], short_side: int) -> np.ndarray:

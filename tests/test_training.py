@@ -73,9 +73,9 @@ def test_the_test_clips_are_not_read(bank, tmp_path):
     read = set()
 
     class Watched(FrameBank):
-        def frames(self, clip, positions, planes):
+        def open(self, clip):
             read.add(clip)
-            return super().frames(clip, positions, planes)
+            return super().open(clip)
 
     training.train_backbone("iframe", Watched(bank.paths, bank.labels), SPLIT, RECIPE, num_classes=2, folder=tmp_path)
     assert read == {*SPLIT.train, *SPLIT.validation}
