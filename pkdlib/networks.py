@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet
 
 MODALITIES = ("iframe", "motion", "residual")
 CHANNELS = {"iframe": 3, "motion": 2, "residual": 3}
@@ -231,6 +230,8 @@ def paper_backbone(*, modality: str, num_classes: int, pretrained: bool = False)
     Returns:
         The network, for 224 x 224 input.
     """
+    from torchvision.models import resnet  # 160 MB of memory that only this size needs
+
     if modality == "iframe":
         net = resnet.resnet50(weights=resnet.ResNet50_Weights.IMAGENET1K_V1 if pretrained else None)
         widths, input_norm = (256, 512, 1024, 2048), nn.Identity()

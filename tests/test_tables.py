@@ -103,7 +103,8 @@ def test_published_results_come_back_and_are_judged(p, found, tmp_path, monkeypa
     record = runs.read_json(where / runs.RECORD)
     assert record["runs"] == [{"split": 0, "seed": 0}]
     assert record["data"]["clips"] == 12
-    monkeypatch.setattr(resources, "folder", lambda name: tmp_path)
+    original = resources.folder
+    monkeypatch.setattr(resources, "folder", lambda name: tmp_path if name == "results" else original(name))
     assert tables.published_sets() == [(p.variant, "marionette")]
     judged = reports.judged(found, dataset="marionette", profile=p.variant)
     assert (judged["verdict"].isin(["undecided", "not measured"])).all()  # one seed decides nothing
