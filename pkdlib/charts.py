@@ -50,6 +50,7 @@ NAMES = {
     "late_equal": "bare late fusion, equal weights",
     "late_fitted": "bare late fusion, fitted weights",
 }
+RULES = ("uniform", "wise", "last", "late_equal", "late_fitted")
 VERDICT_COLOURS = {"holds": "#0f9bb0", "does not hold": "#d92c2c", "undecided": "#7f858c"}
 
 
@@ -409,7 +410,8 @@ def accuracy_by_prefix(ensembles: pd.DataFrame) -> alt.FacetChart:
     frame = pd.concat([lines, across], ignore_index=True)
     frame["rule"] = frame["rule"].map(_name)
     frame["method"] = frame["method"].map(_name)
-    rules = _series(frame["rule"])
+    present = set(frame["rule"])
+    rules = [NAMES[rule] for rule in RULES if NAMES[rule] in present]
     base = alt.Chart(frame).encode(
         x=alt.X("prefix:Q", title="exits visited", axis=alt.Axis(tickMinStep=1)),
         y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False)),
@@ -418,7 +420,7 @@ def accuracy_by_prefix(ensembles: pd.DataFrame) -> alt.FacetChart:
     tips = ["rule:N", "prefix:Q", *_tips(frame, accuracy="accuracy (%)")]
     points = base.mark_point(size=45).encode(shape=_series_shape("rule", rules), tooltip=tips)
     panel = alt.layer(base.mark_line(opacity=0.6), points).properties(width=290, height=260)
-    return panel.facet(column=alt.Column("method:N", title=None))
+    return panel.facet(column=alt.Column("method:N", title=None, sort=_series(frame["method"])))
 
 
 def _per_cent(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:

@@ -95,15 +95,18 @@ def _predict(chosen: argparse.Namespace) -> None:
 
 
 def _export(chosen: argparse.Namespace) -> None:
-    from pkdlib import experiments
+    from pkdlib import experiments, reproduce
 
+    parameters = _parameters(chosen)
     if chosen.results:
-        from pkdlib import reproduce
-
-        _say("results", str(reproduce.publish(_parameters(chosen), Path(chosen.results))))
-        return
-    experiments.export(_parameters(chosen), Path(chosen.target), _log)
-    _say("exported", chosen.target)
+        _say("results", str(reproduce.publish(parameters, Path(chosen.results))))
+    if chosen.model:
+        experiments.ship(parameters, Path(chosen.model))
+        _say("model", chosen.model)
+    if chosen.target or not (chosen.results or chosen.model):
+        target = Path(chosen.target or "export")
+        experiments.export(parameters, target, _log)
+        _say("exported", str(target))
 
 
 def _clean(chosen: argparse.Namespace) -> None:
@@ -167,8 +170,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _add(commands, "export", _export, "write out a run's weights and logits", _EXPORT_HELP)
     _add_parameters(command)
-    command.add_argument("--target", metavar="DIR", default="export", help="folder to write to (%(default)s)")
-    command.add_argument("--results", metavar="DIR", help="write the tables instead, as results/ holds them to commit")
+    command.add_argument("--target", metavar="DIR", help="write weights and logits there (export)")
+    command.add_argument("--results", metavar="DIR", help="write the tables there, as results/ holds them to commit")
+    command.add_argument("--model", metavar="DIR", help="write the first run's model there, in half precision")
 
     command = _add(commands, "clean", _clean, "what the caches hold; remove it", _CLEAN_HELP)
     command.add_argument("what", metavar="FOLDER", nargs="*", help="only these, as the list names them")
@@ -214,7 +218,7 @@ parameters name the run, as they do for `pkd reproduce`.
 
 examples:
   pkd export --profile quick --target my_weights
-  pkd export --profile full --results results
+  pkd export --profile quick --results results --model results/model
 takes:   seconds where the run is finished; needs pip install 'pkdlib[train]'
 """
 _CLEAN_HELP = """\

@@ -383,6 +383,17 @@ def model_step(run: Run) -> Path:
     return _step(run, "model", lambda target: cascades.save(_cascade(run), target))
 
 
+def ship(p: Parameters, target: Path) -> None:
+    """Write the first run's cascade in half precision, as the repository ships it for `pkd predict`.
+
+    Args:
+        p: Which runs; whatever is missing is computed.
+        target: The folder.
+    """
+    cascade = cascades.load(model_step(selected_runs(p)[0]))
+    cascades.save(cascade, Path(target), dtype=torch.float16)
+
+
 def export(p: Parameters, target: Path, log: Callable[[str], None] = print) -> None:
     """Copy the cascade (weights and WISE vectors) and the logits of every run to a folder.
 
