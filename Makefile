@@ -25,10 +25,12 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check
 	rm -rf $(TEST_ROOT)
 	mkdir -p $(TEST_ROOT)
+	@date +%s > $(TEST_ROOT)/began
 	cp -R _config.yml _toc.yml book $(TEST_ROOT)/
 	set -o pipefail; $(BIN)/pytest --ignore=tests/test_browser.py | tee $(TEST_ROOT)/pytest.log
 	$(BIN)/pkd book --root $(TEST_ROOT)
 	PKD_BOOK=$(TEST_ROOT)/_build/html $(BIN)/pytest tests/test_browser.py
+	@echo "{\"test_seconds\": $$(( $$(date +%s) - $$(cat $(TEST_ROOT)/began) ))}" > $(TEST_ROOT)/timings.json
 	@echo 'The library and the notebooks (the closing line of the first pytest again):'
 	@tail -n 1 $(TEST_ROOT)/pytest.log
 

@@ -1,6 +1,7 @@
 """What is said in more than one place is said alike: versions, addresses, notebook pairs, commands, and the layers."""
 
 import ast
+import json
 import re
 import sys
 import tomllib
@@ -185,3 +186,14 @@ def test_the_base_needs_av_and_numpy_alone(name):
     foreign = {module.partition(".")[0] for module in imports(path)} - sys.stdlib_module_names
     assert foreign <= {"av", "numpy", "pkdlib"}
     assert rooms_below()[name] <= {*BASE, "runs", "resources"}
+
+
+def test_readme_states_the_measured_times():
+    timings = json.loads((ROOT / "results" / "quick" / "marionette" / "timings.json").read_text())
+    text = (ROOT / "README.md").read_text()
+    book = re.search(r"`make book` \| (\d+) minutes \| ([\d.]+) GB", text)
+    test = re.search(r"`make test` \| (\d+) minutes", text)
+    assert book and test
+    assert book.group(1) == f"{timings['total_seconds'] / 60:.0f}"
+    assert book.group(2) == f"{timings['peak_memory_mib'] / 1024:.1f}"
+    assert test.group(1) == f"{timings['test_seconds'] / 60:.0f}"
