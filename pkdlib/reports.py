@@ -12,6 +12,13 @@ from pkdlib import bitstream, claims, resources, runs, statistics, tables, verdi
 from pkdlib.networks import NUM_EXITS
 
 MODALITY_NAMES = {"iframe": "I-frame", "motion": "motion-vector", "residual": "residual"}
+METHOD_NAMES = {"ce": "cross-entropy", "pkd": "PKD"}
+RULE_NAMES = {
+    "wise": "WISE",
+    "uniform": "uniform mean",
+    "late_equal": "late fusion, equal weights",
+    "late_fitted": "late fusion, fitted weights",
+}
 TIMINGS = "timings.json"
 
 
@@ -144,6 +151,53 @@ def ensemble_summary(ensembles: pd.DataFrame, part: str = "test") -> pd.DataFram
             }
         )
     return pd.DataFrame(rows)
+
+
+def accuracy_table(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Summarise the test accuracy of every system of some results, each with its interval.
+
+    Args:
+        found: The tables `exits` and `ensembles`.
+
+    Returns:
+        system, accuracy, low, high (per cent), runs, groups.
+    """
+    rows = []
+    exits = found["exits"][found["exits"]["part"] == "test"]
+    for (modality, method, number), counts in exits.groupby(["modality", "method", "exit"], sort=False):
+        name = f"{MODALITY_NAMES[modality]} network"
+        rows.append((name if method == "backbone" else f"{name}, exit {number}, {METHOD_NAMES[method]}", counts))
+    ensembles = found["ensembles"][found["ensembles"]["part"] == "test"]
+    for (_, rule), counts in ensembles[ensembles["prefix"] == 0].groupby(["method", "rule"], sort=False):
+        rows.append((RULE_NAMES[rule], counts))
+    whole = ensembles[(ensembles["prefix"] == ensembles["prefix"].max()) & (ensembles["rule"] != "last")]
+    for (method, rule), counts in whole.groupby(["method", "rule"], sort=False):
+        rows.append((f"{RULE_NAMES[rule]} of all exits, {METHOD_NAMES[method]}", counts))
+    figures = []
+    for name, counts in rows:
+        interval = statistics.accuracy_interval(counts)
+        figures.append(
+            {
+                "system": name,
+                "accuracy": interval.estimate,
+                "low": interval.low,
+                "high": interval.high,
+                "runs": interval.num_runs,
+                "groups": interval.num_groups,
+            }
+        )
+    return pd.DataFrame(figures)
+
+
+def accuracy_tables() -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the accuracies of every set of committed results, rounded for reading.
+
+    Yields:
+        The data's name, and its table.
+    """
+    for profile, dataset in tables.published_sets():
+        frame = accuracy_table(tables.published(profile, dataset)).set_index("system").round(1)
+        yield f"{dataset} ({profile})", frame
 
 
 def judged(own: dict[str, pd.DataFrame] | None = None, *, dataset: str = "", profile: str = "") -> pd.DataFrame:
@@ -393,7 +447,8 @@ def verdicts_sentence(frame: pd.DataFrame) -> str:
         return "No results are committed yet."
     counts = frame["verdict"].value_counts()
     told = [f"{count} *{word}*" for word, count in counts.items()]
-    return f"Of {len(frame)} comparisons over {frame['data'].nunique()} sets of results: {', '.join(told)}."
+    sets = frame["data"].unique()
+    return f"Of {len(frame)} comparisons on {' and '.join(sets)}: {', '.join(told)}."
 
 
 def fused_accuracy(profile: str, dataset: str) -> str:

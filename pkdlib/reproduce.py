@@ -95,9 +95,11 @@ def publish(parameters: Parameters, target: Path) -> Path:
     Returns:
         `<target>/<profile>/<dataset>`.
     """
-    from pkdlib import tables  # torch, which running notebooks needs in their kernels only
+    from pkdlib import reports, tables  # these need torch, which otherwise the notebooks' kernels alone load
 
     where = tables.publish(parameters, target)
+    summary = reports.accuracy_table(tables.all_tables(parameters))
+    runs.write_atomically(where / "accuracy.csv", lambda path: summary.to_csv(path, index=False, float_format="%.6g"))
     timings = output_folder(parameters) / "timings.json"
     if timings.is_file():
         # `make test` leaves its own time; the book states it beside the book's.

@@ -127,7 +127,7 @@ def _judge_claim(
         interval = intervals[comparison.name]
         seeds = int(comparison.tables[0].groupby("split")["seed"].nunique().min())
         found = verdict(interval, seeds=seeds, kind=claim.kind, margin=margin)
-        where = f"{dataset}, profile {profile}: {seeds} seeds, {interval.num_runs} runs"
+        where = f"{dataset}, profile {profile}: {_count(seeds, 'seed')}, {_count(interval.num_runs, 'run')}"
         where += f", {interval.num_groups} groups" if interval.num_groups else ""
         yield row | {
             "estimate": interval.estimate,
@@ -193,6 +193,10 @@ def _sign_flip(comparison: Comparison, kind: str) -> float:
     if kind == "maximum" or "group" not in comparison.tables[0]:
         return np.nan
     return statistics.sign_flip(comparison.tables[0].groupby("group")["difference"].mean())
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _points(margin: float) -> str:

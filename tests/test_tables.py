@@ -110,7 +110,13 @@ def test_published_results_come_back_and_are_judged(p, found, tmp_path, monkeypa
     assert (judged["verdict"].isin(["undecided", "not measured"])).all()  # one seed decides nothing
     both = judged.dropna(subset=["estimate"])
     np.testing.assert_allclose(both["yours"], both["estimate"], atol=1e-6)  # the same runs
-    assert "1 sets of results" in reports.verdicts_sentence(judged)
+    assert f"on marionette ({p.variant})" in reports.verdicts_sentence(judged)
+    ((name, accuracies),) = reports.accuracy_tables()
+    assert name == f"marionette ({p.variant})"
+    assert (accuracies["low"] <= accuracies["accuracy"]).all() and (accuracies["accuracy"] <= accuracies["high"]).all()
+    pooled = found["exits"].query("part == 'test' and modality == 'motion' and exit == 4")
+    expected = 100 * (pooled["correct"] / pooled["clips"]).mean()
+    assert accuracies.loc["motion-vector network", "accuracy"] == pytest.approx(expected, abs=0.05)
     assert set(reports.verdict_table(judged).columns) >= {"paper", "ours", "interval", "verdict", "yours"}
 
 
