@@ -5,8 +5,6 @@ Each step of a run (one split, one seed) is computed once and kept under
 artefacts into tidy tables without training anything.
 """
 
-import dataclasses
-import functools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,169 +17,15 @@ from safetensors.torch import load_file, save_file
 from pkdlib import cascades, clips, cost, distillation, early_exit, flatness, networks, runs, training, wise
 from pkdlib.cascades import Cascade
 from pkdlib.clips import FrameBank
-from pkdlib.datasets import Dataset, DatasetError, folder, marionette, ut_interaction
 from pkdlib.networks import MODALITIES, NUM_EXITS
 from pkdlib.parameters import Parameters
-from pkdlib.runs import Store
+from pkdlib.study import Run, dataset, frame_bank, selected_runs
 
 PROTOCOL = "clean"
 PARTS = ("validation", "test")
 # The method whose cascade a run keeps for `pkd predict`, and the confidence at which it answers early.
 PREDICTOR, PREDICTOR_THRESHOLD = "pkd", 0.9
 FLATNESS_TARGET = 0.05
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One split and one seed of the parameters.
-
-    Args:
-        parameters: Of all runs together.
-        split: From 0.
-        seed: From 0.
-    """
-
-    parameters: Parameters
-    split: int
-    seed: int
-
-    @property
-    def store(self) -> Store:
-        """Where the run's steps live."""
-        return Store(run_folder(self.parameters) / f"split{self.split}" / f"seed{self.seed}")
-
-    @property
-    def training_seed(self) -> int:
-        """A seed of its own for each split, so that no two runs share a backbone's beginning."""
-        return 1000 * self.split + self.seed
-
-    def recipe(self, *, epochs: int, lr: float) -> training.Recipe:
-        """Say how the run trains.
-
-        Args:
-            epochs: Passes over the training clips.
-            lr: Peak learning rate.
-
-        Returns:
-            The recipe.
-        """
-        p = self.parameters
-        return training.Recipe(
-            size=p.size,
-            input_size=p.input_size,
-            segments=p.segments,
-            batch_size=p.batch_size,
-            epochs=epochs,
-            lr=lr,
-            seed=self.training_seed,
-        )
-
-
-@functools.cache
-def dataset(p: Parameters) -> Dataset:
-    """Generate or load the data set, once.
-
-    Args:
-        p: The parameters.
-
-    Returns:
-        The data set, its clips in the paper's form.
-
-    Raises:
-        DatasetError: If the name is unknown, or the data cannot be used.
-    """
-    cache = Path(p.cache)
-    if p.dataset == "marionette":
-        shape = {name.removeprefix("marionette_"): value for name, value in p.only("marionette_").items()}
-        del shape["splits"]
-        return marionette.generate(cache / f"marionette-{runs.digest(shape)}", **shape, workers=p.threads)
-    if p.dataset not in ("ut_interaction", "folder"):
-        raise DatasetError(
-            f"dataset = {p.dataset!r} is not known; the data sets are: marionette, ut_interaction, folder"
-        )
-    if not p.root:
-        raise DatasetError(f"dataset = {p.dataset!r} needs the parameter root: the folder that holds its clips")
-    place = cache / f"{p.dataset}-{runs.digest(str(Path(p.root).resolve()))}"
-    if p.dataset == "ut_interaction":
-        return ut_interaction.load(Path(p.root), place)
-    if not p.pattern:
-        raise DatasetError("dataset = 'folder' needs the parameter pattern: a regular expression with one group")
-    return folder.load(Path(p.root), place, pattern=p.pattern, num_folds=p.folds)
-
-
-@functools.cache
-def frame_bank(p: Parameters) -> FrameBank:
-    """Decode the data set into its frame bank, once.
-
-    Args:
-        p: The parameters.
-
-    Returns:
-        The bank.
-    """
-    data = dataset(p)
-    short_side = round(p.input_size * clips.CROP_FROM)
-    place = Path(p.cache) / f"frames-{data.checksum[:16]}-{p.candidates}-{short_side}"
-    return clips.frame_bank(
-        [clip.path for clip in data.clips],
-        [clip.label for clip in data.clips],
-        place,
-        candidates=p.candidates,
-        short_side=short_side,
-        workers=p.threads,
-    )
-
-
-def example_clip(p: Parameters) -> Path:
-    """Choose the clip that a page looks at.
-
-    Args:
-        p: The parameters; `clip` names one's own.
-
-    Returns:
-        That clip, or the data set's first test clip.
-    """
-    if p.clip:
-        return Path(p.clip)
-    data = dataset(p)
-    return data.clips[data.splits[max(p.split, 0)].test[0]].path
-
-
-def selected_runs(p: Parameters) -> list[Run]:
-    """List the runs that the parameters name.
-
-    Args:
-        p: The parameters; -1 as split or seed stands for all that the profile runs.
-
-    Returns:
-        Runs, by seed, then split.
-
-    Raises:
-        DatasetError: If the data set has no such split.
-    """
-    available = len(dataset(p).splits)
-    if p.split >= available:
-        raise DatasetError(f"split = {p.split}: the data set {p.dataset} has splits 0 to {available - 1}")
-    count = p.marionette_splits if p.dataset == "marionette" else available
-    splits = range(min(count, available)) if p.split == -1 else [p.split]
-    seeds = range(p.seeds) if p.seed == -1 else [p.seed]
-    return [Run(p, split, seed) for seed in seeds for split in splits]
-
-
-def run_folder(p: Parameters) -> Path:
-    """Return the folder of the parameters' runs.
-
-    Args:
-        p: The parameters.
-
-    Returns:
-        `runs/<profile>/<dataset>`; a profile with changed values has a digest behind its name, a folder of one's own
-        clips one of its place.
-    """
-    name = p.dataset
-    if p.dataset == "folder":
-        name += "-" + runs.digest([str(Path(p.root).resolve()), p.pattern, p.folds])[:8]
-    return Path(p.runs) / p.variant / name
 
 
 def backbones(run: Run) -> dict[str, networks.Backbone]:

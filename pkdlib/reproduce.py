@@ -95,10 +95,10 @@ def publish(parameters: Parameters, target: Path) -> Path:
     Returns:
         `<target>/<profile>/<dataset>`.
     """
-    from pkdlib import reports, tables  # these need torch, which otherwise the notebooks' kernels alone load
+    from pkdlib import summaries, tables  # these need torch, which otherwise the notebooks' kernels alone load
 
     where = tables.publish(parameters, target)
-    summary = reports.accuracy_table(tables.all_tables(parameters))
+    summary = summaries.accuracy_table(tables.all_tables(parameters))
     runs.write_atomically(where / "accuracy.csv", lambda path: summary.to_csv(path, index=False, float_format="%.6g"))
     timings = output_folder(parameters) / "timings.json"
     if timings.is_file():

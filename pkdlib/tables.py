@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pkdlib import cost, distillation, early_exit, experiments, resources, runs, wise
-from pkdlib.experiments import PARTS, Run
+from pkdlib import cost, distillation, early_exit, experiments, resources, runs, study, wise
+from pkdlib.experiments import PARTS
 from pkdlib.networks import MODALITIES, NUM_EXITS
 from pkdlib.parameters import Parameters
+from pkdlib.study import Run
 
 Rows = Iterator[dict[str, Any]]
 
@@ -208,10 +209,10 @@ def table(p: Parameters, name: str) -> pd.DataFrame:
     Returns:
         The table.
     """
-    selected = experiments.selected_runs(p)
+    selected = study.selected_runs(p)
     rows = [{"split": run.split, "seed": run.seed, **row} for run in selected for row in TABLES[name](run)]
     frame = pd.DataFrame(rows)
-    _write_csv(frame, experiments.run_folder(p) / "tables" / f"{name}.csv")
+    _write_csv(frame, study.run_folder(p) / "tables" / f"{name}.csv")
     return frame
 
 
@@ -240,15 +241,15 @@ def publish(p: Parameters, target: Path) -> Path:
     where = Path(target) / p.variant / p.dataset
     for name, frame in all_tables(p).items():
         _write_csv(frame, where / f"{name}.csv")
-    selected = experiments.selected_runs(p)
+    selected = study.selected_runs(p)
     record = {
         "protocol": experiments.PROTOCOL,
         "parameters": {k: v for k, v in p.flat().items() if k not in ("root", "runs", "cache", "clip")},
         "runs": [{"split": run.split, "seed": run.seed} for run in selected],
         "data": {
-            "checksum": experiments.dataset(p).checksum,
-            "clips": len(experiments.dataset(p).clips),
-            "classes": list(experiments.dataset(p).classes),
+            "checksum": study.dataset(p).checksum,
+            "clips": len(study.dataset(p).clips),
+            "classes": list(study.dataset(p).classes),
         },
         "steps": [_step_record(run) for run in selected],
         **runs.provenance(),
@@ -295,7 +296,7 @@ def _counter(run: Run, part: str) -> Callable[[np.ndarray, dict[str, Any]], Rows
 
 
 def _groups(run: Run, part: str) -> np.ndarray:
-    data = experiments.dataset(run.parameters)
+    data = study.dataset(run.parameters)
     return np.array([data.clips[index].group for index in getattr(data.splits[run.split], part)])
 
 

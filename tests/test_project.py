@@ -52,6 +52,8 @@ FLOORS = {
     "charts": 5,
     "display": 5,
     "reports": 5,
+    "summaries": 5,
+    "study": 5,
     "reproduce": 6,
     "book": 6,
     "cli": 6,

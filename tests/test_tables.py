@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pkdlib import distillation, experiments, reports, resources, runs, tables
+from pkdlib import distillation, experiments, reports, resources, runs, study, summaries, tables
 from pkdlib.datasets import DatasetError
 from pkdlib.parameters import Parameters
 
@@ -41,8 +41,8 @@ def test_every_table_begins_with_split_and_seed(found):
 
 
 def test_exits_count_what_the_logits_say(p, found):
-    (run,) = experiments.selected_runs(p)
-    data = experiments.dataset(p)
+    (run,) = study.selected_runs(p)
+    data = study.dataset(p)
     logits = experiments.logits(run)
     for (modality, method, number, part), rows in found["exits"].groupby(["modality", "method", "exit", "part"]):
         indices = getattr(data.splits[run.split], part)
@@ -87,15 +87,15 @@ def test_costs_of_the_cascade_add_up(p, found):
 
 
 def test_a_table_is_written_beside_the_runs(p, found):
-    path = experiments.run_folder(p) / "tables" / "exits.csv"
+    path = study.run_folder(p) / "tables" / "exits.csv"
     pd.testing.assert_frame_equal(pd.read_csv(path), found["exits"])
 
 
 def test_a_step_records_its_settings_and_data(p, found):
-    (run,) = experiments.selected_runs(p)
+    (run,) = study.selected_runs(p)
     record = runs.read_json(run.store.root / "logits" / runs.RECORD)
     assert record["settings"]["protocol"] == "clean"
-    assert record["settings"]["data"] == experiments.dataset(p).checksum
+    assert record["settings"]["data"] == study.dataset(p).checksum
 
 
 def test_published_results_come_back_and_are_judged(p, found, tmp_path, monkeypatch):
@@ -111,7 +111,7 @@ def test_published_results_come_back_and_are_judged(p, found, tmp_path, monkeypa
     both = judged.dropna(subset=["estimate"])
     np.testing.assert_allclose(both["yours"], both["estimate"], atol=1e-6)  # the same runs
     assert f"on marionette ({p.variant})" in reports.verdicts_sentence(judged)
-    ((name, accuracies),) = reports.accuracy_tables()
+    ((name, accuracies),) = summaries.accuracy_tables()
     assert name == f"marionette ({p.variant})"
     assert (accuracies["low"] <= accuracies["accuracy"]).all() and (accuracies["accuracy"] <= accuracies["high"]).all()
     pooled = found["exits"].query("part == 'test' and modality == 'motion' and exit == 4")
@@ -141,4 +141,4 @@ def test_export_writes_what_predict_reads(p, found, tmp_path):
 def test_wrong_data_is_refused_in_one_line(p, changes, message):
     values = p.flat() | changes
     with pytest.raises(DatasetError, match=message):
-        experiments.selected_runs(Parameters.for_profile(**values))
+        study.selected_runs(Parameters.for_profile(**values))
