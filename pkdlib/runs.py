@@ -13,6 +13,7 @@ import platform
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
@@ -65,9 +66,9 @@ class Store:
                 if _is_finished(final, settings):  # another process made it while this one waited
                     return final
                 _begin(partial, settings)
-                started = time.perf_counter()
-                make(partial)
-                _remember_time(partial, time.perf_counter() - started)
+                with _own_time() as own_seconds:
+                    make(partial)
+                _remember_time(partial, own_seconds())
                 write_json(partial / RECORD, {"step": name, "settings": settings, **provenance()})
                 os.replace(partial, final)
         except OSError as error:
@@ -199,6 +200,26 @@ def _remember_time(partial: Path, seconds: float) -> None:
     # Kept apart from run.json and the artefacts, which are compared bit for bit. Of a resumed step, these are the
     # seconds of the process that finished it.
     write_json(partial / TIMINGS, {"seconds": round(seconds, 2), "peak_memory_mib": round(peak_memory(), 1)})
+
+
+@contextlib.contextmanager
+def _own_time() -> Iterator[Callable[[], float]]:
+    # A step may make the steps that it needs: their time is theirs, not its own.
+    started, before = time.perf_counter(), _nested.seconds
+    own = 0.0
+    try:
+        yield lambda: own
+    finally:
+        elapsed = time.perf_counter() - started
+        own = elapsed - (_nested.seconds - before)
+        _nested.seconds = before + elapsed
+
+
+class _Nested(threading.local):
+    seconds = 0.0  # spent so far in the steps that the present one has made
+
+
+_nested = _Nested()
 
 
 @contextlib.contextmanager

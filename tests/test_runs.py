@@ -38,6 +38,18 @@ def test_timings_stand_apart_from_the_record(tmp_path):
     assert "seconds" not in (step / "run.json").read_text()
 
 
+def test_a_step_is_not_charged_for_the_steps_that_it_needs(tmp_path):
+    store = Store(tmp_path)
+
+    def needs_another(folder):
+        store.step("inner", lambda folder: time.sleep(0.2), {})
+        time.sleep(0.05)
+
+    outer = store.step("outer", needs_another, {})
+    assert read_json(tmp_path / "inner" / "timings.json")["seconds"] >= 0.2
+    assert 0.05 <= read_json(outer / "timings.json")["seconds"] < 0.2
+
+
 def test_other_settings_are_refused_and_named(tmp_path):
     store = Store(tmp_path)
     store.step("step", lambda folder: None, {"epochs": 3})
