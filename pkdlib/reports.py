@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pkdlib import resources, runs, statistics, summaries, tables, verdicts
-from pkdlib.networks import NUM_EXITS
+from pkdlib import resources, results, runs, statistics, summaries, verdicts
 from pkdlib.summaries import MODALITY_NAMES
 
 TIMINGS = "timings.json"
+FINAL = 4  # a network's own end, behind its three internal classifiers
 
 
 def modality_sentence(profile: pd.DataFrame) -> str:
@@ -60,7 +60,8 @@ def weights_sentence(weights: pd.DataFrame) -> str:
     """
     last = weights[(weights["method"] == "pkd") & (weights["prefix"] == weights["prefix"].max())]
     means = last.groupby("member")["weight"].mean().sort_values(ascending=False)
-    finals = means[[name for name in means.index if name.endswith(f"-{NUM_EXITS}")]].abs().sum() / means.abs().sum()
+    ends = means[means.index.str.endswith(f"-{FINAL}")]
+    finals = ends.abs().sum() / means.abs().sum()
     heaviest = ", ".join(f"{name} ({value:.2f})" for name, value in means.head(3).items())
     return (
         f"With all twelve exits visited, the heaviest are {heaviest}; the three final exits hold {100 * finals:.0f} % "
@@ -81,8 +82,8 @@ def judged(own: dict[str, pd.DataFrame] | None = None, *, dataset: str = "", pro
         The rows of `verdicts.judge`, with the columns data and, for the reader's own figures, yours.
     """
     frames = []
-    for name, committed in tables.published_sets():
-        found = tables.published(name, committed)
+    for name, committed in results.published_sets():
+        found = results.published(name, committed)
         frames.append(verdicts.judge(found, committed, name).assign(data=f"{committed} ({name})"))
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     if own is None or frame.empty:
@@ -182,7 +183,7 @@ def backbones_sentence(exits: pd.DataFrame) -> str:
         A sentence.
     """
     ends = summaries.accuracy_summary(exits)
-    ends = ends[ends["exit"] == NUM_EXITS].drop_duplicates("modality").sort_values("accuracy", ascending=False)
+    ends = ends[ends["exit"] == FINAL].drop_duplicates("modality").sort_values("accuracy", ascending=False)
     told = [f"the {MODALITY_NAMES[row.modality]} network {_interval(row)}" for row in ends.itertuples()]
     return f"On the test clips, {', '.join(told[:-1])} and {told[-1]} ({_count_runs(exits)})."
 
@@ -256,7 +257,7 @@ def costs_sentence(cost: pd.DataFrame) -> str:
     Returns:
         A sentence.
     """
-    means = cost[cost["exit"] < NUM_EXITS].groupby(["modality", "exit"])[["gmac", "gmac_bare"]].mean()
+    means = cost[cost["exit"] < FINAL].groupby(["modality", "exit"])[["gmac", "gmac_bare"]].mean()
     dear = means[means["gmac"] >= means["gmac_bare"]]
     if dear.empty:
         return "Here every internal exit costs less than its bare backbone to the end."
@@ -330,7 +331,7 @@ def fused_accuracy(profile: str, dataset: str) -> str:
     Returns:
         Per cent with its interval.
     """
-    found = tables.published(profile, dataset)
+    found = results.published(profile, dataset)
     if "ensembles" not in found:
         return "(not run yet)"
     rows = found["ensembles"]

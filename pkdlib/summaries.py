@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pkdlib import bitstream, claims, statistics, tables
+from pkdlib import bitstream, claims, results, statistics
 
 MODALITY_NAMES = {"iframe": "I-frame", "motion": "motion-vector", "residual": "residual"}
 METHOD_NAMES = {"ce": "cross-entropy", "pkd": "PKD"}
@@ -136,8 +136,8 @@ def accuracy_tables() -> Iterator[tuple[str, pd.DataFrame]]:
     Yields:
         The data's name, and its table.
     """
-    for profile, dataset in tables.published_sets():
-        frame = accuracy_table(tables.published(profile, dataset)).set_index("system").round(1)
+    for profile, dataset in results.published_sets():
+        frame = accuracy_table(results.published(profile, dataset)).set_index("system").round(1)
         yield f"{dataset} ({profile})", frame
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pkdlib import cost, distillation, early_exit, experiments, resources, runs, study, wise
+from pkdlib import cost, distillation, early_exit, experiments, runs, study, wise
 from pkdlib.experiments import PARTS
 from pkdlib.networks import MODALITIES, NUM_EXITS
 from pkdlib.parameters import Parameters
@@ -256,30 +256,6 @@ def publish(p: Parameters, target: Path) -> Path:
     }
     runs.write_json(where / runs.RECORD, record)
     return where
-
-
-def published(profile: str, dataset: str) -> dict[str, pd.DataFrame]:
-    """Read committed results.
-
-    Args:
-        profile: Of the runs.
-        dataset: Of the runs.
-
-    Returns:
-        Name -> table; empty where none are committed.
-    """
-    folder = resources.folder("results") / profile / dataset
-    return {name: pd.read_csv(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").is_file()}
-
-
-def published_sets() -> list[tuple[str, str]]:
-    """List the committed results.
-
-    Returns:
-        (profile, dataset) pairs.
-    """
-    folder = resources.folder("results")
-    return sorted((path.parent.parent.name, path.parent.name) for path in folder.glob(f"*/*/{runs.RECORD}"))
 
 
 def _counter(run: Run, part: str) -> Callable[[np.ndarray, dict[str, Any]], Rows]:

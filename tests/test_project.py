@@ -53,6 +53,7 @@ FLOORS = {
     "display": 5,
     "reports": 5,
     "summaries": 5,
+    "results": 5,
     "study": 5,
     "reproduce": 6,
     "book": 6,

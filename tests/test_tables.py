@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pkdlib import distillation, experiments, reports, resources, runs, study, summaries, tables
+from pkdlib import distillation, experiments, reports, resources, results, runs, study, summaries, tables
 from pkdlib.datasets import DatasetError
 from pkdlib.parameters import Parameters
 
@@ -86,6 +86,10 @@ def test_costs_of_the_cascade_add_up(p, found):
     assert fewest == pytest.approx(cost[cost["exit"] == 4]["gmac_bare"].sum() / p.segments)
 
 
+def test_the_reader_of_results_knows_every_table():
+    assert set(results.NAMES) == set(tables.TABLES)
+
+
 def test_a_table_is_written_beside_the_runs(p, found):
     path = study.run_folder(p) / "tables" / "exits.csv"
     pd.testing.assert_frame_equal(pd.read_csv(path), found["exits"])
@@ -105,7 +109,7 @@ def test_published_results_come_back_and_are_judged(p, found, tmp_path, monkeypa
     assert record["data"]["clips"] == 12
     original = resources.folder
     monkeypatch.setattr(resources, "folder", lambda name: tmp_path if name == "results" else original(name))
-    assert tables.published_sets() == [(p.variant, "marionette")]
+    assert results.published_sets() == [(p.variant, "marionette")]
     judged = reports.judged(found, dataset="marionette", profile=p.variant)
     assert (judged["verdict"].isin(["undecided", "not measured"])).all()  # one seed decides nothing
     both = judged.dropna(subset=["estimate"])

@@ -1,0 +1,31 @@
+"""Read the committed results: the tables that the book shows and judges. Needs no torch."""
+
+import pandas as pd
+
+from pkdlib import resources, runs
+
+NAMES = ("curves", "exits", "ensembles", "weights", "early_exit", "cost", "flatness")
+
+
+def published(profile: str, dataset: str) -> dict[str, pd.DataFrame]:
+    """Read committed results.
+
+    Args:
+        profile: Of the runs.
+        dataset: Of the runs.
+
+    Returns:
+        Name -> table; empty where none are committed.
+    """
+    folder = resources.folder("results") / profile / dataset
+    return {name: pd.read_csv(folder / f"{name}.csv") for name in NAMES if (folder / f"{name}.csv").is_file()}
+
+
+def published_sets() -> list[tuple[str, str]]:
+    """List the committed results.
+
+    Returns:
+        (profile, dataset) pairs.
+    """
+    folder = resources.folder("results")
+    return sorted((path.parent.parent.name, path.parent.name) for path in folder.glob(f"*/*/{runs.RECORD}"))
