@@ -200,7 +200,7 @@ def test_a_folder_of_another_difficulty_is_refused(stubbed, monkeypatch, tmp_pat
 def test_the_manifest_tells_parameters_and_every_clip(stubbed, tmp_path):
     dataset = marionette.generate(tmp_path, **TINY)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest["parameters"]["scene_bias"] == 0.3
+    assert manifest["parameters"]["scene_bias"] == marionette.SCENE_BIAS
     assert set(manifest["versions"]) == {"av", "numpy"}
     expected = {
         str(clip.path.relative_to(tmp_path)): hashlib.sha256(clip.path.name.encode()).hexdigest()

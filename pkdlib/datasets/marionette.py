@@ -57,6 +57,8 @@ class Difficulty:
 
 
 DIFFICULTY = Difficulty()
+# How often a scene is of its action's own family; declared with the difficulty, as the book's data page tells.
+SCENE_BIAS = 0.8
 
 # A change of how clips are drawn changes this number, so that no cache mixes the two.
 _DRAWING = 1
@@ -72,7 +74,7 @@ def generate(
     actors: int = 25,
     actions: int = len(ACTIONS),
     frames: int = 36,
-    scene_bias: float = 0.8,
+    scene_bias: float = SCENE_BIAS,
     seed: int = 0,
     workers: int = 1,
 ) -> Dataset:
@@ -155,7 +157,7 @@ class Recipe:
     actor: int
     index: int
     frames: int = 36
-    scene_bias: float = 0.8
+    scene_bias: float = SCENE_BIAS
 
     @property
     def file(self) -> str:
