@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from pkdlib import clips, early_exit, networks, runs, wise
@@ -98,7 +99,7 @@ def save(cascade: Cascade, folder: Path, *, dtype: torch.dtype = torch.float32) 
         "costs": list(cascade.costs),
         "origin": dict(cascade.origin),
     }
-    runs.write_atomically(folder / WEIGHTS, lambda path: save_file(tensors, path))
+    runs.write_atomically(folder / WEIGHTS, lambda path: path.write_bytes(serialise(tensors)))
     runs.write_json(folder / DESCRIPTION, description)
 
 

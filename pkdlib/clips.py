@@ -82,6 +82,9 @@ def frame_bank(
 
     Returns:
         The bank.
+
+    Raises:
+        RunError: If the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     targets = tuple(folder / f"{index:05d}-{Path(path).stem}.npy" for index, path in enumerate(paths))
@@ -93,9 +96,13 @@ def frame_bank(
     if missing:
         progress = tqdm(total=len(missing), desc="decoding clips", unit="clip", disable=None)
         # Threads suffice: libavcodec and numpy release the interpreter's lock, and a process would import torch again.
-        with ThreadPoolExecutor(workers) as pool, progress:
-            for _ in pool.map(_write_frames, missing):
-                progress.update()
+        try:
+            with ThreadPoolExecutor(workers) as pool, progress:
+                for _ in pool.map(_write_frames, missing):
+                    progress.update()
+        except OSError as error:
+            reason = error.strerror or f"the disk is full ({error})"
+            raise runs.RunError(f"cannot write decoded frames to {folder}: {reason}; choose another cache") from error
     return FrameBank(targets, torch.as_tensor(labels, dtype=torch.int64))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from pkdlib import cascades, clips, cost, distillation, early_exit, flatness, networks, runs, training, wise
 from pkdlib.cascades import Cascade
@@ -61,7 +61,7 @@ def backbone_step(run: Run, modality: str) -> Path:
             num_classes=len(data.classes),
             folder=target,
         )
-        save_file(trained.backbone.state_dict(), target / "weights.safetensors")
+        (target / "weights.safetensors").write_bytes(save(trained.backbone.state_dict()))
         runs.write_json(target / "curves.json", {"curves": trained.curves, "kept_epoch": trained.epoch})
 
     return _step(run, f"backbone-{modality}", make)
@@ -93,7 +93,7 @@ def exits_step(run: Run) -> Path:
             for method, module in by_method.items()
             for key, value in module.state_dict().items()
         }
-        save_file(tensors, target / "weights.safetensors")
+        (target / "weights.safetensors").write_bytes(save(tensors))
         runs.write_json(target / "curves.json", distilled.curves)
 
     return _step(run, "exits", make)
@@ -142,7 +142,7 @@ def logits_step(run: Run) -> Path:
                 for key, logits in _batch_logits(nets, bank, batch, p):
                     gathered.setdefault(f"{part}/{key}", []).append(logits)
             tensors |= {key: torch.cat(values).contiguous() for key, values in gathered.items()}
-        save_file(tensors, target / "logits.safetensors")
+        (target / "logits.safetensors").write_bytes(save(tensors))
 
     return _step(run, "logits", make)
 

@@ -1,6 +1,7 @@
 """One loop for backbones, and the epochs of any training: resumable, with the same bits as an uninterrupted run."""
 
 import dataclasses
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,9 @@ def resumable_epochs(
         curves.append(run_epoch(epoch))
         states = {name: module.state_dict() for name, module in modules.items()}
         state = {"modules": states, "notes": notes, "curves": curves}
-        runs.write_atomically(checkpoint, lambda path, state=state: torch.save(state, path))
+        buffer = io.BytesIO()  # on a full disk torch's own writer fails with a riddle, Python's with a reason
+        torch.save(state, buffer)
+        runs.write_atomically(checkpoint, lambda path, buffer=buffer: path.write_bytes(buffer.getbuffer()))
     return curves
 
 

@@ -1,3 +1,5 @@
+import resource
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 
 from pkdlib import bitstream, clips
 from pkdlib.clips import FrameBank, Geometry
+from pkdlib.runs import RunError
 from pkdlib.transcode import encode
 
 MODALITIES = ("iframe", "motion", "residual")
@@ -68,6 +71,17 @@ def test_a_bank_is_decoded_once(bank, video, monkeypatch):
     assert again.paths == bank.paths
     assert len(bank.open(0)) == 8
     assert bank.labels.tolist() == [1, 0]
+
+
+def test_a_disk_without_room_for_frames_is_told(video, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(RunError, match=r"cannot write decoded frames to .*choose another cache"):
+            clips.frame_bank([video], [0], tmp_path / "bank", candidates=8, short_side=64)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "bank").iterdir()) == []  # nothing half written
 
 
 def test_a_video_without_p_frames_is_refused(tmp_path):

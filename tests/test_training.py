@@ -1,3 +1,5 @@
+import resource
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from torch import nn
 from pkdlib import training
 from pkdlib.clips import FrameBank
 from pkdlib.datasets import Split
+from pkdlib.runs import RunError, Store
 from pkdlib.training import Recipe, TrainingError
 
 RECIPE = Recipe(size="small", input_size=32, segments=2, batch_size=4, epochs=3, lr=0.01, seed=0)
@@ -67,6 +70,21 @@ def test_a_killed_training_ends_with_the_same_bits(bank, tmp_path, monkeypatch):
     resumed = training.train_backbone("motion", bank, SPLIT, RECIPE, num_classes=2, folder=tmp_path / "b")
     assert resumed.curves == whole.curves
     assert same_weights(resumed.backbone, whole.backbone)
+
+
+def test_a_disk_without_room_is_told_by_name(bank, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # a checkpoint takes more
+    try:
+        with pytest.raises(RunError, match=r"cannot write the run folder .*File too large"):
+            Store(tmp_path).step(
+                "backbone",
+                lambda folder: training.train_backbone("motion", bank, SPLIT, RECIPE, num_classes=2, folder=folder),
+                {},
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (tmp_path / "backbone").exists()
 
 
 def test_the_test_clips_are_not_read(bank, tmp_path):
