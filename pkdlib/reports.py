@@ -93,33 +93,41 @@ def judged(own: dict[str, pd.DataFrame] | None = None, *, dataset: str = "", pro
     return frame.merge(mine, on=["claim", "comparison", "data"], how="left")
 
 
-def verdict_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Set the judged comparisons out for reading.
+def verdict_tables(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Set the judged comparisons out for reading, a table for each set of results.
 
     Args:
         frame: Of `judged`.
 
-    Returns:
-        A table of words and rounded figures.
+    Yields:
+        The data's name, and claim, comparison, verdict, paper, ours, smallest effect and, for the reader's own data,
+        yours: all words and rounded figures.
     """
-    if frame.empty:
-        return frame
-    columns = {
-        "data": frame["data"],
-        "claim": frame["title"],
-        "comparison": frame["comparison"],
-        "paper": frame["paper_figure"],
-        "ours": frame["estimate"].map(_figure),
-        "interval": [
-            f"{_figure(a)} to {_figure(b)}" if a == a else "" for a, b in zip(frame["low"], frame["high"], strict=True)
-        ],
-        "smallest effect": frame["smallest_effect"].map(_figure),
-        "runs": frame["runs"],
-        "verdict": (frame["verdict"] + frame["qualifier"].map(lambda text: f" ({text})" if text else "")),
-    }
-    if "yours" in frame:
-        columns["yours"] = frame["yours"].map(_figure)
-    return pd.DataFrame(columns).set_index(["data", "claim", "comparison"])
+    for data, rows in frame.groupby("data", sort=False) if len(frame) else ():
+        columns = {
+            "claim": rows["title"].where(rows["title"] != rows["title"].shift(), ""),  # once, above its comparisons
+            "comparison": rows["comparison"],
+            "verdict": rows["verdict"] + rows["qualifier"].map(lambda text: f" ({text})" if text else ""),
+            "paper": rows["paper_figure"].str.split(":").str[0],
+            "ours (interval)": [_estimate(row) for row in rows.itertuples()],
+            "smallest effect": rows["smallest_effect"].map(_figure),
+        }
+        if "yours" in rows and rows["yours"].notna().any():
+            columns["yours"] = rows["yours"].map(_figure)
+        yield data, pd.DataFrame(columns)
+
+
+def as_html(frame: pd.DataFrame) -> str:
+    """Write a table as HTML, no cell cut short.
+
+    Args:
+        frame: Words and rounded figures.
+
+    Returns:
+        HTML.
+    """
+    with pd.option_context("display.max_colwidth", None):
+        return frame.to_html(index=False, border=0, justify="left", classes="pkd-table")
 
 
 def drawn_differences(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -362,7 +370,12 @@ def _count_runs(frame: pd.DataFrame) -> str:
 
 
 def _figure(value: float) -> str:
-    return "" if value != value else f"{value:.2f}"
+    return f"{value:.2f}" if np.isfinite(value) else ""
+
+
+def _estimate(row: Any) -> str:
+    interval = f" ({row.low:.2f} to {row.high:.2f})" if np.isfinite(row.low) and np.isfinite(row.high) else ""
+    return _figure(row.estimate) + interval
 
 
 def _minutes(seconds: float) -> str:
