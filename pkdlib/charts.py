@@ -266,7 +266,7 @@ def flatness(frame: pd.DataFrame) -> alt.HConcatChart:
         wide = part["low"].min() > 0 and part["high"].max() > 20 * part["low"].min()
         scale = alt.Scale(type="log") if wide else alt.Scale(zero=True)
         y_title = measure.replace("_", " ") + (" (log scale)" if wide else "")
-        y = alt.Y("value:Q", title=y_title, scale=scale, axis=alt.Axis(tickCount=5, format="~s" if wide else ""))
+        y = alt.Y("value:Q", title=y_title, scale=scale, axis=alt.Axis(tickCount=5, format="~s" if wide else "~g"))
         base = alt.Chart(part).encode(
             x=alt.X(
                 "modality:N",
