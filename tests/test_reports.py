@@ -1,0 +1,112 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pkdlib import reports, resources, results, summaries
+
+
+def counts(**columns) -> dict:
+    return {"split": 0, "seed": 0, "part": "test", "group": "a", "clips": 10} | columns
+
+
+@pytest.fixture
+def exits():
+    rows = [counts(modality="motion", method="backbone", exit=4, correct=8)]
+    for number, ce, pkd in ((1, 4, 6), (2, 5, 5), (3, 7, 4)):
+        rows.append(counts(modality="motion", method="ce", exit=number, correct=ce))
+        rows.append(counts(modality="motion", method="pkd", exit=number, correct=pkd))
+    rows += [row | {"group": "b"} for row in rows]
+    rows += [counts(modality="motion", method="ce", exit=1, correct=10) | {"part": "validation"}]
+    return pd.DataFrame(rows)
+
+
+def test_the_exits_sentence_counts_test_clips_only(exits):
+    sentence = reports.exits_sentence(exits)
+    assert "at 1 of 3 exits" in sentence
+    assert "largest difference is +20.0 points (exit 1 of the motion-vector network)" in sentence
+    assert "smallest -30.0 (exit 3 of the motion-vector network), one run" in sentence
+
+
+def test_a_summary_gives_every_method_the_networks_end(exits):
+    summary = summaries.accuracy_summary(exits)
+    ends = summary[summary["exit"] == 4]
+    assert set(ends["method"]) == {"ce", "pkd"}
+    assert (ends["accuracy"] == 0.8).all()
+    first = summary.set_index(["method", "exit"])["accuracy"]
+    assert (first["ce", 1], first["pkd", 1]) == (0.4, 0.6)
+
+
+def test_the_costs_sentence_names_exits_that_cost_more_than_the_bare_network():
+    cost = pd.DataFrame(
+        [(0, 0, "iframe", number, gmac, 0.1, 4.1) for number, gmac in ((1, 1.25), (2, 3.2), (3, 6.5), (4, 7.3))],
+        columns=["split", "seed", "modality", "exit", "gmac", "gmac_ic", "gmac_bare"],
+    )
+    assert reports.costs_sentence(cost).endswith("at exit 3 of the I-frame network.")
+    assert "every internal exit costs less" in reports.costs_sentence(cost[cost["exit"] != 3])
+
+
+def test_the_flatness_sentence_counts_runs_in_the_papers_order():
+    values = {0: (1, 2, 3), 1: (1, 3, 2), 2: (2, 5, 9)}  # iframe, residual, motion
+    rows = [
+        (0, seed, modality, measure, value)
+        for seed, triple in values.items()
+        for measure in ("trace", "top_eigenvalue")
+        for modality, value in zip(("iframe", "residual", "motion"), triple, strict=True)
+    ]
+    frame = pd.DataFrame(rows, columns=["split", "seed", "modality", "measure", "value"])
+    assert "by the trace in 2 of 3 runs and by the top eigenvalue in 2 of 3 runs" in reports.flatness_sentence(frame)
+
+
+def test_the_early_exit_sentence_weighs_groups_by_their_clips():
+    rows = [
+        ("pkd", "wise_cascade", 1.0, "a", 1.0, 1.0, 30),
+        ("pkd", "wise_cascade", 1.0, "b", 1.0, 0.0, 10),
+        ("pkd", "wise_cascade", 0.9, "a", 0.5, 1.0, 30),
+        ("pkd", "wise_cascade", 0.9, "b", 0.1, 0.0, 10),
+        ("backbone", "fewer_segments", 1.0, "a", 0.2, 0.5, 30),
+        ("backbone", "fewer_segments", 1.0, "b", 0.2, 0.1, 10),
+    ]
+    names = ["method", "system", "setting", "group", "gmac", "accuracy", "clips"]
+    sentence = reports.early_exit_sentence(pd.DataFrame(rows, columns=names).assign(split=0, seed=0))
+    assert "Never leaving early costs 1.000 GMAC a clip at 75.0 %" in sentence
+    assert "leaving at a confidence of 0.9 costs 0.400 at 75.0 %" in sentence
+    assert "1 (0.200 GMAC, 40.0 %); one run" in sentence
+
+
+def test_the_modality_sentence_takes_the_first_and_last_position():
+    profile = pd.DataFrame({"position": [0, 1, 2, 3], "motion": [0, 0.5, 1, 2.25], "residual": [0, 3, 4, 6.5]})
+    sentence = reports.modality_sentence(profile)
+    assert "From position 1 to 3" in sentence and "from 0.50 to 2.25 pixels" in sentence
+    assert "I-frames only" in reports.modality_sentence(profile.head(1))
+
+
+def test_the_committed_results_feed_the_prose():
+    facts = reports.facts()
+    assert facts["marionette_clips"] == 600
+    low, high = map(float, facts["ut_fused_accuracy"].split("interval ")[1].rstrip(")").split(" to "))
+    assert 40 < low < high  # chance is 17 %
+    timings = json.loads((resources.folder("results") / "quick" / "marionette" / "timings.json").read_text())
+    assert float(facts["quick_memory_gb"]) == pytest.approx(timings["peak_memory_mib"] / 1024, abs=0.05)
+
+
+@pytest.mark.parametrize(("profile", "dataset"), results.published_sets())
+def test_committed_results_are_whole_and_of_the_clean_protocol(profile, dataset):
+    folder = resources.folder("results") / profile / dataset
+    record = json.loads((folder / "run.json").read_text())
+    assert record["protocol"] == "clean" and not record["modified"]
+    found = results.published(profile, dataset)
+    assert set(found) == set(results.NAMES)
+    runs_made = {(run["split"], run["seed"]) for run in record["runs"]}
+    for name, frame in found.items():
+        assert set(zip(frame["split"], frame["seed"], strict=True)) == runs_made, name
+    # The summary that is committed beside them is what the tables give.
+    summary = pd.read_csv(folder / "accuracy.csv")
+    again = summaries.accuracy_table(found)
+    assert summary["system"].tolist() == again["system"].tolist()
+    np.testing.assert_allclose(summary["accuracy"], again["accuracy"], atol=1e-3)
+    # A group of test clips is never one of validation within a run.
+    exits = found["exits"]
+    for _, run in exits.groupby(["split", "seed"]):
+        assert not set(run.query("part == 'test'")["group"]) & set(run.query("part == 'validation'")["group"])
