@@ -304,7 +304,8 @@ def facts() -> dict[str, Any]:
     book = _timings("quick", "marionette")
     values["quick_minutes"] = f"{book['total_seconds'] / 60:.0f}" if book else "(not measured yet)"
     values["quick_memory_gb"] = f"{book['peak_memory_mib'] / 1024:.1f}" if book else "(not measured yet)"
-    values["test_minutes"] = f"{book['test_seconds'] / 60:.0f}" if "test_seconds" in book else "(not measured yet)"
+    tested = f"{book['test_seconds'] / 60:.0f}" if "test_seconds" in book else "(not yet measured in one run)"
+    values["test_minutes"] = tested
     record = resources.folder("results") / "quick" / "marionette" / runs.RECORD
     values["marionette_clips"] = runs.read_json(record)["data"]["clips"] if record.is_file() else "(not run yet)"
     values["verdicts_summary"] = verdicts_sentence(judged())

@@ -195,8 +195,10 @@ def test_readme_states_the_measured_times():
     timings = json.loads((ROOT / "results" / "quick" / "marionette" / "timings.json").read_text())
     text = (ROOT / "README.md").read_text()
     book = re.search(r"`make book` \| (\d+) minutes \| ([\d.]+) GB", text)
-    test = re.search(r"`make test` \| (\d+) minutes", text)
-    assert book and test
+    assert book
     assert book.group(1) == f"{timings['total_seconds'] / 60:.0f}"
     assert book.group(2) == f"{timings['peak_memory_mib'] / 1024:.1f}"
-    assert test.group(1) == f"{timings['test_seconds'] / 60:.0f}"
+    tested = (
+        f"{timings['test_seconds'] / 60:.0f} minutes" if "test_seconds" in timings else "not yet measured in one run"
+    )
+    assert f"`make test` | {tested} |" in text
