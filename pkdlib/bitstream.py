@@ -1,44 +1,34 @@
-"""Open a compressed video, index its GOPs, and decode its I-frames, motion vectors and residuals.
+"""Read a compressed video's I-frames, motion vectors and residuals, all in one pass or any one by itself.
 
 The semantics are those of CoViAR's loader (Wu et al., Compressed Video Action Recognition, CVPR 2018), and equal to
 it bit for bit where it is defined. They differ, on purpose, in four things: the last frame is not lost; a P-frame
 without vectors keeps the accumulated motion (the stream says that all is still); any GOP length, container and
 codec whose vectors libavcodec exports will do; and what cannot be read raises one `VideoError`.
 
-Motion is taken against the picture that a frame is predicted from. In a stream of I- and P-frames with one reference,
-as the paper's, that is the frame before. Two cases are approximate, and `CompressedVideo.exact` is False there. A
-B-frame uses its vectors to the past alone, against the last I- or P-frame before it in display order, and no other
-frame is traced through it. H.264 may predict from older frames, which libavcodec's export does not tell apart: all
-are taken to be the last I- or P-frame.
+Motion is taken against the picture that a frame is predicted from, the last I- or P-frame before it; for B-frames too
+(`pkdlib.motion` says how). Some streams leave a doubt which picture a vector refers to, for libavcodec's export does
+not tell: H.264 that allows more than one reference frame, and interlaced video. They are read as if it were always
+the last one, and `CompressedVideo.approximate` says so.
 """
 
 import operator
-import stat
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from fractions import Fraction
+import os
+import weakref
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, dropwhile, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
-from pkdlib.motion import Trace, Tracer
+from pkdlib import index as indices
+from pkdlib.container import BadRequest, DamagedVideo, NoSuchFrame, UnreadableVideo, VideoError
+from pkdlib.decoder import Picture, decode
+from pkdlib.motion import Traced, displacement, residual, trace
+from pkdlib.views import WHOLE, View
 
-# Decoders that fill in AV_FRAME_DATA_MOTION_VECTORS; hevc, vp8, vp9 and av1 do not.
-_WITH_VECTORS = frozenset(
-    "mpeg4 h264 mpeg1video mpeg2video h263 flv1 msmpeg4v1 msmpeg4v2 msmpeg4v3 wmv1 wmv2".split()  # noqa: SIM905
-)
-_RAW_FORMATS = frozenset({"m4v", "h264", "mpegvideo", "h263"})  # they hold pictures in order, without times
-_LARGEST_UNCODED = 19  # bytes; a smaller packet may stand for no picture of its own (libavcodec's MAX_NVOP_SIZE)
-
-
-class VideoError(Exception):
-    """A video that cannot be read: the message names the file and the reason."""
+__all__ = ["CompressedVideo", "Frame", "Gop", "Sample", "VideoError", "View"]
 
 
 class Gop(NamedTuple):
@@ -49,7 +39,7 @@ class Gop(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """The three modalities at one position of a GOP.
+    """The three modalities at one position of a GOP, or at several, stacked.
 
     Attributes:
         iframe: The GOP's I-frame, uint8 (H, W, 3) RGB.
@@ -62,8 +52,7 @@ class Sample(NamedTuple):
     residual: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class Frame:
+class Frame(NamedTuple):
     """One frame of a pass over a video.
 
     Attributes:
@@ -73,7 +62,7 @@ class Frame:
         type: "I", "P", "B" or another of libavcodec's picture types.
         time: Seconds since the start of the stream's clock.
         image: The decoded picture, uint8 (H, W, 3) RGB, or None if not asked for.
-        motion: Displacement (x, y), int16 (H, W, 2); zeros at position 0.
+        motion: Displacement (x, y), int16 (H, W, 2), zeros at position 0; or None if not asked for.
         residual: Difference, int16 (H, W, 3) RGB, zeros at position 0; or None if not asked for.
     """
 
@@ -83,63 +72,94 @@ class Frame:
     type: str
     time: float
     image: np.ndarray | None
-    motion: np.ndarray
+    motion: np.ndarray | None
     residual: np.ndarray | None
 
 
 class CompressedVideo:
     """A compressed video whose GOPs can be read in any order.
 
-    Opening it reads the file once, to index the key frames; a sample then costs one seek and the decoding from its
-    key frame on. Use one object in one thread at a
-    time, and close it or use it in a `with` statement. All that fails, here and later, raises `VideoError`.
+    Opening it reads the file once, to index its packets and key frames, or reads an index kept before. A sample then
+    costs the decoding from its key frame on, wherever in the file it lies. Each read has a decoder of its own: one
+    object can serve several threads, processes forked after it was opened, and, being picklable, processes that are
+    spawned. Close it or use it in a `with` statement. All that fails, here and later, raises `VideoError`.
+
+    Wherever a position in a GOP is asked for, a slice gives several, stacked along a new first axis.
 
     Args:
         path: Path of a video file.
+        stream: Number of the stream among the file's video streams; attached pictures do not count.
+        on_error: What to do with a truncated or damaged file. "raise" raises `DamagedVideo` where the damage is met;
+            the frames before it can be read. "keep" decodes the file once and then shows the frames before the damage
+            as if there were no more; `damage` says why.
+        cache: A folder to keep the index in, or None. A kept index is used if the file's size and time stamp are
+            still the same.
 
     Attributes:
         path: The path.
         codec: Name of the codec, such as "mpeg4" or "h264".
-        width: Width of the pictures, pixels, as stored (a rotation mark is not followed).
+        width: Width of the pictures, pixels, as stored (`rotation` is not followed).
         height: Height of the pictures, pixels.
+        rotation: Degrees, counterclockwise, by which the pictures are meant to be turned for display.
         num_frames: Number of frames.
         frame_rate: Frames a second, a Fraction.
+        times: When each frame is shown, seconds since the start of the stream's clock, float64 (num_frames,).
         gops: The groups of pictures, in display order, of any length.
-        exact: Whether the accumulated motion is exactly the stream's (see the module's text).
+        approximate: Whether the vectors leave a doubt which picture they refer to (see the module's text).
+        damage: With on_error="keep", why there are no more frames; None if all are there.
     """
 
-    def __init__(self, path):
-        """Open the file and index its GOPs.
+    def __init__(self, path, *, stream: int = 0, on_error: Literal["raise", "keep"] = "raise", cache=None):
+        """Open the file and index it.
 
         Raises:
             VideoError: If the file cannot be read or exports no motion vectors.
         """
-        self.path = Path(path)
-        self._stack = ExitStack()
-        with self._stack:  # closes the file if anything below fails
-            self._container, self._stream = self._stack.enter_context(open_stream(self.path))
-            context = self._stream.codec_context
-            self.codec = context.codec.canonical_name
-            if self.codec not in _WITH_VECTORS:
-                raise VideoError(
-                    f"{self.path}: the codec {self.codec} exports no motion vectors; re-encode the file as MPEG-4 "
-                    "with pkdlib.transcode.transcode(source, target)"
-                )
-            _prepare(self._stream)
-            self.width, self.height = context.width, context.height
-            self.frame_rate = self._stream.guessed_rate or Fraction(25)
-            self._tracer = Tracer(self.height, self.width)
-            self._reformatter = VideoReformatter()
-            # AVI counts packets; neither it nor a raw stream knows when a picture is shown.
-            self._timeless = self._container.format.name in {"avi", *_RAW_FORMATS}
-            self.gops, self._key_times = self._index()
-            self.num_frames = sum(gop.length for gop in self.gops)
-            self.exact = self.codec != "h264" and not context.has_b_frames
-            self._stack = self._stack.pop_all()
+        if on_error not in ("raise", "keep"):
+            raise BadRequest(f"{path}: on_error={on_error!r}: must be 'raise' or 'keep'")
+        self.path, self._cache = Path(path), None if cache is None else Path(cache)
+        self._open()
+        try:
+            self._index = self._found(stream, surveyed=on_error == "keep")
+            if on_error == "raise" and self._index.damage:
+                raise DamagedVideo(self._index.damage, len(self._index.order))
+        except BaseException:
+            self.close()
+            raise
+        self._describe()
+
+    def _open(self) -> None:
+        try:
+            self._file = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+        except (OSError, ValueError) as error:
+            raise UnreadableVideo(f"{self.path}: {getattr(error, 'strerror', None) or error}") from error
+        self._closing = weakref.finalize(self, os.close, self._file)
+
+    def _found(self, stream: int, surveyed: bool) -> indices.Index:
+        kept = indices.load(self._cache, self.path, stream) if self._cache else None
+        index = kept or indices.build(self.path, stream, self._file)
+        if surveyed and index.types is None:
+            index = index.surveyed(self.path, self._file)
+            if len(index.keys) == 0:
+                raise UnreadableVideo(index.damage or f"{self.path}: no key frame can be decoded")
+        if self._cache and index is not kept:
+            indices.keep(index, self._cache, self.path)
+        return index
+
+    def _describe(self) -> None:
+        coding = self._index.coding
+        self.codec, self.width, self.height = coding.codec, coding.width, coding.height
+        self.rotation, self.approximate = self._index.rotation, self._index.approximate
+        self.frame_rate, self.times, self.damage = self._index.rate, self._index.times, self._index.damage
+        self.num_frames = len(self._index.order)
+        # A stream may begin with pictures that refer to a key frame that is not there; they are no GOP's.
+        starts = self._index.keys.tolist()
+        ends = [*starts[1:], self.num_frames]
+        self.gops = tuple(Gop(start, end - start) for start, end in zip(starts, ends, strict=True))
 
     def close(self) -> None:
         """Close the file; doing so twice does no harm."""
-        self._stack.close()
+        self._closing()
 
     def __enter__(self):
         """Return the video itself."""
@@ -149,283 +169,293 @@ class CompressedVideo:
         """Close the file."""
         self.close()
 
-    @cached_property
-    def frame_types(self) -> tuple[str, ...]:
-        """Picture type of each frame, in display order; asking for it decodes the whole video once."""
-        return tuple(picture.type for picture in self._pass())
+    def __getstate__(self) -> dict:
+        """Leave out the open file, which another process cannot use."""
+        return {"path": self.path, "_cache": self._cache, "_index": self._index}
 
-    def iframe(self, gop: int) -> np.ndarray:
-        """Decode the key frame of a GOP.
+    def __setstate__(self, state: dict) -> None:
+        """Open the file again, with the index as it was."""
+        self.__dict__.update(state)
+        self._open()
+        self._describe()
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return self.num_frames
+
+    @cached_property
+    def frame_types(self) -> str:
+        """Picture type of each frame, in display order, a letter each; the first time decodes the video once."""
+        if self._index.types is None:
+            index = self._index.surveyed(self.path, self._descriptor())
+            if index.damage:
+                raise DamagedVideo(index.damage, len(index.order))
+            if self._cache:
+                indices.keep(index, self._cache, self.path)
+            self._index = index
+        return self._index.types
+
+    def locate(self, frame: int) -> tuple[int, int]:
+        """Tell in which GOP a frame is, and where.
 
         Args:
-            gop: Number of the GOP; negative numbers count from the end.
+            frame: Number of the frame in display order; negative numbers count from the end.
+
+        Returns:
+            The GOP's number and the position in it.
+        """
+        frame = self._checked(frame, self.num_frames, "frame")
+        gop = int(np.searchsorted(self._index.keys, frame, side="right")) - 1
+        return gop, frame - self.gops[gop].start
+
+    def iframe(self, gop: int | slice, *, view: View = WHOLE) -> np.ndarray:
+        """Decode the key frame of a GOP; no other frame is decoded.
+
+        Args:
+            gop: Number of the GOP; negative numbers count from the end. A slice gives several, stacked.
+            view: What to show of it.
 
         Returns:
             The picture, uint8 (H, W, 3) RGB.
         """
-        return self.image(gop, 0)
+        rows, columns = self._window(view)
+        numbers, stacked = self._numbers(gop, len(self.gops), "GOP")
+        images = [view.image(self._key(number).image[rows, columns]) for number in numbers or [0]]
+        return np.stack(images)[: len(numbers)] if stacked else images[0]
 
-    def image(self, gop: int, position: int) -> np.ndarray:
+    def image(self, gop: int, position: int | slice, *, view: View = WHOLE) -> np.ndarray:
         """Decode the picture at a position of a GOP.
 
         Args:
             gop: Number of the GOP; negative numbers count from the end.
-            position: Place in the GOP; negative numbers count from its end.
+            position: Place in the GOP; negative numbers count from its end. A slice gives several.
+            view: What to show of it.
 
         Returns:
             The picture, uint8 (H, W, 3) RGB.
         """
-        return self._read(gop, position, accumulate=False)[1].image
+        return self._one("image", gop, position, True, view)
 
-    def motion(self, gop: int, position: int, accumulate: bool = True) -> np.ndarray:
-        """Read the motion at a position of a GOP.
+    def motion(self, gop: int, position: int | slice, accumulate: bool = True, *, view: View = WHOLE) -> np.ndarray:
+        """Read the motion at a position of a GOP; no picture is converted.
 
         Args:
             gop: Number of the GOP; negative numbers count from the end.
-            position: Place in the GOP; negative numbers count from its end.
+            position: Place in the GOP; negative numbers count from its end. A slice gives several.
             accumulate: Since the I-frame, not since the reference frame alone.
+            view: What to show of it.
 
         Returns:
             Displacement (x, y) in whole pixels, current minus reference, int16 (H, W, 2); zeros at position 0.
         """
-        return self._tracer.motion(self._read(gop, position, accumulate)[2])
+        return self._one("motion", gop, position, accumulate, view)
 
-    def residual(self, gop: int, position: int, accumulate: bool = True) -> np.ndarray:
+    def residual(self, gop: int, position: int | slice, accumulate: bool = True, *, view: View = WHOLE) -> np.ndarray:
         """Compute the residual at a position of a GOP.
 
         Args:
             gop: Number of the GOP; negative numbers count from the end.
-            position: Place in the GOP; negative numbers count from its end.
+            position: Place in the GOP; negative numbers count from its end. A slice gives several.
             accumulate: Against the I-frame, not against the reference frame.
+            view: What to show of it.
 
         Returns:
             Picture minus compensated reference, int16 (H, W, 3) RGB; zeros at position 0.
         """
-        return self.sample(gop, position, accumulate).residual
+        return self._one("residual", gop, position, accumulate, view)
 
-    def sample(self, gop: int, position: int, accumulate: bool = True) -> Sample:
-        """Read the three modalities at a position of a GOP, with one seek.
+    def sample(self, gop: int, position: int | slice, accumulate: bool = True, *, view: View = WHOLE) -> Sample:
+        """Read the three modalities at a position of a GOP, decoding it once.
 
         Args:
             gop: Number of the GOP; negative numbers count from the end.
-            position: Place in the GOP; negative numbers count from its end.
+            position: Place in the GOP; negative numbers count from its end. A slice gives several.
             accumulate: Since the I-frame, not since the reference frame alone.
+            view: What to show of them.
 
         Returns:
             The I-frame, the motion and the residual.
         """
-        key, picture, source, reference = self._read(gop, position, accumulate)
-        return Sample(key.image, self._tracer.motion(source), self._residual(picture, reference, source))
+        gop = self._checked(gop, len(self.gops), "GOP")
+        positions, stacked = self._numbers(position, self.gops[gop].length, f"position in GOP {gop}")
+        samples = self.samples([(gop, number) for number in positions or [0]], accumulate, view=view)
+        return Sample(*(array[: len(positions)] if stacked else array[0] for array in samples))
 
-    def frames(self, accumulate: bool = True, *, image: bool = True, residual: bool = True) -> Iterator[Frame]:
+    def samples(self, places: Iterable[tuple[int, int]], accumulate: bool = True, *, view: View = WHOLE) -> Sample:
+        """Read the three modalities at several positions, decoding each GOP once, and no further than is needed.
+
+        Args:
+            places: A GOP and a position in it for each sample, in any order; negative numbers count from the end.
+            accumulate: Since the I-frame, not since the reference frame alone.
+            view: What to show of them.
+
+        Returns:
+            The I-frames, motions and residuals in the order asked for, stacked along a new first axis.
+        """
+        asked = [self._place(*place) for place in places]
+        if not asked:
+            raise BadRequest(f"{self.path}: places: there must be at least one")
+        rows, columns = self._window(view)
+        iframes, frames = {}, {}
+        for gop in sorted({gop for gop, _ in asked}):
+            wanted = {position for other, position in asked if other == gop}
+            pictures = self._pictures(gop)
+            key = next(pictures)
+            for frame in self._frames(gop, chain([key], pictures), accumulate, ("motion", "residual"), view, wanted):
+                frames[gop, frame.position] = frame
+            iframes[gop] = view.image(key.image[rows, columns])
+        return Sample(
+            np.stack([iframes[gop] for gop, _ in asked]),
+            np.stack([frames[place].motion for place in asked]),
+            np.stack([frames[place].residual for place in asked]),
+        )
+
+    def frames(
+        self,
+        accumulate: bool = True,
+        *,
+        gops: int | slice | None = None,
+        image: bool = True,
+        motion: bool = True,
+        residual: bool = True,
+        view: View = WHOLE,
+    ) -> Iterator[Frame]:
         """Decode all frames in display order, in one pass that does the work once.
 
-        The pass has its own file handle, so that samples can be read meanwhile. Its arrays serve it for later frames
-        too: copy one before writing into it.
+        The arrays serve the pass for later frames too: copy one before writing into it.
 
         Args:
             accumulate: Motion and residual since the I-frame, not since the reference frame alone.
+            gops: Number of the one GOP to give, or a slice of GOPs; None gives all.
             image: Give the decoded pictures.
+            motion: Give the motion.
             residual: Give the residuals; without them and the pictures, no RGB is computed.
+            view: What to show of them.
 
         Yields:
             One `Frame` after the other.
         """
-        starts = {gop.start for gop in self.gops}
-        number, trace = -1, Trace(self._tracer, accumulate)
-        for index, picture in enumerate(self._pass()):
-            if index in starts:
-                number, position = number + 1, 0
-                source, reference = trace.start(picture)
-            else:
-                position += 1
-                source, reference = trace.step(picture)
-            yield Frame(
-                index=index,
-                gop=number,
-                position=position,
-                type=picture.type,
-                time=float(index / self.frame_rate) if self._timeless else picture.time,
-                image=picture.image if image else None,
-                motion=self._tracer.motion(source),
-                residual=self._residual(picture, reference, source) if residual else None,
+        asked = {"image": image, "motion": motion, "residual": residual}
+        what = tuple(name for name, wanted in asked.items() if wanted)
+        if gops is None:
+            pictures = self._all()
+            for number, gop in enumerate(self.gops):
+                yield from self._frames(number, islice(pictures, gop.length), accumulate, what, view)
+        else:
+            for number in self._numbers(gops, len(self.gops), "GOP")[0]:
+                yield from self._frames(number, self._pictures(number), accumulate, what, view)
+
+    def _one(self, what: str, gop: int, position: int | slice, accumulate: bool, view: View) -> np.ndarray:
+        gop = self._checked(gop, len(self.gops), "GOP")
+        positions, stacked = self._numbers(position, self.gops[gop].length, f"position in GOP {gop}")
+        wanted = set(positions or [0])
+        frames = self._frames(gop, self._pictures(gop), accumulate, (what,), view, wanted)
+        arrays = {frame.position: getattr(frame, what) for frame in frames}
+        if not stacked:
+            return arrays[positions[0]]
+        return np.stack([arrays[number] for number in positions or [0]])[: len(positions)]
+
+    def _frames(
+        self,
+        gop: int,
+        pictures: Iterator[Picture],
+        accumulate: bool,
+        what: tuple,
+        view: View,
+        wanted: set | None = None,
+    ) -> Iterator[Frame]:
+        # A GOP's frames, or those at the wanted positions, after which no picture is decoded any more.
+        rows, columns = self._window(view)
+        start, count = self.gops[gop].start, self.gops[gop].length if wanted is None else len(wanted)
+        if what == ("image",):
+            traced = (
+                Traced(position, picture, None, None)
+                for position, picture in enumerate(pictures)
+                if wanted is None or position in wanted
+            )
+        else:
+            traced = trace(
+                pictures,
+                self.height,
+                self.width,
+                accumulate=accumulate,
+                colours="residual" in what,
+                wanted=wanted,
+            )
+        for position, picture, places, prediction in islice(traced, count):
+            image = moved = difference = None
+            if "image" in what:
+                image = view.image(picture.image[rows, columns])
+            if "motion" in what:
+                moved = view.motion(displacement(places, rows, columns))
+            if "residual" in what:
+                shown = picture.image if prediction is None else prediction
+                difference = view.residual(residual(picture.image, shown, rows, columns))
+            index = start + position
+            yield Frame(index, gop, position, picture.type, float(self.times[index]), image, moved, difference)
+
+    def _all(self) -> Iterator[Picture]:
+        count = 0
+        pictures = decode(self._index.read(self.path, self._descriptor()), self._index.coding, self.path)
+        for count, picture in enumerate(islice(pictures, self.num_frames), start=1):
+            yield picture
+        if count < self.num_frames:
+            raise DamagedVideo(
+                f"{self.path}: damaged: {count} of {self.num_frames} frames can be decoded; these are sound", count
             )
 
-    def _residual(self, picture: "_Picture", reference: "_Picture", source: np.ndarray) -> np.ndarray:
-        if picture is reference:  # position 0
-            return np.zeros((self.height, self.width, 3), np.int16)
-        if reference.words is None:
-            reference.words = self._tracer.words(reference.image)
-        return self._tracer.residual(picture.image, reference.words, source)
+    def _pictures(self, gop: int) -> Iterator[Picture]:
+        # A GOP's pictures by a decoder that begins at its key frame. Pictures that come before it refer to the GOP
+        # before, which this decoder has not seen.
+        start, length = self.gops[gop]
+        numbers = self._index.order[start : start + length].tolist()
+        packets = self._index.read(self.path, self._descriptor(), first=numbers[0])
+        pictures = decode(packets, self._index.coding, self.path, start=start)
+        pictures = dropwhile(lambda picture: picture.packet != numbers[0], pictures)
+        count = 0
+        for count, (picture, number) in enumerate(zip(pictures, numbers, strict=False), start=1):
+            if picture.packet != number:
+                raise DamagedVideo(f"{self.path}: damaged: frame {start + count} is not where it should be", count - 1)
+            yield picture
+        if count < length:
+            raise DamagedVideo(
+                f"{self.path}: damaged: the stream ends before frame {start + count}; {count} sound frames precede it "
+                f"since frame {start}",
+                count,
+            )
 
-    def _read(self, gop: int, position: int, accumulate: bool) -> tuple:
-        # The key picture, the picture asked for, its source map, and the picture that this leads to.
+    def _key(self, gop: int) -> Picture:
+        number = int(self._index.order[self.gops[gop].start])
+        packets = islice(self._index.read(self.path, self._descriptor(), first=number), 1)
+        pictures = decode(packets, self._index.coding, self.path, start=self.gops[gop].start)
+        # A key frame of several packets, which one alone does not give, is rare.
+        return next(pictures, None) or next(self._pictures(gop))
+
+    def _descriptor(self) -> int:
+        if not self._closing.alive:
+            raise UnreadableVideo(f"{self.path}: was closed; open it again to read on")
+        return self._file
+
+    def _window(self, view: View) -> tuple[slice, slice]:
+        try:
+            return view.window(self.height, self.width)
+        except BadRequest as error:
+            raise BadRequest(f"{self.path}: {error}") from None
+
+    def _place(self, gop: int, position: int) -> tuple[int, int]:
         gop = self._checked(gop, len(self.gops), "GOP")
-        position = self._checked(position, self.gops[gop].length, f"position in GOP {gop}")
-        trace = Trace(self._tracer, accumulate)
-        for offset, picture in enumerate(self._from_key(gop)):
-            source, reference = trace.step(picture) if offset else trace.start(picture)
-            if offset == position:
-                return trace.key, picture, source, reference
-        raise VideoError(f"{self.path}: the stream ends before position {position} of GOP {gop}; it is damaged")
+        return gop, self._checked(position, self.gops[gop].length, f"position in GOP {gop}")
+
+    def _numbers(self, asked: int | slice, count: int, what: str) -> tuple[list[int], bool]:
+        if isinstance(asked, slice):
+            return list(range(*asked.indices(count))), True
+        return [self._checked(asked, count, what)], False
 
     def _checked(self, number: int, count: int, what: str) -> int:
-        number = operator.index(number)
+        try:
+            number = operator.index(number)
+        except TypeError:
+            raise BadRequest(f"{self.path}: {what} {number!r}: must be a whole number") from None
         if not -count <= number < count:
-            raise VideoError(f"{self.path}: no {what} {number}: there are {count}")
+            raise NoSuchFrame(f"{self.path}: no {what} {number}: there are {count}")
         return number % count
-
-    def _from_key(self, gop: int) -> Iterator["_Picture"]:
-        # Pictures from a GOP's key frame on, wherever the container's own index makes a seek land.
-        if self._key_times is not None:
-            wanted = self._key_times[gop]
-            # An index that is off by a packet can lead past the key frame: then one GOP earlier will do.
-            for anchor in self._key_times[max(gop - 1, 0) : gop + 1][::-1]:
-                self._container.seek(anchor, stream=self._stream)
-                pictures = self._decode(self._container, self._stream)
-                for picture in pictures:
-                    if picture.is_key and picture.pts == wanted:
-                        yield picture
-                        yield from pictures
-                        return
-                    if picture.pts is None or picture.pts > wanted:
-                        break
-        yield from self._pass(start=self.gops[gop].start)
-
-    def _pass(self, start: int = 0) -> Iterator["_Picture"]:
-        # All pictures from a frame on, decoded from the file's beginning with a handle of its own.
-        with open_stream(self.path) as (container, stream):
-            _prepare(stream)
-            count = 0
-            for count, picture in enumerate(self._decode(container, stream), start=1):
-                if count > start:
-                    yield picture
-            if count < self.num_frames:
-                raise VideoError(
-                    f"{self.path}: damaged: {count} of {self.num_frames} frames can be decoded; these are sound"
-                )
-
-    def _decode(self, container, stream) -> Iterator["_Picture"]:
-        # Pictures from the first key frame on, until the first damaged one.
-        count = 0
-        try:
-            for frame in container.decode(stream):
-                if count == 0 and not frame.key_frame:
-                    continue
-                if frame.is_corrupt:
-                    raise VideoError(f"{self.path}: damaged: frame {count} is corrupt; {count} sound frames precede it")
-                if (frame.width, frame.height) != (self.width, self.height):
-                    raise VideoError(
-                        f"{self.path}: the picture size changes at frame {count} to {frame.width}x{frame.height}"
-                    )
-                yield _Picture(frame, self._reformatter)
-                count += 1
-        except av.FFmpegError as error:
-            raise VideoError(
-                f"{self.path}: damaged: decoding stops after {count} sound frames ({error.strerror})"
-            ) from error
-
-    def _index(self) -> tuple[tuple[Gop, ...], tuple[int, ...] | None]:
-        # The GOPs and their key frames' times (None where pictures have none). The packets alone tell, unless
-        # something in them leaves a doubt how many pictures they make and which; then the video is decoded once.
-        try:
-            packets = [packet for packet in self._container.demux(self._stream) if packet.size]
-        except av.FFmpegError as error:
-            raise VideoError(f"{self.path}: damaged: it cannot be read to its end ({error.strerror})") from error
-        if len(packets) < self._stream.frames:
-            sound = self._count_sound()
-            raise VideoError(
-                f"{self.path}: truncated: its header announces {self._stream.frames} frames, {sound} are sound"
-            )
-        if self._in_doubt(packets):
-            with open_stream(self.path) as (container, stream):
-                _prepare(stream)
-                shown = [(picture.pts, picture.is_key) for picture in self._decode(container, stream)]
-        else:
-            shown = sorted((packet.pts, packet.is_keyframe) for packet in packets)
-        starts = [index for index, (_, is_key) in enumerate(shown) if is_key]
-        if not starts:
-            raise VideoError(f"{self.path}: no key frame can be decoded")
-        gops = tuple(Gop(start, end - start) for start, end in pairwise([*starts, len(shown)]))
-        times = tuple(shown[start][0] for start in starts)
-        return gops, None if None in times else times
-
-    def _in_doubt(self, packets) -> bool:
-        times = [packet.pts for packet in packets]
-        if not times or None in times or len(set(times)) < len(times):
-            return True
-        if not min(packets, key=lambda packet: packet.pts).is_keyframe:
-            return True
-        if self._container.format.name in _RAW_FORMATS and self._stream.codec_context.has_b_frames:
-            return True
-        if self.codec == "mpeg4" and min(packet.size for packet in packets) <= _LARGEST_UNCODED:
-            return True
-        return any(packet.is_discard or packet.is_corrupt for packet in packets)
-
-    def _count_sound(self) -> int:
-        count = 0
-        with suppress(VideoError), open_stream(self.path) as (container, stream):
-            for _ in self._decode(container, stream):
-                count += 1
-        return count
-
-
-class _Picture:
-    """A decoded frame whose RGB form is computed once, if at all."""
-
-    def __init__(self, frame: av.VideoFrame, reformatter: VideoReformatter):
-        self._frame, self._reformatter = frame, reformatter
-        self.pts, self.time, self.is_key = frame.pts, frame.time, bool(frame.key_frame)
-        self.words = None  # for the tracer, where this is a reference
-        self.type = av.video.frame.PictureType(frame.pict_type).name
-
-    @cached_property
-    def image(self) -> np.ndarray:
-        # Of PyAV's packed formats only rgb24 and bgr24 are right at every width. One reformatter with one thread for
-        # all frames: setting one up anew for each frame costs more than the conversion.
-        return self._reformatter.reformat(self._frame, format="rgb24", threads=1).to_ndarray()
-
-    @property
-    def vectors(self) -> np.ndarray | None:
-        data = self._frame.side_data.get("MOTION_VECTORS")
-        return None if data is None else data.to_ndarray()
-
-
-@contextmanager
-def open_stream(path) -> Iterator[tuple]:
-    """Open a file's first video stream, and close it at the end.
-
-    Args:
-        path: Path of a video file.
-
-    Yields:
-        PyAV's container and its first video stream.
-
-    Raises:
-        VideoError: If the path is no readable file, or holds no video.
-    """
-    path = Path(path)
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise VideoError(f"{path}: {error.strerror or error}") from error
-    if not stat.S_ISREG(mode):
-        raise VideoError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'no ordinary file'}, not a video file")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path}: the file is empty")
-    try:
-        # Metadata need not be UTF-8 (a clip of HMDB-51's is not), and nothing here needs it.
-        container = av.open(str(path.absolute()), metadata_errors="ignore")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise VideoError(f"{path}: cannot be opened as a video ({reason})") from error
-    with container:
-        if not container.streams.video or container.format.name == "tty":  # "tty" draws any text as a picture
-            raise VideoError(f"{path}: holds no video stream")
-        yield container, container.streams.video[0]
-
-
-def _prepare(stream) -> None:
-    # Under frame threading the vectors of H.264 B-frames differ from run to run; one thread never does.
-    stream.thread_type, stream.thread_count = "SLICE", 1
-    stream.codec_context.options = {"flags2": "+export_mvs"}

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pkdlib import __version__, bitstream, pictures, resources, runs
+from pkdlib import __version__, bitstream, container, pictures, resources, runs
 from pkdlib.parameters import ParameterError, Parameters
 
 _USAGE_ERROR = 2
@@ -80,7 +80,7 @@ def _reproduce(chosen: argparse.Namespace) -> None:
 
 
 def _predict(chosen: argparse.Namespace) -> None:
-    with bitstream.open_stream(chosen.clip):
+    with container.open_stream(chosen.clip):
         pass  # a file that cannot be read is told before the seconds that torch takes to load
     from pkdlib import cascades
 

@@ -1,231 +1,280 @@
 """From a codec's vectors to where each pixel comes from, back to the I-frame, and motion compensation.
 
-A source map is intp (H, W): for each pixel the flat index, row * W + column, of the pixel of the reference that it
-comes from. Maps stay inside the picture: a pixel whose source would lie outside comes from its own place. The rules
-are those of CoViAR's loader (Wu et al., Compressed Video Action Recognition, CVPR 2018), which this module equals bit
-for bit.
+A frame is predicted by copying blocks of its reference, and that is all this module does: what is known of the
+reference's pixels (where they came from, and the colour that they had there) is copied along with them. The rules are
+those of CoViAR's loader (Wu et al., Compressed Video Action Recognition, CVPR 2018), which this module equals bit for
+bit: whole pixels (the fraction of a vector is dropped), and a pixel moves only if it and its source lie inside the
+picture.
+
+A P-frame refers to the last I- or P-frame before it. A B-frame may refer to the next one too. Its motion is taken
+against the past one all the same, so that one picture explains it: a pixel with a vector to the past follows that; a
+pixel with a vector to the future alone follows it to the next P-frame, and from there that frame's own vectors to the
+past one. Where the next I- or P-frame begins another GOP, vectors to it are left out. No frame is traced through a
+B-frame.
 """
 
+import functools
+from collections.abc import Container, Iterable, Iterator
+from typing import NamedTuple
+
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
-_PAIR = np.dtype("<i4")  # one pixel's (x, y), two int16, as one number with x in the low half: both move at once
-_WORD = np.dtype("<u4")  # one pixel's RGB and the byte after it, for the same reason
+LARGEST_SIDE = 32767  # pixels; libavcodec exports coordinates as int16
+_PLACE = np.dtype("<i4")  # one pixel's (x, y), two int16, as one number with x in the low half: both move at once
+_COORDINATE = np.dtype("<i2")
+_MOST_WAITING = 32  # B-frames in a row; no encoder writes more than 16, and a damaged stream's must not pile up
 
 
-class Tracer:
-    """Motion arithmetic for pictures of one size.
+class Runs(NamedTuple):
+    """Rows of blocks to copy: horizontal runs of pixels, all of one width.
 
-    It owns scratch memory, since fresh memory for each frame costs more than the arithmetic: use one tracer in one
-    thread at a time. What its methods return is the caller's.
+    Attributes:
+        width: Pixels of each run.
+        source: Flat index, row * picture width + column, of each run's first pixel in the reference, intp (N,).
+        target: The same in the frame that is predicted, intp (N,).
+    """
+
+    width: int
+    source: np.ndarray
+    target: np.ndarray
+
+
+class Traced(NamedTuple):
+    """One picture of a GOP, and what motion tells of it.
+
+    Attributes:
+        position: Its place in the GOP.
+        picture: The picture.
+        places: Where each of its pixels comes from, as `displacement` reads it, int32 (H, W).
+        prediction: The colours there, uint8 (H, W, 3); None at position 0, and where no colours were asked for.
+    """
+
+    position: int
+    picture: object
+    places: np.ndarray
+    prediction: np.ndarray | None
+
+
+@functools.lru_cache(maxsize=8)
+def still(height: int, width: int) -> np.ndarray:
+    """Return the places of a picture without motion: each pixel's own.
 
     Args:
+        height: Height of the picture, pixels, at most 32767.
+        width: Width of the picture, pixels, at most 32767.
+
+    Returns:
+        x in the low and y in the high 16 bits, int32 (H, W), read-only.
+    """
+    places = np.arange(height, dtype=_PLACE)[:, None] << 16 | np.arange(width, dtype=_PLACE)
+    places.flags.writeable = False
+    return places
+
+
+def displacement(places: np.ndarray, rows: slice = slice(None), columns: slice = slice(None)) -> np.ndarray:
+    """Turn places into motion.
+
+    Args:
+        places: Where each pixel comes from, int32 (H, W).
+        rows: The rows to give.
+        columns: The columns to give.
+
+    Returns:
+        For each pixel its own place minus where it comes from, (x, y) in whole pixels, int16 (rows, columns, 2).
+    """
+    own, places = still(*places.shape)[rows, columns], places[rows, columns]
+    motion = np.subtract(_coordinates(own), _coordinates(places))
+    return motion.reshape(*places.shape, 2)
+
+
+def _coordinates(places: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(places).view(_COORDINATE)
+
+
+def runs(vectors: np.ndarray, height: int, width: int) -> list[Runs]:
+    """Tell which pixels a frame's block vectors copy, and from where.
+
+    A block covers the w x h pixels centred on (dst_x, dst_y), and comes from as many centred on (src_x, src_y). It is
+    cut to the pixels that lie inside the picture and come from inside it.
+
+    Args:
+        vectors: Structured array with the fields w, h, src_x, src_y, dst_x and dst_y, as PyAV exports it.
+        height: Height of the picture, pixels.
+        width: Width of the picture, pixels.
+
+    Returns:
+        The blocks' rows, by their width. The order of the blocks is not kept: a codec's do not overlap.
+    """
+    wide, high, x, y, from_x, from_y = (
+        vectors[name].astype(np.intp) for name in ("w", "h", "dst_x", "dst_y", "src_x", "src_y")
+    )
+    dx, dy = x - from_x, y - from_y
+    left, top = x - wide // 2, y - high // 2
+    right = np.minimum(left + wide, width + np.minimum(dx, 0))
+    bottom = np.minimum(top + high, height + np.minimum(dy, 0))
+    left, top = np.maximum(left, np.maximum(dx, 0)), np.maximum(top, np.maximum(dy, 0))
+    wide, high = right - left, bottom - top
+    first, shift = top * width + left, dy * width + dx
+    found = []
+    for size in np.unique(wide[(wide > 0) & (high > 0)]):
+        chosen = np.flatnonzero((wide == size) & (high > 0))
+        rows = high[chosen]
+        block = np.repeat(chosen, rows)
+        row = np.arange(len(block)) - np.repeat(np.cumsum(rows) - rows, rows)
+        target = first[block] + row * width
+        found.append(Runs(int(size), target - shift[block], target))
+    return found
+
+
+def moved(plane: np.ndarray, *moves: tuple[np.ndarray, list[Runs]]) -> np.ndarray:
+    """Copy runs of pixels into a copy of a plane.
+
+    Args:
+        plane: What stays where no run is copied to, (H, W) or (H, W, 3), C-contiguous.
+        *moves: One plane after the other to copy from, of the same shape and dtype, and the runs to copy.
+
+    Returns:
+        The new plane.
+    """
+    result = plane.copy()
+    for reference, blocks in moves:
+        for width, source, target in blocks:
+            _as_runs(result, width)[target] = _as_runs(reference, width)[source]
+    return result
+
+
+def _as_runs(plane: np.ndarray, width: int) -> np.ndarray:
+    # Element i is the run of pixels that begins at pixel i, so that one index copies a whole run.
+    pixels, size = plane.shape[0] * plane.shape[1], plane.strides[1]
+    return np.ndarray((pixels - width + 1,), f"V{width * size}", plane, strides=(size,))
+
+
+def trace(
+    pictures: Iterable,
+    height: int,
+    width: int,
+    *,
+    accumulate: bool = True,
+    colours: bool = True,
+    wanted: Container[int] | None = None,
+) -> Iterator[Traced]:
+    """Trace the pixels of a GOP's pictures back to the I-frame, or to each picture's reference.
+
+    Args:
+        pictures: The GOP's pictures in display order, the key picture first. Each has `type` ("I", "P", "B"),
+            `vectors` (as PyAV exports them, or None) and, if colours are asked for, `image`, uint8 (H, W, 3).
         height: Height of the pictures, pixels.
         width: Width of the pictures, pixels.
+        accumulate: Places and colours in the I-frame, not in the last I- or P-picture before.
+        colours: Predict colours, too.
+        wanted: The positions to give; None gives all.
 
-    Attributes:
-        still: The map of a picture without motion; not to be written into.
+    Yields:
+        The wanted pictures, in display order. No picture after the last one needed is taken.
     """
+    pictures = enumerate(pictures)
+    _, reference = next(pictures)
+    own = still(height, width)
+    if wanted is None or 0 in wanted:
+        yield Traced(0, reference, own, None)
 
-    def __init__(self, height: int, width: int):
-        """Reserve the scratch memory."""
-        self.height, self.width = height, width
-        self.still = np.arange(height * width).reshape(height, width)
-        y, x = np.divmod(self.still.astype(_PAIR), np.int32(width))
-        self._place = (y << 16) | x
-        self._taken = np.empty((height, width), _WORD)
-        self._bytes = np.zeros(height * width * 3 + 1, np.uint8)
+    def leading_to(picture) -> list[np.ndarray]:
+        return [own, picture.image] if colours else [own]
 
-    def source(self, vectors: np.ndarray | None, out: np.ndarray | None = None) -> np.ndarray:
-        """Tell where each pixel of a frame comes from by the frame's block vectors.
+    def between(after: list[np.ndarray] | None) -> Iterator[Traced]:
+        for position, picture in waiting:
+            yield _traced(position, picture, _bidirectional(picture.vectors, before, after))
+        waiting.clear()
 
-        Each block covers the w x h pixels centred on (dst_x, dst_y). Its displacement is dst - src, which is the
-        codec's vector with the fraction dropped. Later blocks overwrite earlier ones, blocks without motion change
-        nothing, and a pixel moves only if it and its source lie inside the picture. Only vectors to the past
-        (source < 0) count: what a B-frame takes from the future alone has no motion here.
-
-        Args:
-            vectors: Structured array with the fields source, w, h, src_x, src_y, dst_x and dst_y, as PyAV exports
-                it; or None for a frame without vectors.
-            out: Memory for the result, intp (H, W), if at hand.
-
-        Returns:
-            The source map, intp (H, W): `out` or new memory, or `still` if nothing moves.
-        """
-        if vectors is None:
-            return self.still
-        motion = np.stack([vectors["dst_x"] - vectors["src_x"], vectors["dst_y"] - vectors["src_y"]], axis=1)
-        moving = (vectors["source"] < 0) & motion.any(axis=1)
-        if not moving.any():
-            return self.still
-        cells, size = self._paint(vectors[moving], motion[moving].astype(np.int16))
-        return self._expand(cells, size, np.empty_like(self.still) if out is None else out)
-
-    def follow(self, total: np.ndarray, source: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Follow a frame's pixels further back, through what is known of their reference.
-
-        Args:
-            total: The reference frame's map back to the I-frame, intp (H, W); `still` at the I-frame itself.
-            source: The current frame's map to that reference, intp (H, W).
-            out: Memory for the result, intp (H, W), if at hand; neither of the others.
-
-        Returns:
-            The current frame's map back to the I-frame, total[source], intp (H, W).
-        """
-        return np.take(total, source, out=out, mode="wrap")  # never wraps; the default mode copies `out`
-
-    def motion(self, source: np.ndarray) -> np.ndarray:
-        """Turn a source map into displacements.
-
-        Args:
-            source: The map, intp (H, W).
-
-        Returns:
-            For each pixel its place minus its source's, (x, y) in whole pixels, int16 (H, W, 2).
-        """
-        if source is self.still:
-            return np.zeros((self.height, self.width, 2), np.int16)
-        places = np.take(self._place, source, mode="wrap").view(np.int16)
-        np.subtract(self._place.view(np.int16), places, out=places)
-        return places.reshape(self.height, self.width, 2)
-
-    def words(self, image: np.ndarray) -> np.ndarray:
-        """Prepare a reference picture for `residual` and `compensate`, each of which reads it at any pixel.
-
-        Gathering 4 bytes at once is three times as fast as gathering 3, so that each word holds a pixel's RGB and the
-        next pixel's red.
-
-        Args:
-            image: The picture, uint8 (H, W, 3).
-
-        Returns:
-            One word a pixel, uint32 (H, W).
-        """
-        self._bytes[:-1] = image.reshape(-1)
-        return self._overlapping().copy().reshape(self.height, self.width)
-
-    def compensate(self, words: np.ndarray, source: np.ndarray) -> np.ndarray:
-        """Predict a picture from its reference: each pixel is taken from where the map says that it was.
-
-        Args:
-            words: The reference picture's `words`.
-            source: The map of the picture to predict, intp (H, W).
-
-        Returns:
-            The prediction, uint8 (H, W, 3).
-        """
-        return self._predicted(words, source).copy()
-
-    def residual(self, image: np.ndarray, words: np.ndarray, source: np.ndarray) -> np.ndarray:
-        """Subtract the motion-compensated reference from a decoded picture.
-
-        This is CoViAR's residual, of decoded RGB pictures; it is not the codec's own.
-
-        Args:
-            image: The decoded picture, uint8 (H, W, 3).
-            words: The reference picture's `words`: the I-frame's for a map back to it.
-            source: The picture's map, intp (H, W).
-
-        Returns:
-            The difference, int16 (H, W, 3), from -255 to 255.
-        """
-        difference = image.astype(np.int16)
-        difference -= self._predicted(words, source)
-        return difference
-
-    def _predicted(self, words: np.ndarray, source: np.ndarray) -> np.ndarray:
-        np.take(words, source, out=self._taken, mode="wrap")
-        # Written back in order, each word's fourth byte is overwritten by the pixel that owns it.
-        self._overlapping()[...] = self._taken.reshape(-1)
-        return self._bytes[:-1].reshape(self.height, self.width, 3)
-
-    def _overlapping(self) -> np.ndarray:
-        return as_strided(self._bytes[:4].view(_WORD), (self.height * self.width,), (3,))
-
-    def _paint(self, vectors: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, int]:
-        # The grid's square cells are the coarsest that fit all edges: 8 or 16 pixels in MPEG-4.
-        wide, high = vectors["w"].astype(int), vectors["h"].astype(int)
-        left, top = vectors["dst_x"] - wide // 2, vectors["dst_y"] - high // 2
-        edges = int(np.bitwise_or.reduce(wide | high | left | top))
-        size = edges & -edges  # the largest power of two that divides every edge
-        across = wide // size
-        count = across * (high // size)
-        block = np.repeat(np.arange(len(count)), count)
-        within = np.arange(len(block)) - np.repeat(np.cumsum(count) - count, count)
-        row = (top // size)[block] + within // across[block]
-        column = (left // size)[block] + within % across[block]
-        rows, columns = -(-self.height // size), -(-self.width // size)
-        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-        cells = np.zeros((rows, columns, 2), np.int16)
-        # Blocks come in stream order, so that of several on one cell the last stays.
-        cells[row[inside], column[inside]] = motion[block[inside]]
-        return cells, size
-
-    def _expand(self, cells: np.ndarray, size: int, out: np.ndarray) -> np.ndarray:
-        # Columns first, where there is one line of pixels a row of cells; then each line is repeated downwards.
-        height, width = self.height, self.width
-        x, y = (np.repeat(cells[..., axis], size, axis=1)[:, :width].astype(np.intp) for axis in (0, 1))
-        source_x = np.arange(width) - x
-        offset = np.where((source_x < 0) | (source_x >= width), 0, y * width + x)
-        whole = height // size * size
-        for rows, lines in ((slice(whole), offset[: whole // size, None]), (slice(whole, None), offset[-1, None])):
-            shape = (*lines.shape[:-2], -1, width)
-            np.subtract(self.still[rows].reshape(shape), lines, out=out[rows].reshape(shape))
-
-        source_y = np.arange(height)[:, None] - np.repeat(cells[..., 1], size, axis=0)[:height]
-        outside = (source_y < 0) | (source_y >= height)
-        y = np.flatnonzero(outside.any(axis=1))
-        out[y] = np.where(np.repeat(outside[y], size, axis=1)[:, :width], self.still[y], out[y])
-        return out
+    before, waiting = leading_to(reference) if accumulate else None, []
+    for position, picture in pictures:
+        is_wanted = wanted is None or position in wanted
+        if not accumulate and is_wanted and not waiting:
+            before = leading_to(reference)
+        if picture.type == "B":
+            if len(waiting) == _MOST_WAITING:
+                yield from between(None)
+            if is_wanted:
+                waiting.append((position, picture))
+            continue
+        if accumulate or is_wanted or waiting:
+            blocks = _past(picture.vectors, height, width)
+            after = [moved(plane, (plane, blocks)) for plane in before]
+            yield from between(after)
+            if is_wanted:
+                yield _traced(position, picture, after)
+            if accumulate:
+                before = after
+        reference = picture
+    yield from between(None)
 
 
-class Trace:
-    """Sources along the pictures of one GOP, one after the other in display order.
+def _traced(position: int, picture, planes: list[np.ndarray]) -> Traced:
+    return Traced(position, picture, planes[0], planes[1] if len(planes) > 1 else None)
 
-    A picture is anything with `vectors` (for `Tracer.source`) and `type` ("I", "P", "B"). B-pictures are traced to the
-    last other picture before them, and none is traced through a B-picture.
+
+def _past(vectors: np.ndarray | None, height: int, width: int) -> list[Runs]:
+    # A block that does not move copies each pixel to its own place.
+    if vectors is None:
+        return []
+    moving = (vectors["dst_x"] != vectors["src_x"]) | (vectors["dst_y"] != vectors["src_y"])
+    return runs(vectors[moving & (vectors["source"] < 0)], height, width)
+
+
+def _bidirectional(vectors, before: list[np.ndarray], after: list[np.ndarray] | None) -> list[np.ndarray]:
+    height, width = before[0].shape
+    if vectors is None or after is None:
+        blocks = _past(vectors, height, width)
+        return [moved(plane, (plane, blocks)) for plane in before]
+    # The future first, and then the past, still blocks too, so that it has the last word.
+    future = runs(vectors[vectors["source"] > 0], height, width)
+    past = runs(vectors[vectors["source"] < 0], height, width)
+    return [moved(old, (new, future), (old, past)) for old, new in zip(before, after, strict=True)]
+
+
+def residual(
+    image: np.ndarray, prediction: np.ndarray, rows: slice = slice(None), columns: slice = slice(None)
+) -> np.ndarray:
+    """Subtract a prediction from a decoded picture.
+
+    This is CoViAR's residual, of decoded RGB pictures; it is not the codec's own.
 
     Args:
-        tracer: The tracer of the pictures' size.
-        accumulate: Sources in the key picture, not in the reference picture alone.
+        image: The decoded picture, uint8 (H, W, 3).
+        prediction: The colours of where its pixels come from, uint8 (H, W, 3).
+        rows: The rows to give.
+        columns: The columns to give.
 
-    Attributes:
-        key: The GOP's key picture.
+    Returns:
+        The difference, int16 (rows, columns, 3), from -255 to 255.
     """
+    return np.subtract(image[rows, columns], prediction[rows, columns], dtype=np.int16)
 
-    def __init__(self, tracer: Tracer, accumulate: bool):
-        """Wait for a key picture."""
-        self._tracer, self._accumulate = tracer, accumulate
-        self._step, *self._totals = (np.empty_like(tracer.still) for _ in range(3))
 
-    def start(self, picture) -> tuple:
-        """Begin at a key picture.
+def reconstruct(reference: np.ndarray, motion: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """Put a decoded picture together again from its reference, its motion and its residual.
 
-        Args:
-            picture: The key picture.
+    Args:
+        reference: The I-frame if motion and residual are accumulated, else the last I- or P-frame before the picture,
+            uint8 (H, W, 3).
+        motion: Displacement (x, y) in whole pixels, current minus reference, int16 (H, W, 2).
+        residual: Picture minus compensated reference, int16 (H, W, 3).
 
-        Returns:
-            Its source map, without motion, and itself as its own reference.
-        """
-        self.key = self._reference = picture
-        self._total = self._tracer.still
-        return self._total, picture
+    Returns:
+        The picture, uint8 (H, W, 3), exactly as it was decoded.
 
-    def step(self, picture) -> tuple:
-        """Go on by one picture.
-
-        Args:
-            picture: The next one in display order.
-
-        Returns:
-            Its source map, valid until the next step, and the picture that the map leads to: the key picture if
-            accumulated.
-        """
-        source, reference = self._tracer.source(picture.vectors, out=self._step), self._reference
-        if self._accumulate:
-            spare = self._totals[self._total is self._totals[0]]
-            source = self._tracer.follow(self._total, source, out=spare)
-            reference = self.key
-        if picture.type != "B":
-            self._total, self._reference = source, picture
-        return source, reference
+    Raises:
+        ValueError: If the shapes do not belong together, or the motion leads outside the picture.
+    """
+    height, width = reference.shape[:2]
+    shapes = (height, width, 3), (height, width, 2), (height, width, 3)
+    if (reference.shape, motion.shape, residual.shape) != shapes:
+        raise ValueError(
+            f"reference {reference.shape}, motion {motion.shape} and residual {residual.shape} do not belong together; "
+            "(H, W, 3), (H, W, 2) and (H, W, 3) would"
+        )
+    y = np.arange(height)[:, None] - motion[..., 1]
+    x = np.arange(width) - motion[..., 0]
+    if y.min() < 0 or y.max() >= height or x.min() < 0 or x.max() >= width:
+        raise ValueError("the motion leads outside the reference picture; it is not this picture's")
+    return (reference[y, x] + residual).astype(np.uint8)

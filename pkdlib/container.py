@@ -1,0 +1,103 @@
+"""Open video files, and say in one clear line why one cannot be read."""
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.stream import Disposition
+
+LARGEST_PICTURE = 2**26  # pixels, twice those of 8K; a damaged header can ask for a picture that no memory holds
+RAW_FORMATS = frozenset({"m4v", "h264", "mpegvideo", "h263"})  # they hold pictures in order, without times
+
+
+class VideoError(Exception):
+    """A video that cannot be read: the message is one line that names the file and the reason."""
+
+
+class UnreadableVideo(VideoError):
+    """There is no such file, it is no video, or it holds nothing that can be decoded."""
+
+
+class UnsupportedVideo(VideoError):
+    """A video, but of a kind from which no motion can be read; the message says what to do."""
+
+
+class DamagedVideo(VideoError):
+    """A truncated or damaged video.
+
+    Attributes:
+        sound_frames: Number of frames, counted from where reading began, that are sound.
+    """
+
+    def __init__(self, message: str, sound_frames: int):
+        """Keep the number beside the message."""
+        super().__init__(message, sound_frames)
+        self.sound_frames = sound_frames
+
+    def __str__(self) -> str:
+        """Return the message alone."""
+        return self.args[0]
+
+
+class NoSuchFrame(VideoError, IndexError):
+    """The video has no frame, GOP or position of that number."""
+
+
+class BadRequest(VideoError, ValueError):
+    """An argument that makes no sense, or none for this video; the message names it."""
+
+
+@contextmanager
+def open_stream(path, number: int = 0) -> Iterator[tuple]:
+    """Open one of a file's video streams, and close it at the end.
+
+    Pictures attached to the file, such as a cover, do not count as video.
+
+    Args:
+        path: Path of a video file.
+        number: Number of the stream among the file's video streams.
+
+    Yields:
+        PyAV's container and the stream.
+
+    Raises:
+        UnreadableVideo: If the path is no readable file, or holds no video.
+        BadRequest: If it holds fewer video streams.
+    """
+    path = Path(path)
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        raise UnreadableVideo(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no ordinary file"
+        raise UnreadableVideo(f"{path}: is {kind}, not a video file")
+    if status.st_size == 0:
+        raise UnreadableVideo(f"{path}: the file is empty")
+    try:
+        # Metadata need not be UTF-8 (a clip of HMDB-51's is not), and nothing here needs it. The name is given as an
+        # absolute path, so that one with a colon is not taken for an address.
+        container = av.open(str(path.absolute()), metadata_errors="ignore")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise UnreadableVideo(f"{path}: cannot be opened as a video ({reason(error)})") from error
+    with container:
+        videos = [video for video in container.streams.video if not video.disposition & Disposition.attached_pic]
+        if not videos or container.format.name == "tty":  # "tty" draws any text as a picture
+            raise UnreadableVideo(f"{path}: holds no video stream")
+        if not 0 <= number < len(videos):
+            raise BadRequest(f"{path}: stream={number}: its video streams are numbered 0 to {len(videos) - 1}")
+        yield container, videos[number]
+
+
+def reason(error: Exception) -> str:
+    """Say in one line what an error of libav* is about.
+
+    Args:
+        error: What PyAV raised.
+
+    Returns:
+        libav*'s own words, or the exception's.
+    """
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

@@ -1,0 +1,138 @@
+"""Decode a stream's packets to pictures with their motion vectors, one by one, until the first damaged one.
+
+Each use has a decoder of its own, with one thread: nothing is shared between threads or processes, and vectors are the
+same in every run (with threads for frames, those of H.264 B-frames are not).
+"""
+
+import threading
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
+
+from pkdlib.container import LARGEST_PICTURE, DamagedVideo, UnsupportedVideo, reason
+
+_local = threading.local()
+
+
+class Coding(NamedTuple):
+    """What a decoder must know of a stream before its first packet.
+
+    Attributes:
+        codec: Name of the codec.
+        tag: The container's four letters for it, by which libavcodec knows an encoder's faults; may be empty.
+        extradata: The stream's global header.
+        width: Width of the pictures, pixels.
+        height: Height of the pictures, pixels.
+        reorder: Pictures that the decoder holds back to put them in display order.
+        left: Columns cut from the coded pictures' left, by which vectors must be moved.
+        top: Rows cut from their top.
+    """
+
+    codec: str
+    tag: str
+    extradata: bytes
+    width: int
+    height: int
+    reorder: int
+    left: int = 0
+    top: int = 0
+
+
+class Picture:
+    """A decoded picture, whose RGB form is computed once, if at all.
+
+    Attributes:
+        packet: Number of the packet that it came in.
+        is_key: Whether decoding can begin here.
+        type: "I", "P", "B" or another of libavcodec's picture types.
+    """
+
+    def __init__(self, frame: av.VideoFrame, coding: Coding):
+        """Keep the frame."""
+        self._frame, self._coding = frame, coding
+        self.packet, self.is_key = frame.pts, bool(frame.key_frame)
+        self.type = PictureType(frame.pict_type).name
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """The picture, uint8 (H, W, 3) RGB."""
+        # Of PyAV's packed formats only rgb24 and bgr24 are right at every width. One reformatter for all frames of a
+        # thread: setting one up anew for each frame costs more than the conversion.
+        if not hasattr(_local, "reformatter"):
+            _local.reformatter = VideoReformatter()
+        picture = _local.reformatter.reformat(self._frame, format="rgb24", threads=1)
+        return np.ascontiguousarray(picture.to_ndarray())  # libavutil pads the rows
+
+    @property
+    def vectors(self) -> np.ndarray | None:
+        """The motion vectors as PyAV exports them, or None."""
+        data = self._frame.side_data.get("MOTION_VECTORS")
+        if data is None:
+            return None
+        vectors = data.to_ndarray()
+        if self._coding.left or self._coding.top:
+            vectors = vectors.copy()
+            for side in ("src", "dst"):
+                vectors[f"{side}_x"] -= self._coding.left
+                vectors[f"{side}_y"] -= self._coding.top
+        return vectors
+
+
+def decode(packets: Iterator[av.Packet], coding: Coding, path: Path, *, start: int = 0) -> Iterator[Picture]:
+    """Decode packets from a key frame on.
+
+    Args:
+        packets: The packets in decoding order; each one's pts is its number, which its picture then bears.
+        coding: The stream's coding.
+        path: Path of the file, for messages.
+        start: Number of the first picture in the video, for messages.
+
+    Yields:
+        The pictures in display order, from the first key frame on.
+
+    Raises:
+        DamagedVideo: At the first picture that is not sound.
+        UnsupportedVideo: If a picture has another size.
+    """
+    count, before = 0, "precede it" if start == 0 else f"precede it since frame {start}"
+    try:
+        for frame in _frames(packets, coding):
+            if count == 0 and not frame.key_frame:
+                continue
+            if frame.is_corrupt:
+                raise DamagedVideo(
+                    f"{path}: damaged: frame {start + count} is corrupt; {count} sound frames {before}", count
+                )
+            if (frame.width, frame.height) != (coding.width, coding.height):
+                raise UnsupportedVideo(
+                    f"{path}: the picture size changes at frame {start + count} from {coding.width}x{coding.height} to "
+                    f"{frame.width}x{frame.height}; transcode the file to one size with pkdlib.transcode.transcode"
+                )
+            yield Picture(frame, coding)
+            count += 1
+    except (av.FFmpegError, ValueError) as error:
+        raise DamagedVideo(
+            f"{path}: damaged: decoding stops at frame {start + count} ({reason(error)}); {count} sound frames {before}",
+            count,
+        ) from error
+
+
+def _frames(packets: Iterator[av.Packet], coding: Coding) -> Iterator[av.VideoFrame]:
+    context = av.CodecContext.create(coding.codec, "r")
+    context.thread_type, context.thread_count = "SLICE", 1
+    context.options = {"flags2": "+export_mvs", "max_pixels": str(LARGEST_PICTURE)}
+    context.width, context.height = coding.width, coding.height  # some codecs' streams do not tell
+    if coding.tag:
+        context.codec_tag = coding.tag
+    if coding.extradata:
+        context.extradata = coding.extradata
+    context.reorder_depth = coding.reorder
+    for packet in packets:
+        yield from context.decode(packet)
+    yield from context.decode(None)

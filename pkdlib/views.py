@@ -1,0 +1,180 @@
+"""The part of the picture that a network sees, at its size, in its numbers.
+
+A `View` crops, resizes, flips and normalises, in this order, and the same for the three modalities. What comes out is
+what cropping, resizing, flipping and normalising the whole arrays would give, bit for bit; but differences are taken
+only for the pixels of the crop.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pkdlib.container import BadRequest
+
+# The reference saturates motion at +-20 pixels and centres bytes at 128 (CoViAR's dataset.py).
+MOTION_SATURATION = 20
+BYTE_CENTRE = 128
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_STEPS = np.arange(-MOTION_SATURATION - 1, MOTION_SATURATION + 2, dtype=np.int16)
+_MOTION_BYTES = np.clip(np.trunc(_STEPS * (127.5 / MOTION_SATURATION)) + BYTE_CENTRE, 0, 255).astype(np.uint8)
+
+
+def motion_bytes(motion: np.ndarray) -> np.ndarray:
+    """Turn motion into bytes by the rule of the paper's loader: clip(trunc(127.5 / 20 * m) + 128) to 0..255.
+
+    Args:
+        motion: Displacement in pixels, int16, any shape.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    # Bytes saturate one pixel beyond MOTION_SATURATION (-20 gives 1, not 0), so a small table serves all motions.
+    return np.take(_MOTION_BYTES, np.clip(motion, _STEPS[0], _STEPS[-1]) - _STEPS[0])
+
+
+def residual_bytes(residual: np.ndarray) -> np.ndarray:
+    """Turn a residual into bytes by the rule of the paper's loader: clip(r + 128) to 0..255.
+
+    Args:
+        residual: Difference, int16, any shape.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    return (np.clip(residual, -BYTE_CENTRE, 255 - BYTE_CENTRE) + BYTE_CENTRE).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class View:
+    """How pictures, motion and residuals are wanted.
+
+    Attributes:
+        crop: Top, left, height and width of the part to show, pixels; None shows all.
+        size: Height and width to resize it to, bilinearly: pixel centres are aligned, samples beyond the edge repeat
+            it, and nothing is smoothed before (as OpenCV's INTER_LINEAR, and torch's `interpolate` without corners
+            aligned). None keeps its size. Motion is not scaled: it stays in pixels of the video.
+        flip: Mirror left and right, which also negates the motion's x.
+        normalise: Give the paper's numbers: motion and residuals as bytes (`motion_bytes`, `residual_bytes`), then
+            pictures (b / 255 - mean) / std of ImageNet, residuals (b / 255 - 0.5) / std, motion b / 255 - 0.5.
+    """
+
+    crop: tuple[int, int, int, int] | None = None
+    size: tuple[int, int] | None = None
+    flip: bool = False
+    normalise: bool = False
+
+    def window(self, height: int, width: int) -> tuple[slice, slice]:
+        """Return the rows and columns of a picture that are shown.
+
+        Args:
+            height: Height of the picture, pixels.
+            width: Width of the picture, pixels.
+
+        Returns:
+            The rows and the columns.
+
+        Raises:
+            BadRequest: If the crop reaches outside the picture, or a size is not positive.
+        """
+        top, left, high, wide = self.crop or (0, 0, height, width)
+        if high < 1 or wide < 1 or top < 0 or left < 0 or top + high > height or left + wide > width:
+            raise BadRequest(
+                f"View.crop={self.crop}: top, left, height, width must lie inside the picture of height {height} and "
+                f"width {width}"
+            )
+        if self.size is not None and min(self.size) < 1:
+            raise BadRequest(f"View.size={self.size}: height and width must be positive")
+        return slice(top, top + high), slice(left, left + wide)
+
+    def image(self, image: np.ndarray) -> np.ndarray:
+        """Show a cropped picture.
+
+        Args:
+            image: The picture inside `window`, uint8 (h, w, 3).
+
+        Returns:
+            uint8 if it is neither resized nor normalised, else float32; (h, w, 3) at the size asked for.
+        """
+        image = self._sized(image)
+        return _normalised(image, np.multiply(255, IMAGENET_MEAN), IMAGENET_STD) if self.normalise else image
+
+    def motion(self, motion: np.ndarray) -> np.ndarray:
+        """Show cropped motion.
+
+        Args:
+            motion: The motion inside `window`, int16 (h, w, 2).
+
+        Returns:
+            int16 if it is neither resized nor normalised, else float32; (h, w, 2) at the size asked for.
+        """
+        if self.flip:
+            motion = motion * np.array([-1, 1], np.int16)
+        motion = self._sized(motion_bytes(motion) if self.normalise else motion)
+        return _normalised(motion, 127.5, 1.0) if self.normalise else motion
+
+    def residual(self, residual: np.ndarray) -> np.ndarray:
+        """Show a cropped residual.
+
+        Args:
+            residual: The residual inside `window`, int16 (h, w, 3).
+
+        Returns:
+            int16 if it is neither resized nor normalised, else float32; (h, w, 3) at the size asked for.
+        """
+        residual = self._sized(residual_bytes(residual) if self.normalise else residual)
+        return _normalised(residual, 127.5, IMAGENET_STD) if self.normalise else residual
+
+    def _sized(self, array: np.ndarray) -> np.ndarray:
+        if self.size is not None and array.shape[:2] != tuple(self.size):
+            array = resize(array, *self.size)
+        return np.ascontiguousarray(array[:, ::-1] if self.flip else array)
+
+
+WHOLE = View()  # everything, as it is
+
+
+def resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize bilinearly, as `View.size` says.
+
+    Args:
+        array: (h, w, C), any numbers.
+        height: Height of the result, pixels.
+        width: Width of the result, pixels.
+
+    Returns:
+        float32 (height, width, C).
+    """
+    high, wide, channels = array.shape
+    rows = np.ascontiguousarray(array).reshape(high, wide * channels).astype(np.float32)
+    above, below, part = _neighbours(high, height)
+    rows = _between(rows[above], rows[below], part[:, None])
+    left, right, part = _neighbours(wide, width)
+    # Channels side by side: single numbers are gathered faster than pixels of 8 or 12 bytes.
+    beside = np.arange(channels)
+    left, right = ((index[:, None] * channels + beside).reshape(-1) for index in (left, right))
+    columns = _between(np.take(rows, left, axis=1), np.take(rows, right, axis=1), np.repeat(part, channels))
+    return columns.reshape(height, width, channels)
+
+
+def _neighbours(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    # For each wanted sample the two it lies between, and how far it is from the first to the second.
+    place = np.clip((np.arange(wanted) + 0.5) * (length / wanted) - 0.5, 0, length - 1)
+    first = np.minimum(place.astype(np.intp), length - 1)
+    return first, np.minimum(first + 1, length - 1), (place - first).astype(np.float32)
+
+
+def _between(first: np.ndarray, second: np.ndarray, part: np.ndarray) -> np.ndarray:
+    second -= first
+    second *= part
+    second += first
+    return second
+
+
+def _normalised(array: np.ndarray, centre, std) -> np.ndarray:
+    channels = array.shape[-1]
+    scale = np.broadcast_to(np.float32(1) / (np.float32(255) * np.asarray(std, np.float32)), channels)
+    result = np.subtract(array, np.asarray(centre, np.float32), dtype=np.float32)
+    result *= scale
+    return result
