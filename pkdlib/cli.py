@@ -68,7 +68,7 @@ def _inspect(chosen: argparse.Namespace) -> None:
     picture = Path(chosen.picture or f"{Path(chosen.clip).stem}.modalities.png")
     sheet = pictures.contact_sheet(chosen.clip)
     runs.write_atomically(picture, lambda temporary: temporary.write_bytes(pictures.png_bytes(sheet)))
-    _say("picture", f"{picture} (frames, accumulated motion, accumulated residual)")
+    _say("picture", f"{picture} (frames, accumulated motion as arrows and as colours, accumulated residual)")
 
 
 def _reproduce(chosen: argparse.Namespace) -> None:
