@@ -12,10 +12,15 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from pkdlib.container import LARGEST_PICTURE, DamagedVideo, UnsupportedVideo, reason
+
+# glibc hands memory above a bound back to the system at once, and getting it again costs more than the arithmetic on
+# it. A block that is freed raises the bound to its size; this one is never touched, so that it costs nothing.
+np.empty(2**24, np.uint8)
 
 _local = threading.local()
 
@@ -66,13 +71,13 @@ class Picture:
         # thread: setting one up anew for each frame costs more than the conversion.
         if not hasattr(_local, "reformatter"):
             _local.reformatter = VideoReformatter()
-        picture = _local.reformatter.reformat(self._frame, format="rgb24", threads=1)
-        return np.ascontiguousarray(picture.to_ndarray())  # libavutil pads the rows
+        return _local.reformatter.reformat(self._frame, format="rgb24", threads=1).to_ndarray()
 
     @property
     def vectors(self) -> np.ndarray | None:
         """The motion vectors as PyAV exports them, or None."""
-        data = self._frame.side_data.get("MOTION_VECTORS")
+        # `frame.side_data` would tie frame and container in a circle, so that no frame's memory is free for the next one.
+        data = SideDataContainer(self._frame).get("MOTION_VECTORS")
         if data is None:
             return None
         vectors = data.to_ndarray()

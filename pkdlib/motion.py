@@ -22,6 +22,7 @@ import numpy as np
 LARGEST_SIDE = 32767  # pixels; libavcodec exports coordinates as int16
 _PLACE = np.dtype("<i4")  # one pixel's (x, y), two int16, as one number with x in the low half: both move at once
 _COORDINATE = np.dtype("<i2")
+_TALLEST = 255  # pixels of a block, whose height libavcodec exports as a byte
 _MOST_WAITING = 32  # B-frames in a row; no encoder writes more than 16, and a damaged stream's must not pile up
 
 
@@ -30,8 +31,8 @@ class Runs(NamedTuple):
 
     Attributes:
         width: Pixels of each run.
-        source: Flat index, row * picture width + column, of each run's first pixel in the reference, intp (N,).
-        target: The same in the frame that is predicted, intp (N,).
+        source: Flat index, row * picture width + column, of each run's first pixel in the reference, intp.
+        target: The same in the frame that is predicted, intp of the same shape.
     """
 
     width: int
@@ -40,7 +41,7 @@ class Runs(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """One picture of a GOP, and what motion tells of it.
+    """One picture of a GOP, and what motion tells of it; the arrays are valid until the next one is taken.
 
     Attributes:
         position: Its place in the GOP.
@@ -105,42 +106,44 @@ def runs(vectors: np.ndarray, height: int, width: int) -> list[Runs]:
     Returns:
         The blocks' rows, by their width. The order of the blocks is not kept: a codec's do not overlap.
     """
-    wide, high, x, y, from_x, from_y = (
-        vectors[name].astype(np.intp) for name in ("w", "h", "dst_x", "dst_y", "src_x", "src_y")
+    # Each array has two rows: what is so of x, and what is so of y.
+    size, to, source = (
+        np.array([vectors[x], vectors[y]], np.intp) for x, y in (("w", "h"), ("dst_x", "dst_y"), ("src_x", "src_y"))
     )
-    dx, dy = x - from_x, y - from_y
-    left, top = x - wide // 2, y - high // 2
-    right = np.minimum(left + wide, width + np.minimum(dx, 0))
-    bottom = np.minimum(top + high, height + np.minimum(dy, 0))
-    left, top = np.maximum(left, np.maximum(dx, 0)), np.maximum(top, np.maximum(dy, 0))
-    wide, high = right - left, bottom - top
-    first, shift = top * width + left, dy * width + dx
+    shift = to - source
+    low = to - size // 2
+    high = np.minimum(low + size, np.minimum(shift, 0) + np.array([[width], [height]]))
+    low = np.maximum(low, np.maximum(shift, 0))
+    wide, tall = high - low
+    first, shift = low[1] * width + low[0], shift[1] * width + shift[0]
+    step = np.arange(_TALLEST) * width
     found = []
-    for size in np.unique(wide[(wide > 0) & (high > 0)]):
-        chosen = np.flatnonzero((wide == size) & (high > 0))
-        rows = high[chosen]
-        block = np.repeat(chosen, rows)
-        row = np.arange(len(block)) - np.repeat(np.cumsum(rows) - rows, rows)
-        target = first[block] + row * width
-        found.append(Runs(int(size), target - shift[block], target))
+    for wanted in set(wide.tolist()):
+        chosen = wide == wanted
+        rows, most = tall[chosen], tall[chosen].max()
+        if wanted <= 0 or most <= 0:
+            continue
+        target = first[chosen, None] + step[:most]
+        source = target - shift[chosen, None]
+        if rows.min() < most:  # some are cut above or below
+            inside = step[:most] < rows[:, None] * width
+            source, target = source[inside], target[inside]
+        found.append(Runs(wanted, source, target))
     return found
 
 
-def moved(plane: np.ndarray, *moves: tuple[np.ndarray, list[Runs]]) -> np.ndarray:
-    """Copy runs of pixels into a copy of a plane.
+def move(plane: np.ndarray, reference: np.ndarray, blocks: list[Runs]) -> None:
+    """Copy runs of pixels from a reference into a plane.
 
     Args:
-        plane: What stays where no run is copied to, (H, W) or (H, W, 3), C-contiguous.
-        *moves: One plane after the other to copy from, of the same shape and dtype, and the runs to copy.
-
-    Returns:
-        The new plane.
+        plane: What is written into, (H, W) or (H, W, 3), C-contiguous.
+        reference: What is read, of the same shape and dtype. It may be the plane itself: all is read before anything
+            is written.
+        blocks: The runs.
     """
-    result = plane.copy()
-    for reference, blocks in moves:
-        for width, source, target in blocks:
-            _as_runs(result, width)[target] = _as_runs(reference, width)[source]
-    return result
+    taken = [_as_runs(reference, width)[source] for width, source, _ in blocks]
+    for (width, _, target), values in zip(blocks, taken, strict=True):
+        _as_runs(plane, width)[target] = values
 
 
 def _as_runs(plane: np.ndarray, width: int) -> np.ndarray:
@@ -179,34 +182,34 @@ def trace(
         yield Traced(0, reference, own, None)
 
     def leading_to(picture) -> list[np.ndarray]:
-        return [own, picture.image] if colours else [own]
+        return [own.copy(), picture.image.copy(order="C")] if colours else [own.copy()]
 
-    def between(after: list[np.ndarray] | None) -> Iterator[Traced]:
+    def between(before: list[np.ndarray], after: list[np.ndarray] | None) -> Iterator[Traced]:
         for position, picture in waiting:
             yield _traced(position, picture, _bidirectional(picture.vectors, before, after))
         waiting.clear()
 
-    before, waiting = leading_to(reference) if accumulate else None, []
+    planes, waiting = leading_to(reference) if accumulate else None, []
     for position, picture in pictures:
         is_wanted = wanted is None or position in wanted
         if not accumulate and is_wanted and not waiting:
-            before = leading_to(reference)
+            planes = leading_to(reference)
         if picture.type == "B":
             if len(waiting) == _MOST_WAITING:
-                yield from between(None)
+                yield from between(planes, None)
             if is_wanted:
                 waiting.append((position, picture))
             continue
         if accumulate or is_wanted or waiting:
+            before = [plane.copy() for plane in planes] if waiting else None
             blocks = _past(picture.vectors, height, width)
-            after = [moved(plane, (plane, blocks)) for plane in before]
-            yield from between(after)
+            for plane in planes:
+                move(plane, plane, blocks)
+            yield from between(before, planes)
             if is_wanted:
-                yield _traced(position, picture, after)
-            if accumulate:
-                before = after
+                yield _traced(position, picture, planes)
         reference = picture
-    yield from between(None)
+    yield from between(planes, None)
 
 
 def _traced(position: int, picture, planes: list[np.ndarray]) -> Traced:
@@ -218,18 +221,22 @@ def _past(vectors: np.ndarray | None, height: int, width: int) -> list[Runs]:
     if vectors is None:
         return []
     moving = (vectors["dst_x"] != vectors["src_x"]) | (vectors["dst_y"] != vectors["src_y"])
-    return runs(vectors[moving & (vectors["source"] < 0)], height, width)
+    moving &= vectors["source"] < 0
+    return runs(vectors.take(moving.nonzero()[0]), height, width)
 
 
 def _bidirectional(vectors, before: list[np.ndarray], after: list[np.ndarray] | None) -> list[np.ndarray]:
+    planes = [plane.copy() for plane in before]
+    if vectors is None:
+        return planes
     height, width = before[0].shape
-    if vectors is None or after is None:
-        blocks = _past(vectors, height, width)
-        return [moved(plane, (plane, blocks)) for plane in before]
     # The future first, and then the past, still blocks too, so that it has the last word.
-    future = runs(vectors[vectors["source"] > 0], height, width)
     past = runs(vectors[vectors["source"] < 0], height, width)
-    return [moved(old, (new, future), (old, past)) for old, new in zip(before, after, strict=True)]
+    future = runs(vectors[vectors["source"] > 0], height, width) if after else []
+    for plane, old, new in zip(planes, before, after or before, strict=True):
+        move(plane, new, future)
+        move(plane, old, past)
+    return planes
 
 
 def residual(
@@ -248,7 +255,9 @@ def residual(
     Returns:
         The difference, int16 (rows, columns, 3), from -255 to 255.
     """
-    return np.subtract(image[rows, columns], prediction[rows, columns], dtype=np.int16)
+    difference = image[rows, columns].astype(np.int16)
+    difference -= prediction[rows, columns]
+    return difference
 
 
 def reconstruct(reference: np.ndarray, motion: np.ndarray, residual: np.ndarray) -> np.ndarray:
