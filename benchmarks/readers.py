@@ -54,11 +54,11 @@ ENCODED = {
 }
 
 
-def pyav(path, rgb=True):
+def pyav(path, rgb=True, threading="SLICE", threads=1):
     """Do the least that vectors and, if wanted, RGB frames need: with both, this is the floor."""
     with av.open(str(path), metadata_errors="ignore") as container:
         stream = container.streams.video[0]
-        stream.thread_count = 1
+        stream.thread_type, stream.thread_count = threading, threads
         stream.codec_context.options = {"flags2": "+export_mvs"}
         for frame in container.decode(stream):
             data = frame.side_data.get("MOTION_VECTORS")
@@ -66,6 +66,11 @@ def pyav(path, rgb=True):
             if rgb:
                 frame.to_ndarray(format="rgb24")
             yield vectors
+
+
+def pyav_by_frames(path):
+    """Read with PyAV and two threads that decode different frames."""
+    return pyav(path, rgb=False, threading="FRAME", threads=2)
 
 
 def extractor(path, rgb=True):
@@ -112,6 +117,7 @@ def cv_reader(path):
 
 # Name -> what must be importable, and what its distribution is called.
 READERS = {
+    "PyAV, 2 frame threads": (pyav_by_frames, "av", "av"),
     "motion-vector-extractor": (extractor, "mvextractor", "motion-vector-extractor"),
     "coviar": (coviar, "coviar", "coviar"),
     "cv_reader": (cv_reader, "cv_reader", "cv-reader"),
@@ -171,7 +177,7 @@ def check(name, path):
             height, width = video.height, video.width
         expected = [drawn(rows, height, width) for rows in expected]
         readings = [digests(ours(path, accumulate=False, rgb=False)) for _ in range(2)]
-    elif name == "motion-vector-extractor":
+    elif name not in ("coviar", "cv_reader"):
         readings = [digests(map(listed, read(path))) for _ in range(READINGS)]
     else:  # their arrays have other forms: only stability is compared
         readings, expected = [digests(read(path)) for _ in range(2)], None
@@ -265,7 +271,8 @@ def record(names):
             found["versions"][READERS[name][2]] = metadata.version(READERS[name][2])
         except metadata.PackageNotFoundError:
             found["versions"].setdefault(READERS[name][2], "from a checkout")
-    return {"command": "python benchmarks/readers.py --write", "repeats": REPEATS, "readings": READINGS, **found}
+    counts = {"repeats": REPEATS, "readings": READINGS}
+    return {"command": "python benchmarks/readers.py --write", "ffmpeg": av.ffmpeg_version_info, **counts, **found}
 
 
 def main(arguments):
