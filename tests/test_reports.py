@@ -108,7 +108,8 @@ def test_the_readers_tables_say_what_the_committed_files_hold():
     with_b = [row for row in rows if row["codec"] == "h264" and row["b_frames"] == "True"]
     unstable, frames = (sum(int(row[name]) for row in with_b) for name in ("unstable", "frames"))
     table = reports.facts()["readers_formats"]
-    assert f"| H.264, B-frames | {len(with_b)} | reads; {unstable} of {frames} frames vary from run to run |" in table
+    (line,) = (line for line in table.splitlines() if line.startswith(f"| H.264, B-frames | {len(with_b)} |"))
+    assert f" | reads; {unstable} of {frames} frames vary from run to run |" in line
     assert table.count("\n") == 1 + len({(row["codec"], row["b_frames"]) for row in rows})
 
     record = json.loads((folder / "run.json").read_text())
