@@ -1,6 +1,7 @@
 """What the pages say of the tables: sentences whose every number comes from a table, and the table of verdicts."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,21 @@ from pkdlib import resources, results, runs, statistics, summaries, verdicts
 from pkdlib.summaries import MODALITY_NAMES
 
 TIMINGS = "timings.json"
+CODEC_NAMES = {
+    "mpeg4": "MPEG-4 Part 2",
+    "h264": "H.264",
+    "mpeg1video": "MPEG-1",
+    "mpeg2video": "MPEG-2",
+    "h263": "H.263",
+    "msmpeg4v3": "MS MPEG-4 v3",
+    "wmv1": "WMV 1",
+    "wmv2": "WMV 2",
+    "flv1": "FLV 1",
+    "hevc": "H.265",
+    "vp8": "VP8",
+    "vp9": "VP9",
+    "av1": "AV1",
+}
 FINAL = 4  # a network's own end, behind its three internal classifiers
 
 
@@ -310,7 +326,70 @@ def facts() -> dict[str, Any]:
     values["marionette_clips"] = runs.read_json(record)["data"]["clips"] if record.is_file() else "(not run yet)"
     values["verdicts_summary"] = verdicts_sentence(judged())
     values["ut_fused_accuracy"] = fused_accuracy("quick", "ut_interaction")
+    compared = results.readers()
+    values["readers_speed"] = readers_speed(compared["speed"]) if compared else "(not run yet)"
+    values["readers_formats"] = readers_formats(compared["formats"]) if compared else "(not run yet)"
+    values["readers_ours"] = _ours(compared["speed"]) if compared else "(not run yet)"
     return values
+
+
+def readers_speed(speed: pd.DataFrame) -> str:
+    """Set out how long readers take beside one PyAV pass with vectors and pictures.
+
+    Args:
+        speed: Of `results.readers`.
+
+    Returns:
+        A Markdown table: the smallest and the largest ratio over the clips of each kind.
+    """
+    golden, names = speed["file"].str.startswith("golden/"), speed["codec"].map(CODEC_NAMES)
+    speed = speed.assign(kind=np.where(golden, "the paper's form", names), who=speed["reader"] + ": " + speed["gives"])
+    counts = speed.groupby("kind", sort=False)["file"].nunique()
+    cells = speed.groupby(["who", "kind"])["ratio"].agg(lambda rows: f"{rows.min():.1f} to {rows.max():.1f}")
+    header = ["reader: what it gives", *(f"{name}, {count} clips" for name, count in counts.items())]
+    floor, *others = speed["who"].unique()
+    rows = [[f"{floor} (the floor)", *["1"] * len(counts)]]
+    rows += [[who, *(cells.get((who, name), "") for name in counts.index)] for who in others]
+    return _markdown(header, rows)
+
+
+def readers_formats(formats: pd.DataFrame) -> str:
+    """Set out what readers do with files of each codec.
+
+    Args:
+        formats: Of `results.readers`.
+
+    Returns:
+        A Markdown table.
+    """
+    readers, rows = list(formats["reader"].unique()), []
+    for codec, b_frames in product(CODEC_NAMES, (False, True)):
+        files = formats[(formats["codec"] == codec) & (formats["b_frames"] == b_frames)]
+        if len(files):
+            told = [_format_words(files[files["reader"] == reader]) for reader in readers]
+            name = CODEC_NAMES[codec] + (", B-frames" if b_frames else "")
+            rows.append([name, str(files["file"].nunique()), *told])
+    return _markdown(["codec", "files", *readers], rows)
+
+
+def _ours(speed: pd.DataFrame) -> str:
+    ratios = speed.loc[speed["reader"] == "pkdlib", "ratio"]
+    return f"{ratios.min():.1f} to {ratios.max():.1f}"
+
+
+def _format_words(files: pd.DataFrame) -> str:
+    read = files[files["outcome"].isin(["read", "no vectors"])]
+    others = {"read": "reads", "refused": "refuses", "no vectors": "pictures, no vectors"}
+    words = [others.get(outcome, outcome) for outcome in files["outcome"].unique()]
+    for column, what in (("unstable", "vary from run to run"), ("different", "differ")):
+        if (count := int(read[column].fillna(0).sum())) > 0:
+            words.append(f"{count} of {int(read['frames'].sum())} frames {what}")
+    return "; ".join(words)
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def verdicts_sentence(frame: pd.DataFrame) -> str:

@@ -29,3 +29,14 @@ def published_sets() -> list[tuple[str, str]]:
     """
     folder = resources.folder("results")
     return sorted((path.parent.parent.name, path.parent.name) for path in folder.glob(f"*/*/{runs.RECORD}"))
+
+
+def readers() -> dict[str, pd.DataFrame]:
+    """Read the committed comparison of readers of motion vectors (`benchmarks/readers.py`).
+
+    Returns:
+        `formats` and `speed`; empty where they are not committed.
+    """
+    folder = resources.folder("results") / "readers"
+    names = [name for name in ("formats", "speed") if (folder / f"{name}.csv").is_file()]
+    return {name: pd.read_csv(folder / f"{name}.csv") for name in names}

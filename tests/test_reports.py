@@ -1,4 +1,6 @@
+import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -89,6 +91,47 @@ def test_the_committed_results_feed_the_prose():
     assert 40 < low < high  # chance is 17 %
     timings = json.loads((resources.folder("results") / "quick" / "marionette" / "timings.json").read_text())
     assert float(facts["quick_memory_gb"]) == pytest.approx(timings["peak_memory_mib"] / 1024, abs=0.05)
+
+
+def test_the_readers_tables_say_what_the_committed_files_hold():
+    folder = resources.folder("results") / "readers"
+    with (folder / "speed.csv").open() as file:
+        golden = [row for row in csv.DictReader(file) if row["file"].startswith("golden/")]
+    ours = [float(row["ratio"]) for row in golden if row["reader"] == "pkdlib" and row["gives"] == "accumulated motion"]
+    lines = reports.facts()["readers_speed"].splitlines()
+    assert "| the paper's form, 3 clips |" in lines[0]
+    (line,) = (line for line in lines if line.startswith("| pkdlib: accumulated motion |"))
+    assert line.split("|")[2].strip() == f"{min(ours):.1f} to {max(ours):.1f}"
+
+    with (folder / "formats.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["reader"] == "motion-vector-extractor"]
+    with_b = [row for row in rows if row["codec"] == "h264" and row["b_frames"] == "True"]
+    unstable, frames = (sum(int(row[name]) for row in with_b) for name in ("unstable", "frames"))
+    table = reports.facts()["readers_formats"]
+    (line,) = (line for line in table.splitlines() if line.startswith(f"| H.264, B-frames | {len(with_b)} |"))
+    assert f" | reads; {unstable} of {frames} frames vary from run to run |" in line
+    assert table.count("\n") == 1 + len({(row["codec"], row["b_frames"]) for row in rows})
+
+    record = json.loads((folder / "run.json").read_text())
+    page = (Path(__file__).resolve().parents[1] / "book" / "readers.md").read_text()
+    assert not record["modified"]
+    assert f"motion-vector-extractor {record['versions']['motion-vector-extractor']} |" in page
+    assert f"{record['ffmpeg']} (PyAV's)" in page
+    # The reference's figures, measured earlier.
+    assert "2074 ms" in page and "70 ms: **30 times" in page and round(2074 / 70) == 30
+    assert "285 to 312" in page and "**14 to 16 times**" in page and (round(4460 / 312), round(4460 / 285)) == (14, 16)
+
+
+def test_a_reader_that_fails_is_told_as_it_failed():
+    columns = ["file", "codec", "b_frames", "decoded", "reader", "outcome", "frames", "different", "unstable", "reason"]
+    rows = [
+        ("a", "mpeg4", False, 9, "one", "read", 9, 2, 0, ""),
+        ("b", "mpeg4", False, 9, "one", "crashes (signal 11)", None, None, None, ""),
+        ("a", "mpeg4", False, 9, "two", "refused", None, None, None, "no"),
+        ("b", "mpeg4", False, 9, "two", "refused", None, None, None, "no"),
+    ]
+    table = reports.readers_formats(pd.DataFrame(rows, columns=columns))
+    assert table.splitlines()[2] == "| MPEG-4 Part 2 | 2 | reads; crashes (signal 11); 2 of 9 frames differ | refuses |"
 
 
 @pytest.mark.parametrize(("profile", "dataset"), results.published_sets())
