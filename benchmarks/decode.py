@@ -1,27 +1,42 @@
 """Time the decoder against the least that any PyAV program must do on the same clips.
 
-Usage: python benchmarks/decode.py [CLIP ...]   (default: ../shared/clips/golden/*.mp4)
+Usage: python benchmarks/decode.py [--results FOLDER] [CLIP ...]   (default: ../shared/clips/golden/*.mp4)
 
-The floor is one PyAV pass over the clip with one thread: decode each frame, export its motion vectors, convert it to
-RGB. Everything runs on one core, and in turns within one run, so that the ratios hold on a busy machine; the times are
-CPU times, the median of 7.
+There are two floors: one PyAV pass over the clip that decodes each frame and exports its motion vectors, and one that
+converts each frame to RGB besides. Everything runs on one core, with one thread, in turns within one run, so that the
+ratios hold on a busy machine; the times are CPU times, the median of 7. A clip is opened anew for each pass, without a
+kept index, and for random samples with one. The long file is one clip, 60 times over. The kept table is `--results`.
 """
 
+import argparse
+import csv
 import os
+import platform
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import av
+import numpy as np
 
-from pkdlib.bitstream import CompressedVideo
+from pkdlib import runs
+from pkdlib.bitstream import CompressedVideo, View
 
 REPEATS = 7
+FOLDS = 60
+LONG = 6000  # frames of the file whose reading is weighed
+SAMPLES = 40  # random samples in one measurement
+CROP = View(crop=(16, 58, 224, 224))
+TRAINING = View(crop=(0, 42, 256, 256), size=(224, 224), normalise=True)
 
 
-def floor(path):
-    """Do the least that vectors and RGB frames need."""
+def floor(path, rgb):
+    """Do the least that vectors, and RGB frames if asked for, need."""
     with av.open(str(path), metadata_errors="ignore") as container:
         stream = container.streams.video[0]
         stream.thread_count = 1
@@ -30,80 +45,145 @@ def floor(path):
             vectors = frame.side_data.get("MOTION_VECTORS")
             if vectors is not None:
                 vectors.to_ndarray()
-            frame.to_ndarray(format="rgb24")
+            if rgb:
+                frame.to_ndarray(format="rgb24")
 
 
-def opening(path):
-    """Open and index, and close."""
-    CompressedVideo(path).close()
-
-
-def everything(path):
-    """Decode all modalities of all frames, accumulated."""
+def everything(path, **options):
+    """Read all frames of a file."""
     with CompressedVideo(path) as video:
-        for _ in video.frames():
+        for _ in video.frames(**options):
             pass
 
 
-def plain(path):
-    """Decode all modalities of all frames, each against the frame before."""
+def iframes(path):
+    """Decode the I-frames alone."""
     with CompressedVideo(path) as video:
-        for _ in video.frames(accumulate=False):
-            pass
+        for gop in range(len(video.gops)):
+            video.iframe(gop)
 
 
-def motion_alone(path):
-    """Trace motion without any RGB."""
-    with CompressedVideo(path) as video:
-        for _ in video.frames(image=False, residual=False):
-            pass
+def one_sample(path, cache, rng):
+    """Open a file with a kept index, and read one sample."""
+    with CompressedVideo(path, cache=cache) as video:
+        video.sample(*drawn(video, rng))
 
 
-def one_sample(path):
-    """Open a file for one sample, as a data loader may."""
-    with CompressedVideo(path) as video:
-        gop = len(video.gops) // 2
-        video.sample(gop, video.gops[gop].length // 2)
+def three_samples(path, cache, view, rng):
+    """Open a file with a kept index, and read three samples, as training does for three segments."""
+    with CompressedVideo(path, cache=cache) as video:
+        video.samples([drawn(video, rng) for _ in range(3)], view=view)
 
 
-TASKS = {
-    "image, accumulated motion and residual": everything,
-    "image, plain motion and residual": plain,
-    "accumulated motion alone": motion_alone,
-    "open and index": opening,
-    "open and read one sample in the middle": one_sample,
+def drawn(video, rng):
+    """Draw a P-frame."""
+    gop = int(rng.integers(len(video.gops)))
+    return gop, int(rng.integers(1, max(2, video.gops[gop].length))) % video.gops[gop].length
+
+
+def interleaved(tasks, repeats=REPEATS):
+    """Return each task's median CPU time, in seconds, of runs in turns; the first turn warms up."""
+    times = {name: [] for name in tasks}
+    for _ in range(repeats + 1):
+        for name, task in tasks.items():
+            start = time.process_time()
+            task()
+            times[name].append(time.process_time() - start)
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
+
+
+PASSES = {
+    # What is read: how, and which floor it is held against.
+    "all frames: image, accumulated motion and residual": (everything, True),
+    "all frames: image, plain motion and residual": (partial(everything, accumulate=False), True),
+    "all frames: accumulated motion alone": (partial(everything, image=False, residual=False), False),
+    "all frames: accumulated residual alone": (partial(everything, image=False, motion=False), True),
+    "all frames: images alone": (partial(everything, motion=False, residual=False), True),
+    "I-frames alone": (iframes, True),
+    "open and index": (lambda path: CompressedVideo(path).close(), True),
 }
 
 
-def measure(path):
-    """Return each task's median CPU time, in seconds."""
-    tasks = {"floor": floor, **TASKS}
-    times = {name: [] for name in tasks}
-    for _ in range(REPEATS + 1):
-        for name, task in tasks.items():
-            start = time.process_time()
-            task(path)
-            times[name].append(time.process_time() - start)
-    return {name: statistics.median(values[1:]) for name, values in times.items()}  # the first turn warms up
+def passes(path):
+    """Give a row for each way to read a clip: its time, and its ratio to the floor."""
+    tasks = {rgb: partial(floor, path, rgb) for rgb in (False, True)}
+    tasks |= {name: partial(task, path) for name, (task, _) in PASSES.items()}
+    medians = interleaved(tasks)
+    yield path.name, "floor: one PyAV pass with vectors", medians[False], 1.0
+    yield path.name, "floor: one PyAV pass with vectors and RGB", medians[True], 1.0
+    for name, (_, rgb) in PASSES.items():
+        yield path.name, name, medians[name], medians[name] / medians[rgb]
 
 
-def main(paths):
-    """Print a table for each clip."""
+def samples(path, cache):
+    """Give a row for each kind of random sample: the mean time of one call."""
+    CompressedVideo(path, cache=cache).close()
+    opened = CompressedVideo(path, cache=cache)
+    rng = np.random.default_rng(0)
+    tasks = {
+        "one random sample, file open": lambda: opened.sample(*drawn(opened, rng)),
+        "one random sample, opening with the kept index": partial(one_sample, path, cache, rng),
+        "three random samples, 224 x 224 crop": partial(three_samples, path, cache, CROP, rng),
+        "three random samples, 256 to 224, normalised": partial(three_samples, path, cache, TRAINING, rng),
+    }
+    many = {name: lambda task=task: [task() for _ in range(SAMPLES)] for name, task in tasks.items()}
+    for name, median in interleaved(many).items():
+        yield path.name, name, median / SAMPLES, None
+    opened.close()
+
+
+def concatenated(path, target, times):
+    """Write a raw stream several times over, which is a raw stream again."""
+    target.write_bytes(path.read_bytes() * times)
+    return target
+
+
+def peak_memory(path):
+    """Return the largest memory of a process that reads all of a file in one pass, in MiB, and of one that opens it."""
+    program = (
+        "import sys; from pkdlib.bitstream import CompressedVideo; video = CompressedVideo(sys.argv[1])\n"
+        "if sys.argv[2] == 'read':\n  for frame in video.frames(): pass\n"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    )
+    return [
+        int(subprocess.check_output([sys.executable, "-c", program, str(path), how])) / 1024 for how in ("read", "open")
+    ]
+
+
+def main():
+    """Print a table, and keep it if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", metavar="CLIP", nargs="*", type=Path, help="raw MPEG-4 streams (the golden clips)")
+    parser.add_argument("--results", metavar="FOLDER", type=Path, help="write the table there, with its record")
+    chosen = parser.parse_args()
+    root = Path(__file__).resolve().parents[2] / "shared" / "clips" / "golden"
+    clips = chosen.clips or sorted(root.glob("*.mp4"))
+    if not clips:
+        sys.exit(f"no clips in {root}; name some")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    for path in paths:
-        medians = measure(path)
-        with CompressedVideo(path) as video:
-            count = video.num_frames
-        print(f"{path.name}: {count} frames; floor, one PyAV pass with vectors and RGB: ", end="")
-        print(f"{medians['floor'] * 1e3:.1f} ms, {count / medians['floor']:.0f} frames/s")
-        for name in TASKS:
-            print(f"  {name:<40}{medians[name] * 1e3:8.1f} ms {medians[name] / medians['floor']:6.2f} x the floor")
+    rows = []
+
+    def show(row):
+        name, what, seconds, ratio = row
+        rows.append(row)
+        print(f"{name:<26}{what:<52}{seconds * 1e3:9.2f} ms{'' if ratio is None else f'{ratio:7.2f} x its floor'}")
+
+    with tempfile.TemporaryDirectory() as folder:
+        for path in clips:
+            for row in [*passes(path), *samples(path, folder)]:
+                show(row)
+        largest = max(clips, key=lambda path: path.stat().st_size)
+        long = concatenated(largest, Path(folder) / f"{FOLDS}x_{largest.name}", FOLDS)
+        for row in [*passes(long), *samples(long, folder)]:
+            show(row)
+        with CompressedVideo(clips[0]) as video:
+            times = -(-LONG // video.num_frames)
+        read, opened = peak_memory(concatenated(clips[0], Path(folder) / "long.mp4", times))
+        print(f"peak memory of one pass over {times * video.num_frames} frames: {read:.0f} MiB (opening: {opened:.0f} MiB)")
+    if chosen.results:
+        keep(chosen.results, rows, read)
 
 
 if __name__ == "__main__":
-    root = Path(__file__).resolve().parents[2] / "shared" / "clips" / "golden"
-    clips = [Path(name) for name in sys.argv[1:]] or sorted(root.glob("*.mp4"))
-    if not clips:
-        sys.exit(f"no clips in {root}; name some")
-    main(clips)
+    main()

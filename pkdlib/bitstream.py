@@ -30,6 +30,8 @@ from pkdlib.views import WHOLE, View
 
 __all__ = ["CompressedVideo", "Frame", "Gop", "Sample", "VideoError", "View"]
 
+_VECTORS_ALONE = ("motion",)  # what can be read without any picture
+
 
 class Gop(NamedTuple):
     """A group of pictures: its key frame's index in display order, and its number of frames."""
@@ -338,18 +340,19 @@ class CompressedVideo:
         asked = {"image": image, "motion": motion, "residual": residual}
         what = tuple(name for name, wanted in asked.items() if wanted)
         if gops is None:
-            pictures = self._all()
+            pictures = self._all(what == _VECTORS_ALONE)
             for number, gop in enumerate(self.gops):
                 yield from self._frames(number, islice(pictures, gop.length), accumulate, what, view)
         else:
             for number in self._numbers(gops, len(self.gops), "GOP")[0]:
-                yield from self._frames(number, self._pictures(number), accumulate, what, view)
+                yield from self._frames(number, self._pictures(number, what == _VECTORS_ALONE), accumulate, what, view)
 
     def _one(self, what: str, gop: int, position: int | slice, accumulate: bool, view: View) -> np.ndarray:
         gop = self._checked(gop, len(self.gops), "GOP")
         positions, stacked = self._numbers(position, self.gops[gop].length, f"position in GOP {gop}")
         wanted = set(positions or [0])
-        frames = self._frames(gop, self._pictures(gop), accumulate, (what,), view, wanted)
+        pictures = self._pictures(gop, (what,) == _VECTORS_ALONE)
+        frames = self._frames(gop, pictures, accumulate, (what,), view, wanted)
         arrays = {frame.position: getattr(frame, what) for frame in frames}
         if not stacked:
             return arrays[positions[0]]
@@ -394,9 +397,10 @@ class CompressedVideo:
             index = start + position
             yield Frame(index, gop, position, picture.type, float(self.times[index]), image, moved, difference)
 
-    def _all(self) -> Iterator[Picture]:
+    def _all(self, vectors_alone: bool) -> Iterator[Picture]:
         count = 0
-        pictures = decode(self._index.read(self.path, self._descriptor()), self._index.coding, self.path)
+        packets = self._index.read(self.path, self._descriptor())
+        pictures = decode(packets, self._index.coding, self.path, vectors_alone=vectors_alone)
         for count, picture in enumerate(islice(pictures, self.num_frames), start=1):
             yield picture
         if count < self.num_frames:
@@ -404,13 +408,13 @@ class CompressedVideo:
                 f"{self.path}: damaged: {count} of {self.num_frames} frames can be decoded; these are sound", count
             )
 
-    def _pictures(self, gop: int) -> Iterator[Picture]:
+    def _pictures(self, gop: int, vectors_alone: bool = False) -> Iterator[Picture]:
         # A GOP's pictures by a decoder that begins at its key frame. Pictures that come before it refer to the GOP
         # before, which this decoder has not seen.
         start, length = self.gops[gop]
         numbers = self._index.order[start : start + length].tolist()
         packets = self._index.read(self.path, self._descriptor(), first=numbers[0])
-        pictures = decode(packets, self._index.coding, self.path, start=start)
+        pictures = decode(packets, self._index.coding, self.path, start=start, vectors_alone=vectors_alone)
         pictures = dropwhile(lambda picture: picture.packet != numbers[0], pictures)
         count = 0
         for count, (picture, number) in enumerate(zip(pictures, numbers, strict=False), start=1):

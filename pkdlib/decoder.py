@@ -24,6 +24,9 @@ np.empty(2**24, np.uint8)
 
 _local = threading.local()
 
+# Vectors do not depend on what these leave out.
+_VECTORS_ALONE = {"skip_idct": "all", "skip_loop_filter": "all", "lowres": "3"}
+
 
 class Coding(NamedTuple):
     """What a decoder must know of a stream before its first packet.
@@ -89,7 +92,9 @@ class Picture:
         return vectors
 
 
-def decode(packets: Iterator[av.Packet], coding: Coding, path: Path, *, start: int = 0) -> Iterator[Picture]:
+def decode(
+    packets: Iterator[av.Packet], coding: Coding, path: Path, *, start: int = 0, vectors_alone: bool = False
+) -> Iterator[Picture]:
     """Decode packets from a key frame on.
 
     Args:
@@ -97,6 +102,7 @@ def decode(packets: Iterator[av.Packet], coding: Coding, path: Path, *, start: i
         coding: The stream's coding.
         path: Path of the file, for messages.
         start: Number of the first picture in the video, for messages.
+        vectors_alone: Leave out what only the pictures need; their images are not to be used then.
 
     Yields:
         The pictures in display order, from the first key frame on.
@@ -106,18 +112,21 @@ def decode(packets: Iterator[av.Packet], coding: Coding, path: Path, *, start: i
         UnsupportedVideo: If a picture has another size.
     """
     count, before = 0, "precede it" if start == 0 else f"precede it since frame {start}"
+    size = coding.width, coding.height
     try:
-        for frame in _frames(packets, coding):
+        for frame in _frames(packets, coding, _VECTORS_ALONE if vectors_alone else {}):
             if count == 0 and not frame.key_frame:
                 continue
             if frame.is_corrupt:
                 raise DamagedVideo(
                     f"{path}: damaged: frame {start + count} is corrupt; {count} sound frames {before}", count
                 )
-            if (frame.width, frame.height) != (coding.width, coding.height):
+            if vectors_alone and count == 0:
+                size = frame.width, frame.height  # some codecs' pictures are made smaller
+            if (frame.width, frame.height) != size:
                 raise UnsupportedVideo(
-                    f"{path}: the picture size changes at frame {start + count} from {coding.width}x{coding.height} to "
-                    f"{frame.width}x{frame.height}; transcode the file to one size with pkdlib.transcode.transcode"
+                    f"{path}: the picture size changes at frame {start + count} from {coding.width}x{coding.height}; "
+                    "transcode the file to one size with pkdlib.transcode.transcode(source, target)"
                 )
             yield Picture(frame, coding)
             count += 1
@@ -128,10 +137,10 @@ def decode(packets: Iterator[av.Packet], coding: Coding, path: Path, *, start: i
         ) from error
 
 
-def _frames(packets: Iterator[av.Packet], coding: Coding) -> Iterator[av.VideoFrame]:
+def _frames(packets: Iterator[av.Packet], coding: Coding, options: dict) -> Iterator[av.VideoFrame]:
     context = av.CodecContext.create(coding.codec, "r")
     context.thread_type, context.thread_count = "SLICE", 1
-    context.options = {"flags2": "+export_mvs", "max_pixels": str(LARGEST_PICTURE)}
+    context.options = {"flags2": "+export_mvs", "max_pixels": str(LARGEST_PICTURE), **options}
     context.width, context.height = coding.width, coding.height  # some codecs' streams do not tell
     if coding.tag:
         context.codec_tag = coding.tag

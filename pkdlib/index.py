@@ -213,6 +213,9 @@ def build(path: Path, number: int, file: int) -> Index:
             damage=damage,
         )
         keys, odd = np.array(flags).T
+        if index.container == "m4v" and index.coding.reorder == 0 and index.packets[:, 2].min() != _NONE:
+            # A raw stream's times are made up, and begin anew where streams were joined; its order is the pictures'.
+            index.packets[:, 2] = np.arange(len(rows))
         if damage is None and len(rows) < stream.frames:
             index = index.surveyed(path, file)
             damage = f"{path}: truncated: its header announces {stream.frames} frames, {len(index.order)} are sound"
@@ -234,6 +237,7 @@ def _in_doubt(index: Index, keys: np.ndarray) -> bool:
         (time == _NONE).any()
         or len(np.unique(time)) < len(time)
         or not keys[np.argmin(time)]
+        or keys.all()  # libavformat marks every frame of H.263 so
         or (index.container in RAW_FORMATS and index.coding.reorder > 0)
         or (index.coding.codec == "mpeg4" and size.min() <= _LARGEST_UNCODED)
     )
@@ -269,7 +273,7 @@ def _verbatim(packet: av.Packet, file: int) -> list[int]:
     # The packet's row, with its place if the file holds it there in one piece.
     row = _row(packet)
     if packet.pos is not None and packet.pos >= 0 and not packet.has_sidedata("new_extradata"):
-        found = os.pread(file, packet.size + _LARGEST_HEADER, packet.pos).find(bytes(packet))
+        found = os.pread(file, packet.size + _LARGEST_HEADER, packet.pos).find(packet)
         if found >= 0:
             row[0] = packet.pos + found
     return row

@@ -22,7 +22,6 @@ import numpy as np
 LARGEST_SIDE = 32767  # pixels; libavcodec exports coordinates as int16
 _PLACE = np.dtype("<i4")  # one pixel's (x, y), two int16, as one number with x in the low half: both move at once
 _COORDINATE = np.dtype("<i2")
-_TALLEST = 255  # pixels of a block, whose height libavcodec exports as a byte
 _MOST_WAITING = 32  # B-frames in a row; no encoder writes more than 16, and a damaged stream's must not pile up
 
 
@@ -107,26 +106,29 @@ def runs(vectors: np.ndarray, height: int, width: int) -> list[Runs]:
         The blocks' rows, by their width. The order of the blocks is not kept: a codec's do not overlap.
     """
     # Each array has two rows: what is so of x, and what is so of y.
-    size, to, source = (
-        np.array([vectors[x], vectors[y]], np.intp) for x, y in (("w", "h"), ("dst_x", "dst_y"), ("src_x", "src_y"))
-    )
-    shift = to - source
-    low = to - size // 2
-    high = np.minimum(low + size, np.minimum(shift, 0) + np.array([[width], [height]]))
-    low = np.maximum(low, np.maximum(shift, 0))
+    to = np.array([vectors["dst_x"], vectors["dst_y"]], np.intp)
+    shift = to - [vectors["src_x"], vectors["src_y"]]
+    size = np.array([vectors["w"], vectors["h"]], np.intp)
+    low = to - (size >> 1)
+    high, limit = low + size, np.array([[width], [height]])
+    for bound in (limit, limit + shift):
+        np.minimum(high, bound, out=high)
+    for bound in (0, shift):
+        np.maximum(low, bound, out=low)
     wide, tall = high - low
-    first, shift = low[1] * width + low[0], shift[1] * width + shift[0]
-    step = np.arange(_TALLEST) * width
+    line = np.array([1, width])
+    first, shift = line @ low, line @ shift
     found = []
     for wanted in set(wide.tolist()):
-        chosen = wide == wanted
-        rows, most = tall[chosen], tall[chosen].max()
+        chosen = (wide == wanted).nonzero()[0]
+        rows = tall.take(chosen)
+        most = max(rows.tolist())
         if wanted <= 0 or most <= 0:
             continue
-        target = first[chosen, None] + step[:most]
-        source = target - shift[chosen, None]
-        if rows.min() < most:  # some are cut above or below
-            inside = step[:most] < rows[:, None] * width
+        target = first.take(chosen)[:, None] + np.arange(0, most * width, width)
+        source = target - shift.take(chosen)[:, None]
+        if (rows != most).any():  # some are cut above or below
+            inside = np.arange(most) < rows[:, None]
             source, target = source[inside], target[inside]
         found.append(Runs(wanted, source, target))
     return found
@@ -217,7 +219,7 @@ def _traced(position: int, picture, planes: list[np.ndarray]) -> Traced:
 
 
 def _past(vectors: np.ndarray | None, height: int, width: int) -> list[Runs]:
-    # A block that does not move copies each pixel to its own place.
+    # A block that does not move copies each pixel to its own place, and can be left out.
     if vectors is None:
         return []
     moving = (vectors["dst_x"] != vectors["src_x"]) | (vectors["dst_y"] != vectors["src_y"])
