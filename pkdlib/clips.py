@@ -20,21 +20,14 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from pkdlib import bitstream, runs
+from pkdlib.views import BYTE_CENTRE, IMAGENET_MEAN, IMAGENET_STD, motion_bytes, residual_bytes
 
 PLANES = {"iframe": slice(0, 3), "motion": slice(3, 5), "residual": slice(5, 8)}
-# The reference saturates motion at +-20 pixels and centres bytes at 128 (CoViAR's dataset.py).
-MOTION_SATURATION = 20
-BYTE_CENTRE = 128
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 # Multi-scale crop (TSN; the reference uses the fourth scale for I-frames only, where all three must agree here).
 CROP_SCALES = (1.0, 0.875, 0.75)
 MAX_DISTORTION = 1
 # The paper's crop of 224 from a short side of 256, kept at any input size.
 CROP_FROM = 256 / 224
-
-_STEPS = np.arange(-MOTION_SATURATION - 1, MOTION_SATURATION + 2, dtype=np.int16)
-_MOTION_BYTES = np.clip(np.trunc(_STEPS * (127.5 / MOTION_SATURATION)) + BYTE_CENTRE, 0, 255).astype(np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,10 +141,7 @@ def to_bytes(iframe: np.ndarray, motion: np.ndarray, residual: np.ndarray) -> tu
     Returns:
         I-frame (H, W, 3), motion (H, W, 2) and residual (H, W, 3), uint8.
     """
-    # Bytes saturate one pixel beyond MOTION_SATURATION (-20 gives 1, not 0), so a small table serves all motions.
-    moved = _MOTION_BYTES[np.clip(motion, _STEPS[0], _STEPS[-1]) - _STEPS[0]]
-    shifted = np.clip(residual, -BYTE_CENTRE, 255 - BYTE_CENTRE)
-    return iframe, moved, (shifted + BYTE_CENTRE).astype(np.uint8)
+    return iframe, motion_bytes(motion), residual_bytes(residual)
 
 
 def normalise(planes: Tensor, modality: str) -> Tensor:

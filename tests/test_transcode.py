@@ -26,7 +26,7 @@ def test_encode_writes_the_form_of_the_paper(tmp_path):
     with CompressedVideo(target) as video:
         assert (video.codec, video.width, video.height, video.num_frames) == ("mpeg4", 64, 48, 30)
         assert [tuple(gop) for gop in video.gops] == [(0, 12), (12, 12), (24, 6)]
-        assert video.frame_types == tuple("IPPPPPPPPPPP" * 2 + "IPPPPP")
+        assert video.frame_types == "IPPPPPPPPPPP" * 2 + "IPPPPP"
         assert video.frame_rate == 30
         for frame, original in zip(video.frames(), pictures(30), strict=True):
             # What 4:2:0 colour loses is in the edges of the coloured noise; the ground must be close.
