@@ -117,7 +117,7 @@ class Index:
                         container.seek(start, stream=stream)
                 packets = (packet for packet in container.demux(stream) if packet.size)
                 for packet in packets:
-                    if _row(packet)[1:] == wanted[1:]:
+                    if _row(packet, None)[1:] == wanted[1:]:
                         number = first
                         yield _numbered(packet, number)
                         for number, packet in enumerate(packets, start=first + 1):
@@ -172,16 +172,19 @@ def build(path: Path, number: int, file: int) -> Index:
                 "pkdlib.transcode.transcode(source, target)"
             )
         codec = context.codec.canonical_name
+        raw = container.format.name in RAW_FORMATS  # nothing but packets, so that each lies behind the one before
         rows, flags, rotation, damage, head = [], [], None, None, b""
         context.thread_type, context.thread_count = "SLICE", 1
         try:
             for packet in container.demux(stream):
                 if packet.size == 0:
                     continue
-                if rotation is None:
-                    rotation = _rotation(packet)
-                    head = head or bytes(packet)
-                rows.append(_verbatim(packet, file))
+                head = head or bytes(packet)
+                if raw:
+                    rows.append(_row(packet, packet.pos))
+                else:
+                    rotation = _rotation(packet) if rotation is None else rotation
+                    rows.append(_row(packet, _place(packet, file)))
                 flags.append((packet.is_keyframe, packet.is_discard or packet.is_corrupt))
         except av.FFmpegError as error:
             damage = f"{path}: damaged: it cannot be read to its end ({reason(error)})"
@@ -265,18 +268,17 @@ def _tag(context) -> str:
     return tag if tag.strip("\0") else ""
 
 
-def _row(packet: av.Packet) -> list[int]:
-    return [-1, packet.size, *(_NONE if time is None else time for time in (packet.pts, packet.dts))]
+def _row(packet: av.Packet, place: int | None) -> list[int]:
+    times = (_NONE if time is None else time for time in (packet.pts, packet.dts))
+    return [-1 if place is None else place, packet.size, *times]
 
 
-def _verbatim(packet: av.Packet, file: int) -> list[int]:
-    # The packet's row, with its place if the file holds it there in one piece.
-    row = _row(packet)
-    if packet.pos is not None and packet.pos >= 0 and not packet.has_sidedata("new_extradata"):
-        found = os.pread(file, packet.size + _LARGEST_HEADER, packet.pos).find(packet)
-        if found >= 0:
-            row[0] = packet.pos + found
-    return row
+def _place(packet: av.Packet, file: int) -> int | None:
+    # Where the file holds the packet in one piece.
+    if packet.pos is None or packet.pos < 0 or packet.has_sidedata("new_extradata"):
+        return None
+    found = os.pread(file, packet.size + _LARGEST_HEADER, packet.pos).find(packet)
+    return None if found < 0 else packet.pos + found
 
 
 def _numbered(packet: av.Packet, number: int) -> av.Packet:

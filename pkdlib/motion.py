@@ -122,12 +122,13 @@ def runs(vectors: np.ndarray, height: int, width: int) -> list[Runs]:
     for wanted in set(wide.tolist()):
         chosen = (wide == wanted).nonzero()[0]
         rows = tall.take(chosen)
-        most = max(rows.tolist())
+        heights = rows.tolist()
+        most = max(heights)
         if wanted <= 0 or most <= 0:
             continue
         target = first.take(chosen)[:, None] + np.arange(0, most * width, width)
         source = target - shift.take(chosen)[:, None]
-        if (rows != most).any():  # some are cut above or below
+        if min(heights) < most:  # some are cut above or below
             inside = np.arange(most) < rows[:, None]
             source, target = source[inside], target[inside]
         found.append(Runs(wanted, source, target))

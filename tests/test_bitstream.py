@@ -1,7 +1,10 @@
 """Reading compressed video: one pass, random access, other formats, and everything that can be wrong with a file."""
 
 import contextlib
+import multiprocessing
 import os
+import pickle
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import pairwise
 
 import av
@@ -9,7 +12,9 @@ import numpy as np
 import pytest
 
 from pkdlib import transcode
-from pkdlib.bitstream import CompressedVideo, VideoError
+from pkdlib.bitstream import CompressedVideo, VideoError, View
+from pkdlib.container import BadRequest, DamagedVideo, NoSuchFrame, UnreadableVideo, UnsupportedVideo
+from pkdlib.motion import reconstruct
 
 HEIGHT, WIDTH = 48, 68  # a width that is no multiple of 8
 
@@ -93,13 +98,8 @@ def test_motion_and_residual_are_the_loops_of_the_rules(clip):
         assert next(frames, None) is None
 
 
-def compensated(image, motion):
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
-    return image[y - motion[..., 1], x - motion[..., 0]]
-
-
 @pytest.mark.parametrize("accumulate", [True, False])
-def test_reference_and_residual_give_the_picture_back(clip, accumulate):
+def test_reference_motion_and_residual_give_the_picture_back(clip, accumulate):
     with CompressedVideo(clip) as video:
         for before, frame in pairwise(video.frames(accumulate)):
             if frame.position == 0:
@@ -108,8 +108,7 @@ def test_reference_and_residual_give_the_picture_back(clip, accumulate):
                 continue
             reference = (iframe if frame.gop else video.iframe(0)) if accumulate else before.image
             assert (frame.motion.dtype, frame.residual.dtype) == (np.int16, np.int16)
-            rebuilt = compensated(reference, frame.motion) + frame.residual
-            np.testing.assert_array_equal(rebuilt, frame.image)
+            np.testing.assert_array_equal(reconstruct(reference, frame.motion, frame.residual), frame.image)
 
 
 FORMATS = {
@@ -184,13 +183,87 @@ def test_single_accessors_agree_with_the_sample(clip):
         np.testing.assert_array_equal(video.motion(-1, -1), video.motion(2, 5))
 
 
+def test_slices_and_negative_numbers_are_python_s(clip):
+    with CompressedVideo(clip) as video:
+        frames = list(video.frames())
+        gops = [[frame for frame in frames if frame.gop == number] for number in range(3)]
+        for chosen in (slice(None), slice(1, 4), slice(-2, None), slice(None, None, -3), slice(9, 20)):
+            for name in ("image", "motion", "residual"):
+                stack = getattr(video, name)(1, chosen)
+                expected = [getattr(frame, name) for frame in gops[1]][chosen]
+                assert len(stack) == len(expected) and stack.dtype == getattr(frames[0], name).dtype
+                for array, other in zip(stack, expected, strict=True):
+                    np.testing.assert_array_equal(array, other)
+        sample = video.sample(-1, slice(2, 5))
+        assert sample.iframe.shape == (3, HEIGHT, WIDTH, 3) and sample.motion.shape == (3, HEIGHT, WIDTH, 2)
+        np.testing.assert_array_equal(sample.residual[2], gops[2][4].residual)
+        np.testing.assert_array_equal(video.iframe(slice(None, None, 2))[1], gops[2][0].image)
+        assert len(video.iframe(slice(3, 9))) == 0
+        assert [frame.index for frame in video.frames(gops=-1)] == list(range(14, 20))
+        assert [frame.index for frame in video.frames(gops=slice(0, 2))] == list(range(14))
+        for frame, other in zip(video.frames(gops=slice(1, None), accumulate=False), video.frames(False), strict=False):
+            assert frame.index == other.index + 7
+        np.testing.assert_array_equal(next(video.frames(gops=1)).image, gops[1][0].image)
+
+
+def test_frames_are_located(clip):
+    with CompressedVideo(clip) as video:
+        assert len(video) == 20
+        for frame in video.frames():
+            assert video.locate(frame.index) == (frame.gop, frame.position) == video.locate(frame.index - 20)
+            assert frame.time == video.times[frame.index] == frame.index / 25
+
+
+def test_a_batch_decodes_each_gop_once_and_no_further_than_needed(clip, monkeypatch):
+    asked = [(2, 3), (0, 5), (2, 1), (0, 0), (2, 3)]
+    with CompressedVideo(clip) as video:
+        expected = [video.sample(*place) for place in asked]
+        read = []
+        original = type(video._index).read
+
+        def counted(self, path, file, first=0):
+            for packet in original(self, path, file, first):
+                read.append(packet.pts)
+                yield packet
+
+        monkeypatch.setattr(type(video._index), "read", counted)
+        batch = video.samples(asked)
+        # A decoder that holds a picture back is given one packet more.
+        assert sorted(set(read)) == sorted(read) and set(read) <= {*range(7), *range(14, 19)}
+        for name in batch._fields:
+            for array, sample in zip(getattr(batch, name), expected, strict=True):
+                np.testing.assert_array_equal(array, getattr(sample, name))
+
+
 @pytest.mark.parametrize(
-    ("gop", "position", "message"),
-    [(3, 0, "no GOP 3: there are 3"), (-4, 0, "no GOP -4"), (2, 6, "no position in GOP 2 6: there are 6")],
+    ("read", "kind", "message"),
+    [
+        (lambda video: video.sample(3, 0), NoSuchFrame, "no GOP 3: there are 3"),
+        (lambda video: video.sample(-4, 0), NoSuchFrame, "no GOP -4"),
+        (lambda video: video.sample(2, 6), NoSuchFrame, "no position in GOP 2 6: there are 6"),
+        (lambda video: video.iframe(3), NoSuchFrame, "no GOP 3"),
+        (lambda video: video.locate(20), NoSuchFrame, "no frame 20: there are 20"),
+        (lambda video: video.samples([(0, 1), (0, 7)]), NoSuchFrame, "no position in GOP 0 7"),
+        (lambda video: video.samples([]), BadRequest, "places: there must be at least one"),
+        (lambda video: video.motion(0, 1.5), BadRequest, r"position in GOP 0 1\.5: must be a whole number"),
+        (lambda video: video.motion(0, 1, view=View(crop=(0, 0, 49, 9))), BadRequest, r"View\.crop=\(0, 0, 49, 9\)"),
+        (lambda video: next(video.frames(view=View(size=(0, 9)))), BadRequest, r"View\.size=\(0, 9\)"),
+        (lambda video: CompressedVideo(video.path, on_error="ignore"), BadRequest, "on_error='ignore'"),
+        (lambda video: CompressedVideo(video.path, stream=1), BadRequest, "stream=1"),
+    ],
 )
-def test_an_index_out_of_range_is_told(clip, gop, position, message):
-    with CompressedVideo(clip) as video, pytest.raises(VideoError, match=message):
-        video.sample(gop, position)
+def test_a_request_that_makes_no_sense_is_told(clip, read, kind, message):
+    with CompressedVideo(clip) as video, pytest.raises(kind, match=message) as caught:
+        read(video)
+    assert isinstance(caught.value, VideoError) and str(caught.value).startswith(f"{clip}: ")
+    assert isinstance(caught.value, IndexError if kind is NoSuchFrame else ValueError)
+
+
+def test_a_closed_video_says_so(clip):
+    video = CompressedVideo(clip)
+    video.close()
+    with pytest.raises(UnreadableVideo, match="was closed"):
+        video.iframe(0)
 
 
 def test_samples_can_be_read_during_a_pass(clip):
@@ -254,7 +327,8 @@ def broken_file(kind, folder, clip):
 def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path, capfd, clip, kind, message):
     path = broken_file(kind, tmp_path, clip)
     capfd.readouterr()
-    with pytest.raises(VideoError, match=message) as caught:
+    classes = {"cut AVI": DamagedVideo, "vp9": UnsupportedVideo, "hevc": UnsupportedVideo}
+    with pytest.raises(classes.get(kind, UnreadableVideo), match=message) as caught:
         CompressedVideo(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
@@ -272,6 +346,134 @@ def test_damage_says_how_many_frames_are_sound(tmp_path, clip):
             video.frame_types  # noqa: B018
         with CompressedVideo(clip) as whole:
             np.testing.assert_array_equal(video.sample(1, 6).residual, whole.sample(1, 6).residual)
+
+
+@pytest.fixture
+def damaged(tmp_path, clip):
+    """A stream whose second GOP is torn."""
+    with CompressedVideo(clip) as video:
+        place, size = video._index.packets[10, :2]
+    data = bytearray(clip.read_bytes())
+    data[place + 12 : place + size] = bytes(size - 12)
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    return path
+
+
+def test_the_sound_part_can_be_kept(tmp_path, clip, damaged):
+    with CompressedVideo(clip) as whole:
+        expected = list(whole.frames())
+    with CompressedVideo(damaged) as video, pytest.raises(DamagedVideo, match="frame 10 is corrupt; 10 sound") as caught:
+        list(video.frames())
+    assert caught.value.sound_frames == 10
+    for cache in (None, tmp_path / "cache", tmp_path / "cache"):
+        with CompressedVideo(damaged, on_error="keep", cache=cache) as video:
+            assert "10 sound frames" in video.damage and video.num_frames == 10 == len(video.frame_types)
+            assert [tuple(gop) for gop in video.gops] == [(0, 7), (7, 3)]
+            for frame, other in zip(video.frames(), expected[:10], strict=True):
+                np.testing.assert_array_equal(frame.residual, other.residual)
+            np.testing.assert_array_equal(video.sample(-1, -1).motion, expected[9].motion)
+    with CompressedVideo(clip, on_error="keep") as video:
+        assert video.damage is None and video.num_frames == 20
+    avi = broken_file("cut AVI", tmp_path, clip)
+    with CompressedVideo(avi, on_error="keep") as video:
+        assert "truncated" in video.damage and 0 < video.num_frames < 20
+        assert len(list(video.frames())) == video.num_frames
+    (tmp_path / "noise").write_bytes(np.random.default_rng(0).bytes(5000))
+    with pytest.raises(UnreadableVideo):
+        CompressedVideo(tmp_path / "noise", on_error="keep")
+
+
+def test_other_gops_of_a_damaged_stream_can_be_read(clip, damaged):
+    with CompressedVideo(damaged) as video, CompressedVideo(clip) as whole:
+        np.testing.assert_array_equal(video.sample(2, 5).residual, whole.sample(2, 5).residual)
+        np.testing.assert_array_equal(video.sample(1, 2).residual, whole.sample(1, 2).residual)
+        with pytest.raises(DamagedVideo, match=r"frame 10 is corrupt; 3 sound frames precede it since frame 7"):
+            video.sample(1, 5)
+
+
+def told(video):
+    names = ("codec", "width", "height", "rotation", "frame_rate", "gops", "approximate", "damage", "frame_types")
+    return [getattr(video, name) for name in names] + video.times.tolist()
+
+
+@pytest.mark.parametrize("name", ["mpeg4_b.avi", "h264_b.mp4", "h264.h264", "mpeg2.ts"])
+def test_a_kept_index_is_the_index(tmp_path, monkeypatch, name):
+    codec, options, context = FORMATS[name]
+    path, cache = write(tmp_path / name, codec, options, **context), tmp_path / "deep" / "cache"
+    with CompressedVideo(path) as video:
+        expected, motion = told(video), video.motion(-1, -1)
+    CompressedVideo(path, cache=cache).close()
+    assert len(list(cache.iterdir())) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr("pkdlib.index.build", None)  # a kept index needs no other
+        with CompressedVideo(path, cache=cache) as video:
+            assert told(video) == expected
+            np.testing.assert_array_equal(video.motion(-1, -1), motion)
+        with CompressedVideo(path, cache=cache) as video:  # now with the types
+            assert told(video) == expected
+    (kept,) = cache.iterdir()
+    for damage in (b"", kept.read_bytes()[:-3], b"{}\n", b"\xff" * 99):
+        kept.write_bytes(damage)
+        with CompressedVideo(path, cache=cache) as video:
+            assert told(video) == expected
+
+
+def test_an_index_of_a_file_that_has_changed_is_built_anew(tmp_path):
+    path = tmp_path / "clip.mp4"
+    for count in (5, 9):
+        transcode.encode(pictures(count), path)
+        with CompressedVideo(path, cache=tmp_path / "cache") as video:
+            assert video.num_frames == count
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_an_index_that_cannot_be_kept_is_told(tmp_path, clip):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(VideoError, match=r"clip\.mp4: its index cannot be kept in .*cache"):
+        CompressedVideo(clip, cache=tmp_path / "cache")
+
+
+_shared = None
+
+
+def read_shared(place):
+    return _shared.sample(*place).residual.copy()
+
+
+def read_given(video, place):
+    return video.sample(*place).residual.copy()
+
+
+PLACES = [(2, 3), (0, 6), (1, 1), (2, 5), (0, 1), (1, 6)] * 4
+
+
+def test_threads_and_processes_share_one_video(clip):
+    global _shared
+    with CompressedVideo(clip) as _shared:
+        expected = [read_shared(place) for place in PLACES]
+        with ThreadPoolExecutor(4) as threads:
+            results = list(threads.map(read_shared, PLACES))
+        # Forked processes share the open file and its offset with this one.
+        with multiprocessing.get_context("fork").Pool(2) as forked:
+            results += forked.map(read_shared, PLACES, chunksize=1)
+        for array, other in zip(results, expected * 2, strict=True):
+            np.testing.assert_array_equal(array, other)
+
+
+@pytest.mark.slow
+def test_spawned_processes_are_given_a_video(clip):
+    with CompressedVideo(clip) as video, ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as spawned:
+        for array, place in zip(spawned.map(read_given, [video] * len(PLACES), PLACES), PLACES, strict=True):
+            np.testing.assert_array_equal(array, read_given(video, place))
+
+
+def test_a_video_is_pickled_with_its_index(clip, monkeypatch):
+    with CompressedVideo(clip) as video:
+        monkeypatch.setattr("pkdlib.index.build", None)
+        with pickle.loads(pickle.dumps(video)) as other:
+            assert told(other) == told(video)
+            np.testing.assert_array_equal(other.motion(1, 3), video.motion(1, 3))
 
 
 def open_files():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pkdlib.motion import Trace, Tracer
+from pkdlib import motion
 
 VECTOR = np.dtype(
     [("source", "i4"), ("w", "u1"), ("h", "u1"), ("src_x", "i2"), ("src_y", "i2"), ("dst_x", "i2"), ("dst_y", "i2")]
@@ -13,134 +13,195 @@ VECTOR = np.dtype(
 HEIGHT, WIDTH = 21, 27  # no multiples of a block, so that blocks reach past the edges
 
 
-def looped_field(vectors, height, width):
-    field = np.zeros((height, width, 2), np.int16)
-    for vector in vectors:
-        source, wide, high, src_x, src_y, dst_x, dst_y = (int(value) for value in vector)
-        dx, dy = dst_x - src_x, dst_y - src_y
-        if source > 0 or (dx, dy) == (0, 0):
+class Picture:
+    def __init__(self, kind, vectors, image):
+        self.type, self.vectors, self.image = kind, vectors, image
+
+
+def vector(left, top, wide, high, dx, dy, source=-1):
+    """A block at a place, moved by (dx, dy) since its reference."""
+    x, y = left + wide // 2, top + high // 2
+    return source, wide, high, x - dx, y - dy, x, y
+
+
+@st.composite
+def block_vectors(draw, sources=(-1,)):
+    """Blocks that tile the picture as a codec's do, some without a vector, some still, in any order."""
+    rows = []
+    for top in range(0, HEIGHT, 16):
+        for left in range(0, WIDTH, 16):
+            wide, high = draw(st.sampled_from([(16, 16), (8, 8), (16, 8), (8, 16), (4, 4)]))
+            for y in range(top, top + 16, high):
+                for x in range(left, left + 16, wide):
+                    for source in sources:
+                        if draw(st.booleans()):
+                            dx, dy = draw(st.integers(-30, 30)), draw(st.integers(-30, 30)) * draw(st.integers(0, 1))
+                            rows.append(vector(x, y, wide, high, *draw(st.sampled_from([(0, 0), (dx, dy)])), source))
+    return np.array(draw(st.permutations(rows)), VECTOR)
+
+
+def reach(vectors, source):
+    """For each pixel that has a vector to the past (-1) or the future (1), where it comes from."""
+    found = {}
+    for row in vectors if vectors is not None else ():
+        if np.sign(row["source"]) != source:
             continue
+        wide, high, dst_x, dst_y = (int(row[name]) for name in ("w", "h", "dst_x", "dst_y"))
+        dx, dy = dst_x - int(row["src_x"]), dst_y - int(row["src_y"])
         for y in range(dst_y - high // 2, dst_y - high // 2 + high):
             for x in range(dst_x - wide // 2, dst_x - wide // 2 + wide):
-                if 0 <= x < width and 0 <= y < height:
-                    # The last block on a pixel decides, also where its source is outside.
-                    inside = 0 <= x - dx < width and 0 <= y - dy < height
-                    field[y, x] = (dx, dy) if inside else (0, 0)
-    return field
+                inside = 0 <= x < WIDTH and 0 <= y < HEIGHT and 0 <= x - dx < WIDTH and 0 <= y - dy < HEIGHT
+                if inside:
+                    found[x, y] = (x - dx, y - dy)
+    return found
 
 
-def looped_accumulation(total, field):
-    result = np.zeros_like(total)
-    for y in range(field.shape[0]):
-        for x in range(field.shape[1]):
-            dx, dy = field[y, x]
-            result[y, x] = field[y, x] + total[y - dy, x - dx]
-    return result
-
-
-def looped_compensation(image, field):
-    result = np.zeros_like(image)
-    for y in range(field.shape[0]):
-        for x in range(field.shape[1]):
-            dx, dy = field[y, x]
-            result[y, x] = image[y - dy, x - dx]
+def looped(pictures, accumulate):
+    """For each picture where each pixel comes from, and in which picture, by the rules of the module's text."""
+    pixels = [(x, y) for y in range(HEIGHT) for x in range(WIDTH)]
+    own = {pixel: pixel for pixel in pixels}
+    total, anchor, result = own, 0, [(own, 0)]
+    for number, picture in enumerate(pictures[1:], start=1):
+        base = total if accumulate else own
+        origin = 0 if accumulate else anchor
+        past = reach(picture.vectors, -1)
+        if picture.type == "B":
+            following = [n for n in range(number, len(pictures)) if pictures[n].type != "B"]
+            through = reach(pictures[following[0]].vectors, -1) if following else None
+            future = reach(picture.vectors, 1) if following else {}
+            places = {}
+            for pixel in pixels:
+                if pixel in past:
+                    places[pixel] = base[past[pixel]]
+                elif pixel in future:
+                    places[pixel] = base[through.get(future[pixel], future[pixel])]
+                else:
+                    places[pixel] = base[pixel]
+        else:
+            places = {pixel: base[past.get(pixel, pixel)] for pixel in pixels}
+            total, anchor = places, number
+        result.append((places, origin))
     return result
 
 
 @st.composite
-def block_vectors(draw):
-    """Blocks on a grid of 8, as a codec's are, in any order, overlapping at times."""
-    rows = []
-    for _ in range(draw(st.integers(0, 8))):
-        wide, high = draw(st.sampled_from([8, 16])), draw(st.sampled_from([8, 16]))
-        left, top = 8 * draw(st.integers(-1, 3)), 8 * draw(st.integers(-1, 3))
-        dst_x, dst_y = left + wide // 2, top + high // 2
-        dx, dy = draw(st.integers(-30, 30)), draw(st.integers(-30, 30)) * draw(st.integers(0, 1))
-        rows.append((draw(st.sampled_from([-1, -1, -1, 1])), wide, high, dst_x - dx, dst_y - dy, dst_x, dst_y))
-    return np.array(rows, VECTOR)
-
-
-def as_field(source):
-    """Displacements of a source map, by the definition."""
-    y, x = np.divmod(source, WIDTH)
-    return np.stack([np.arange(WIDTH) - x, np.arange(HEIGHT)[:, None] - y], axis=-1)
+def groups(draw):
+    """A GOP of I, P and B pictures."""
+    kinds = "I" + draw(st.text("PB", min_size=1, max_size=5))
+    rng = np.random.default_rng(draw(st.integers(0, 9)))
+    pictures = []
+    for kind in kinds:
+        sources = {"I": (), "P": (-1,), "B": (-1, 1)}[kind]
+        vectors = draw(st.none() | block_vectors(sources)) if sources else None
+        pictures.append(Picture(kind, vectors, rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)))
+    return pictures
 
 
 @settings(max_examples=60, deadline=None)
-@given(block_vectors())
-def test_source_is_the_loops(vectors):
-    tracer = Tracer(HEIGHT, WIDTH)
-    expected = looped_field(vectors, HEIGHT, WIDTH)
-    source = tracer.source(vectors, out=np.full((HEIGHT, WIDTH), -1))
-    np.testing.assert_array_equal(as_field(source), expected)
-    np.testing.assert_array_equal(as_field(tracer.source(vectors)), expected)
-    assert tracer.motion(source).dtype == np.int16
-    np.testing.assert_array_equal(tracer.motion(source), expected)
+@given(groups(), st.booleans())
+def test_tracing_is_the_loops(pictures, accumulate):
+    traced = motion.trace(pictures, HEIGHT, WIDTH, accumulate=accumulate)
+    expected = looped(pictures, accumulate)
+    count = 0
+    for position, picture, places, prediction in traced:
+        assert position == count and picture is pictures[position]
+        moved = motion.displacement(places)
+        assert moved.dtype == np.int16
+        origins, origin = expected[position]
+        for (x, y), (from_x, from_y) in origins.items():
+            assert tuple(moved[y, x]) == (x - from_x, y - from_y)
+            if position:
+                assert (prediction[y, x] == pictures[origin].image[from_y, from_x]).all()
+        if position == 0:
+            assert prediction is None and not moved.any()
+        else:
+            residual = motion.residual(picture.image, prediction)
+            assert residual.dtype == np.int16
+            np.testing.assert_array_equal(
+                motion.reconstruct(pictures[origin].image, moved, residual), picture.image
+            )
+        count += 1
+    assert count == len(pictures)
 
 
-@settings(max_examples=25, deadline=None)
-@given(block_vectors(), block_vectors(), block_vectors(), st.integers(0, 9))
-def test_following_and_compensation_are_the_loops(first, second, third, seed):
-    tracer = Tracer(HEIGHT, WIDTH)
-    image = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-    words = tracer.words(image)
-    total, expected = tracer.still, np.zeros((HEIGHT, WIDTH, 2), np.int16)
-    for vectors in (first, second, third):
-        source = tracer.source(vectors)
-        total, expected = tracer.follow(total, source), looped_accumulation(expected, as_field(source))
-        np.testing.assert_array_equal(tracer.motion(total), expected)
-        predicted = tracer.compensate(words, total)
-        np.testing.assert_array_equal(predicted, looped_compensation(image, expected))
-        residual = tracer.residual(image[::-1], words, total)
-        np.testing.assert_array_equal(residual, image[::-1].astype(int) - predicted)
+@settings(max_examples=40, deadline=None)
+@given(groups(), st.booleans(), st.sets(st.integers(0, 5), min_size=1))
+def test_wanted_positions_are_the_same_as_in_all(pictures, accumulate, wanted):
+    everything = {
+        traced.position: (traced.places.copy(), None if traced.prediction is None else traced.prediction.copy())
+        for traced in motion.trace(pictures, HEIGHT, WIDTH, accumulate=accumulate)
+    }
+    for colours in (True, False):
+        given_ = motion.trace(
+            pictures, HEIGHT, WIDTH, accumulate=accumulate, colours=colours, wanted=wanted
+        )
+        positions = []
+        for position, _, places, prediction in given_:
+            positions.append(position)
+            np.testing.assert_array_equal(places, everything[position][0])
+            if colours and position:
+                np.testing.assert_array_equal(prediction, everything[position][1])
+            else:
+                assert prediction is None
+        assert positions == sorted(wanted & everything.keys())
 
 
-@settings(max_examples=25, deadline=None)
-@given(block_vectors(), block_vectors(), block_vectors())
-def test_sources_never_leave_the_picture(first, second, third):
-    tracer = Tracer(HEIGHT, WIDTH)
-    total = tracer.still
-    for vectors in (first, second, third):
-        total = tracer.follow(total, tracer.source(vectors))
-    assert total.min() >= 0 and total.max() < HEIGHT * WIDTH
+def test_no_picture_after_the_last_one_needed_is_taken():
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pictures = iter([Picture(kind, None, image) for kind in "IPBPPP"])
+    traced = motion.trace(pictures, HEIGHT, WIDTH, wanted={1})
+    assert next(traced).position == 1 and len(list(pictures)) == 4
+    pictures = iter([Picture(kind, None, image) for kind in "IPBPPP"])
+    traced = motion.trace(pictures, HEIGHT, WIDTH, wanted={2})
+    assert next(traced).position == 2 and len(list(pictures)) == 2  # a B-picture waits for the P-picture behind it
 
 
-@pytest.mark.parametrize("vectors", [None, np.zeros(0, VECTOR), np.array([(-1, 16, 16, 8, 8, 8, 8)], VECTOR)])
+def test_b_pictures_without_end_do_not_pile_up():
+    def endless():
+        yield Picture("I", None, None)
+        while True:
+            yield Picture("B", np.array([vector(0, 0, 16, 16, 3, 0)], VECTOR), None)
+
+    traced = motion.trace(endless(), HEIGHT, WIDTH, colours=False)
+    for expected in range(100):
+        assert next(traced).position == expected
+
+
+@pytest.mark.parametrize("vectors", [None, np.zeros(0, VECTOR), np.array([vector(0, 0, 16, 16, 0, 0)], VECTOR)])
 def test_no_vectors_are_no_motion(vectors):
-    tracer = Tracer(16, 16)
-    assert tracer.source(vectors) is tracer.still
-    assert not tracer.motion(tracer.still).any()
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    for kind in "PB":
+        *_, last = motion.trace([Picture("I", None, image), Picture(kind, vectors, image)], HEIGHT, WIDTH)
+        assert not motion.displacement(last.places).any()
 
 
-def test_what_is_returned_does_not_change_with_later_calls():
-    tracer, rng = Tracer(16, 24), np.random.default_rng(1)
-    image = rng.integers(0, 256, (16, 24, 3), np.uint8)
-    source, words = tracer.source(np.array([(-1, 16, 16, 3, 8, 8, 8)], VECTOR)), tracer.words(image)
-    kept = [source, words, tracer.follow(source, source), tracer.motion(source)]
-    kept += [tracer.compensate(words, source), tracer.residual(image, words, source)]
-    before = [array.copy() for array in kept]
-    other = tracer.words(255 - image)
-    tracer.motion(tracer.follow(tracer.still, source))
-    tracer.compensate(other, tracer.still)
-    tracer.residual(image, other, tracer.still)
-    for array, copy in zip(kept, before, strict=True):
-        np.testing.assert_array_equal(array, copy)
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(-(2**15), 2**15 - 1)] * 4, *[st.integers(0, 255)] * 2), max_size=20))
+def test_vectors_of_a_damaged_stream_stay_inside_the_picture(rows):
+    vectors = np.array([(-1, w, h, a, b, c, d) for a, b, c, d, w, h in rows], VECTOR)
+    for width, source, target in motion.runs(vectors, HEIGHT, WIDTH):
+        for first in (source, target):
+            assert first.min() >= 0 and first.max() + width <= HEIGHT * WIDTH
+            assert (first % WIDTH + width <= WIDTH).all()
 
 
-class Picture:
-    def __init__(self, kind, dx):
-        self.type = kind
-        self.vectors = np.array([(-1, 16, 16, 8 - dx, 8, 8, 8)], VECTOR) if dx else None
+def test_the_places_of_the_largest_pictures_are_told_apart():
+    places = motion.still(4, motion.LARGEST_SIDE)
+    assert len(np.unique(places)) == 4 * motion.LARGEST_SIDE
+    moved = motion.displacement(np.broadcast_to(places[:1, :1], places.shape))
+    assert moved[3, -1].tolist() == [motion.LARGEST_SIDE - 1, 3]
 
 
-def test_trace_goes_past_b_pictures_and_keeps_what_is_still():
-    key, b, p, still = Picture("I", 0), Picture("B", 1), Picture("P", 2), Picture("P", 0)
-    trace = Trace(Tracer(16, 32), accumulate=True)
-    trace.start(key)
-    column = 10
-    assert [column - trace.step(picture)[0][0, column] for picture in (p, b, p, still)] == [2, 3, 4, 4]
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [(((4, 5, 3), (4, 5, 3), (4, 5, 3)), "do not belong together"), (((4, 5, 3), (5, 4, 2), (4, 5, 3)), "belong")],
+)
+def test_arrays_that_do_not_belong_together_are_told(shapes, message):
+    with pytest.raises(ValueError, match=message):
+        motion.reconstruct(*(np.zeros(shape, np.int16) for shape in shapes))
 
-    plain = Trace(Tracer(16, 32), accumulate=False)
-    plain.start(key)
-    (_, before_p), (_, before_b), (_, before_q) = plain.step(p), plain.step(b), plain.step(still)
-    assert before_p is key and before_b is p and before_q is p
+
+def test_motion_of_another_picture_is_told():
+    field = np.full((4, 5, 2), 5, np.int16)
+    with pytest.raises(ValueError, match="outside"):
+        motion.reconstruct(np.zeros((4, 5, 3), np.uint8), field, np.zeros((4, 5, 3), np.int16))
