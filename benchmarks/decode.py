@@ -1,24 +1,24 @@
 """Time the decoder against the least that any PyAV program must do on the same clips.
 
-Usage: python benchmarks/decode.py [--results FOLDER] [CLIP ...]   (default: ../shared/clips/golden/*.mp4)
+Usage: python benchmarks/decode.py [--write] [CLIP ...]   (default: ../shared/clips/golden/*.mp4)
 
 There are two floors: one PyAV pass over the clip that decodes each frame and exports its motion vectors, and one that
 converts each frame to RGB besides. Everything runs on one core, with one thread, in turns within one run, so that the
 ratios hold on a busy machine; the times are CPU times, the median of 7. A clip is opened anew for each pass, without a
-kept index, and for random samples with one. The long file is one clip, 60 times over. The kept table is `--results`.
+kept index, and for random samples with one. The long file is one clip, 60 times over. With `--write` the table goes to
+`results/decode`.
 """
 
 import argparse
 import csv
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -32,6 +32,7 @@ FOLDS = 60
 LONG = 6000  # frames of the file whose reading is weighed
 SAMPLES = 40  # random samples in one measurement
 CROP = View(crop=(16, 58, 224, 224))
+TABLES = Path(__file__).resolve().parents[1] / "results" / "decode"
 TRAINING = View(crop=(0, 42, 256, 256), size=(224, 224), normalise=True)
 
 
@@ -150,11 +151,23 @@ def peak_memory(path):
     ]
 
 
+def write(rows):
+    """Keep the table, with the record of its run."""
+    TABLES.mkdir(parents=True, exist_ok=True)
+    with open(TABLES / "speed.csv", "w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["file", "what", "milliseconds", "ratio"])
+        for name, what, seconds, ratio in rows:
+            table.writerow([name, what, f"{seconds * 1e3:.2f}", "" if ratio is None else f"{ratio:.2f}"])
+    told = {"command": "python benchmarks/decode.py --write", "repeats": REPEATS, "ffmpeg": av.ffmpeg_version_info}
+    runs.write_json(TABLES / runs.RECORD, {**told, **runs.provenance()})
+
+
 def main():
     """Print a table, and keep it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", metavar="CLIP", nargs="*", type=Path, help="raw MPEG-4 streams (the golden clips)")
-    parser.add_argument("--results", metavar="FOLDER", type=Path, help="write the table there, with its record")
+    parser.add_argument("--write", action="store_true", help="keep the table in results/decode")
     chosen = parser.parse_args()
     root = Path(__file__).resolve().parents[2] / "shared" / "clips" / "golden"
     clips = chosen.clips or sorted(root.glob("*.mp4"))
@@ -163,26 +176,23 @@ def main():
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     rows = []
-
-    def show(row):
-        name, what, seconds, ratio = row
-        rows.append(row)
-        print(f"{name:<26}{what:<52}{seconds * 1e3:9.2f} ms{'' if ratio is None else f'{ratio:7.2f} x its floor'}")
-
     with tempfile.TemporaryDirectory() as folder:
-        for path in clips:
-            for row in [*passes(path), *samples(path, folder)]:
-                show(row)
         largest = max(clips, key=lambda path: path.stat().st_size)
         long = concatenated(largest, Path(folder) / f"{FOLDS}x_{largest.name}", FOLDS)
-        for row in [*passes(long), *samples(long, folder)]:
-            show(row)
+        for path in [*clips, long]:
+            for row in chain(passes(path), samples(path, folder)):
+                rows.append(row)
+                name, what, seconds, ratio = row
+                told = "" if ratio is None else f"{ratio:7.2f} x its floor"
+                print(f"{name:<26}{what:<52}{seconds * 1e3:9.2f} ms{told}", flush=True)
         with CompressedVideo(clips[0]) as video:
             times = -(-LONG // video.num_frames)
         read, opened = peak_memory(concatenated(clips[0], Path(folder) / "long.mp4", times))
-        print(f"peak memory of one pass over {times * video.num_frames} frames: {read:.0f} MiB (opening: {opened:.0f} MiB)")
-    if chosen.results:
-        keep(chosen.results, rows, read)
+        print(
+            f"one pass over {times * video.num_frames} frames: at most {read:.0f} MiB; opening alone: {opened:.0f} MiB"
+        )
+    if chosen.write:
+        write(rows)
 
 
 if __name__ == "__main__":

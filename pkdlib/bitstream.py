@@ -115,7 +115,8 @@ class CompressedVideo:
         """Open the file and index it.
 
         Raises:
-            VideoError: If the file cannot be read or exports no motion vectors.
+            BadRequest: If an argument makes no sense.
+            DamagedVideo: If the file is known to be cut short, and that is not to be kept.
         """
         if on_error not in ("raise", "keep"):
             raise BadRequest(f"{path}: on_error={on_error!r}: must be 'raise' or 'keep'")
@@ -172,7 +173,11 @@ class CompressedVideo:
         self.close()
 
     def __getstate__(self) -> dict:
-        """Leave out the open file, which another process cannot use."""
+        """Leave out the open file, which another process cannot use.
+
+        Returns:
+            The path and the index.
+        """
         return {"path": self.path, "_cache": self._cache, "_index": self._index}
 
     def __setstate__(self, state: dict) -> None:
@@ -187,7 +192,11 @@ class CompressedVideo:
 
     @cached_property
     def frame_types(self) -> str:
-        """Picture type of each frame, in display order, a letter each; the first time decodes the video once."""
+        """Picture type of each frame, in display order, a letter each; the first time decodes the video once.
+
+        Raises:
+            DamagedVideo: If the video cannot be decoded to its end.
+        """
         if self._index.types is None:
             index = self._index.surveyed(self.path, self._descriptor())
             if index.damage:
@@ -293,6 +302,9 @@ class CompressedVideo:
 
         Returns:
             The I-frames, motions and residuals in the order asked for, stacked along a new first axis.
+
+        Raises:
+            BadRequest: If no place is asked for.
         """
         asked = [self._place(*place) for place in places]
         if not asked:
@@ -401,7 +413,8 @@ class CompressedVideo:
         count = 0
         packets = self._index.read(self.path, self._descriptor())
         pictures = decode(packets, self._index.coding, self.path, vectors_alone=vectors_alone)
-        for count, picture in enumerate(islice(pictures, self.num_frames), start=1):
+        for picture in islice(pictures, self.num_frames):
+            count += 1
             yield picture
         if count < self.num_frames:
             raise DamagedVideo(

@@ -79,7 +79,7 @@ class Picture:
     @property
     def vectors(self) -> np.ndarray | None:
         """The motion vectors as PyAV exports them, or None."""
-        # `frame.side_data` would tie frame and container in a circle, so that no frame's memory is free for the next one.
+        # `frame.side_data` would tie frame and container in a circle, and no frame's memory be free for the next one.
         data = SideDataContainer(self._frame).get("MOTION_VECTORS")
         if data is None:
             return None
@@ -132,7 +132,8 @@ def decode(
             count += 1
     except (av.FFmpegError, ValueError) as error:
         raise DamagedVideo(
-            f"{path}: damaged: decoding stops at frame {start + count} ({reason(error)}); {count} sound frames {before}",
+            f"{path}: damaged: decoding stops at frame {start + count} ({reason(error)}); "
+            f"{count} sound frames {before}",
             count,
         ) from error
 

@@ -51,28 +51,25 @@ def _units(data: bytes) -> list[bytes]:
 
 
 class _Bits:
-    """Bits of a byte string, from the first on."""
+    # Bits of a byte string, from the first on; an IndexError is raised where they end.
 
     def __init__(self, data: bytes):
         self._bits = "".join(f"{byte:08b}" for byte in data[:512])
         self._at = 0
 
-    def take(self, count: int) -> int:
-        """Read an unsigned number."""
+    def take(self, count: int) -> int:  # an unsigned number
         self._at += count
         if self._at > len(self._bits):
             raise IndexError("the parameter set ends too soon")
         return int(self._bits[self._at - count : self._at] or "0", 2)
 
-    def golomb(self) -> int:
-        """Read an unsigned Exp-Golomb code, ue(v)."""
+    def golomb(self) -> int:  # ue(v)
         zeros = 0
         while not self.take(1):
             zeros += 1
         return (1 << zeros) - 1 + self.take(zeros)
 
-    def signed_golomb(self) -> int:
-        """Read a signed Exp-Golomb code, se(v)."""
+    def signed_golomb(self) -> int:  # se(v)
         code = self.golomb()
         return (code + 1) // 2 if code % 2 else -code // 2
 

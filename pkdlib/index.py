@@ -12,7 +12,9 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -161,7 +163,8 @@ def build(path: Path, number: int, file: int) -> Index:
         Its index. `damage` says if the file is known to be cut short.
 
     Raises:
-        VideoError: If the file cannot be read or exports no motion vectors.
+        UnreadableVideo: If the file holds nothing that can be decoded.
+        UnsupportedVideo: If its codec exports no motion vectors.
     """
     with open_stream(path, number) as (container, stream):
         context = stream.codec_context
@@ -171,28 +174,19 @@ def build(path: Path, number: int, file: int) -> Index:
                 f"{path}: the codec {name} exports no motion vectors; re-encode the file as MPEG-4 with "
                 "pkdlib.transcode.transcode(source, target)"
             )
-        codec = context.codec.canonical_name
-        raw = container.format.name in RAW_FORMATS  # nothing but packets, so that each lies behind the one before
-        rows, flags, rotation, damage, head = [], [], None, None, b""
         context.thread_type, context.thread_count = "SLICE", 1
+        found = _Found([], [], [], [])
         try:
-            for packet in container.demux(stream):
-                if packet.size == 0:
-                    continue
-                head = head or bytes(packet)
-                if raw:
-                    rows.append(_row(packet, packet.pos))
-                else:
-                    rotation = _rotation(packet) if rotation is None else rotation
-                    rows.append(_row(packet, _place(packet, file)))
-                flags.append((packet.is_keyframe, packet.is_discard or packet.is_corrupt))
+            _demux(container, stream, file, found)
+            damage = None
         except av.FFmpegError as error:
             damage = f"{path}: damaged: it cannot be read to its end ({reason(error)})"
-        if not rows:
+        if not found.rows:
             raise UnreadableVideo(damage or f"{path}: holds no frame")
         if not (0 < context.width <= LARGEST_SIDE and 0 < context.height <= LARGEST_SIDE):
             raise UnsupportedVideo(f"{path}: pictures of {context.width}x{context.height} cannot be read")
-        sequence = h264.sequence(context.extradata or head) if codec == "h264" else None
+        codec, announced = context.codec.canonical_name, stream.frames
+        sequence = h264.sequence(context.extradata or found.head[0]) if codec == "h264" else None
         index = Index(
             coding=Coding(
                 codec=context.codec.name,
@@ -208,29 +202,57 @@ def build(path: Path, number: int, file: int) -> Index:
             container=container.format.name,
             rate=stream.guessed_rate or Fraction(25),
             time_base=stream.time_base,
-            rotation=rotation or 0,
+            rotation=next((angle for angle in found.rotations if angle is not None), 0),
             approximate=_is_approximate(codec, context, sequence),
-            packets=_integers(rows).reshape(-1, 4),
+            packets=_integers(found.rows),
             order=_integers([]),
             keys=_integers([]),
             damage=damage,
         )
-        keys, odd = np.array(flags).T
-        if index.container == "m4v" and index.coding.reorder == 0 and index.packets[:, 2].min() != _NONE:
-            # A raw stream's times are made up, and begin anew where streams were joined; its order is the pictures'.
-            index.packets[:, 2] = np.arange(len(rows))
-        if damage is None and len(rows) < stream.frames:
-            index = index.surveyed(path, file)
-            damage = f"{path}: truncated: its header announces {stream.frames} frames, {len(index.order)} are sound"
-            index = dataclasses.replace(index, damage=damage)
-        elif damage or odd.any() or _in_doubt(index, keys):
-            index = index.surveyed(path, file)
-        else:
-            order = np.argsort(index.packets[:, 2], kind="stable")
-            index = dataclasses.replace(index, order=order, keys=np.flatnonzero(keys[order]))
+    index = _ordered(index, np.array(found.flags), path, file)
+    if damage is None and len(index.packets) < announced:
+        index = index if index.types else index.surveyed(path, file)
+        damage = f"{path}: truncated: its header announces {announced} frames, {len(index.order)} are sound"
+        index = dataclasses.replace(index, damage=damage)
     if len(index.keys) == 0:
         raise UnreadableVideo(index.damage or f"{path}: no key frame can be decoded")
     return index
+
+
+class _Found(NamedTuple):
+    # What a pass over the packets tells.
+    rows: list[list[int]]  # of Index.packets
+    flags: list[tuple[bool, bool]]  # whether each is a key frame, and whether something is odd about it
+    head: list[bytes]  # the first packet
+    rotations: list[int | None]  # of the pictures that were decoded to see it
+
+
+def _demux(container, stream, file: int, found: _Found) -> None:
+    raw = container.format.name in RAW_FORMATS  # nothing but packets, so that each lies behind the one before
+    for packet in container.demux(stream):
+        if packet.size == 0:
+            continue
+        if not found.head:
+            found.head.append(bytes(packet))
+        if not raw and (not found.rotations or found.rotations[-1] is None):
+            found.rotations.append(_rotation(packet))
+        found.rows.append(_row(packet, packet.pos if raw else _place(packet, file)))
+        found.flags.append((packet.is_keyframe, packet.is_discard or packet.is_corrupt))
+    if raw and any(before[0] + before[1] != after[0] for before, after in pairwise(found.rows)):
+        for row in found.rows:
+            row[0] = -1
+
+
+def _ordered(index: Index, flags: np.ndarray, path: Path, file: int) -> Index:
+    # The index with its pictures in order: by the packets' times, unless these leave a doubt.
+    keys, odd = flags.T
+    if index.container == "m4v" and index.coding.reorder == 0 and index.packets[:, 2].min() != _NONE:
+        # A raw stream's times are made up, and begin anew where streams were joined; its order is the pictures'.
+        index.packets[:, 2] = np.arange(len(index.packets))
+    if index.damage or odd.any() or _in_doubt(index, keys):
+        return index.surveyed(path, file)
+    order = np.argsort(index.packets[:, 2], kind="stable")
+    return dataclasses.replace(index, order=order, keys=np.flatnonzero(keys[order]))
 
 
 def _in_doubt(index: Index, keys: np.ndarray) -> bool:

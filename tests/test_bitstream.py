@@ -363,7 +363,10 @@ def damaged(tmp_path, clip):
 def test_the_sound_part_can_be_kept(tmp_path, clip, damaged):
     with CompressedVideo(clip) as whole:
         expected = list(whole.frames())
-    with CompressedVideo(damaged) as video, pytest.raises(DamagedVideo, match="frame 10 is corrupt; 10 sound") as caught:
+    with (
+        CompressedVideo(damaged) as video,
+        pytest.raises(DamagedVideo, match="frame 10 is corrupt; 10 sound") as caught,
+    ):
         list(video.frames())
     assert caught.value.sound_frames == 10
     for cache in (None, tmp_path / "cache", tmp_path / "cache"):

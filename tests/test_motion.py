@@ -117,9 +117,7 @@ def test_tracing_is_the_loops(pictures, accumulate):
         else:
             residual = motion.residual(picture.image, prediction)
             assert residual.dtype == np.int16
-            np.testing.assert_array_equal(
-                motion.reconstruct(pictures[origin].image, moved, residual), picture.image
-            )
+            np.testing.assert_array_equal(motion.reconstruct(pictures[origin].image, moved, residual), picture.image)
         count += 1
     assert count == len(pictures)
 
@@ -132,9 +130,7 @@ def test_wanted_positions_are_the_same_as_in_all(pictures, accumulate, wanted):
         for traced in motion.trace(pictures, HEIGHT, WIDTH, accumulate=accumulate)
     }
     for colours in (True, False):
-        given_ = motion.trace(
-            pictures, HEIGHT, WIDTH, accumulate=accumulate, colours=colours, wanted=wanted
-        )
+        given_ = motion.trace(pictures, HEIGHT, WIDTH, accumulate=accumulate, colours=colours, wanted=wanted)
         positions = []
         for position, _, places, prediction in given_:
             positions.append(position)

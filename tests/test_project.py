@@ -25,8 +25,13 @@ SOURCES = sorted((ROOT / "notebooks").glob("*.md"))
 # The floors of the house, ground floor first: an import points down, or to a neighbour, and never in a circle.
 FLOORS = {
     "__init__": 0,
-    "bitstream": 1,
+    "container": 1,
+    "h264": 1,
     "motion": 1,
+    "views": 1,
+    "decoder": 1,
+    "index": 1,
+    "bitstream": 1,
     "cost": 1,
     "statistics": 1,
     "runs": 1,
@@ -59,7 +64,7 @@ FLOORS = {
     "book": 6,
     "cli": 6,
 }
-BASE = ("bitstream", "motion", "transcode", "pictures")
+BASE = ("container", "h264", "motion", "views", "decoder", "index", "bitstream", "transcode", "pictures")
 
 
 def requirements(*extras: str) -> dict[str, SpecifierSet]:
