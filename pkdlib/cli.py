@@ -65,6 +65,10 @@ def _inspect(chosen: argparse.Namespace) -> None:
         _say("frame rate", f"{float(video.frame_rate):.6g} per second")
         _say("frames", f"{video.num_frames} ({counted})")
         _say("GOPs", f"{len(lengths)}, of {_span(lengths)} frames")
+        if video.rotation:
+            _say("rotation", f"{video.rotation} degrees counterclockwise, to be shown upright; read as stored")
+        if video.approximate:
+            _say("motion", "approximate: the stream leaves a doubt which picture a vector refers to")
     picture = Path(chosen.picture or f"{Path(chosen.clip).stem}.modalities.png")
     sheet = pictures.contact_sheet(chosen.clip)
     runs.write_atomically(picture, lambda temporary: temporary.write_bytes(pictures.png_bytes(sheet)))

@@ -10,6 +10,11 @@ from av.stream import Disposition
 
 LARGEST_PICTURE = 2**26  # pixels, twice those of 8K; a damaged header can ask for a picture that no memory holds
 RAW_FORMATS = frozenset({"m4v", "h264", "mpegvideo", "h263"})  # they hold pictures in order, without times
+# Only formats that hold the pictures themselves: a playlist would have any other file or address opened.
+_FORMATS = (
+    "3g2,3gp,amv,apng,asf,av1,avi,dv,dxa,fli,flv,gif,gxf,h261,h263,h264,hevc,ivf,m4v,matroska,mjpeg,mjpeg_2000,mov,mp4,"
+    "mpeg,mpegts,mpegvideo,mpjpeg,mxf,nsv,nut,obu,ogg,rm,roq,smjpeg,swf,vc1,vc1test,vvc,webm,wtv,xmv,yuv4mpegpipe"
+)
 
 
 class VideoError(Exception):
@@ -79,16 +84,42 @@ def open_stream(path, number: int = 0) -> Iterator[tuple]:
     try:
         # Metadata need not be UTF-8 (a clip of HMDB-51's is not), and nothing here needs it. The name is given as an
         # absolute path, so that one with a colon is not taken for an address.
-        container = av.open(str(path.absolute()), metadata_errors="ignore")
+        container = av.open(
+            str(path.absolute()),
+            metadata_errors="ignore",
+            options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
+        )
+    except av.ArgumentError as error:
+        raise UnreadableVideo(f"{path}: cannot be opened as a video (it is in no format of video files)") from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UnreadableVideo(f"{path}: cannot be opened as a video ({reason(error)})") from error
     with container:
         videos = [video for video in container.streams.video if not video.disposition & Disposition.attached_pic]
-        if not videos or container.format.name == "tty":  # "tty" draws any text as a picture
+        if not videos:
             raise UnreadableVideo(f"{path}: holds no video stream")
         if not 0 <= number < len(videos):
             raise BadRequest(f"{path}: stream={number}: its video streams are numbered 0 to {len(videos) - 1}")
         yield container, videos[number]
+
+
+def packets(container, stream) -> Iterator[av.Packet]:
+    """Read a stream's packets from where its container stands.
+
+    Args:
+        container: PyAV's container.
+        stream: One of its streams.
+
+    Yields:
+        The packets that hold something.
+    """
+    while True:
+        try:
+            for packet in container.demux(stream):
+                if packet.size:
+                    yield packet
+            return
+        except IndexError:  # a packet of a stream that appears on the way, which PyAV does not know: go on behind it
+            continue
 
 
 def reason(error: Exception) -> str:

@@ -24,8 +24,9 @@ np.empty(2**24, np.uint8)
 
 _local = threading.local()
 
-# Vectors do not depend on what these leave out.
-_VECTORS_ALONE = {"skip_idct": "all", "skip_loop_filter": "all", "lowres": "3"}
+# Vectors do not depend on what these leave out. (MPEG-4's pictures could be made smaller, too, which is faster still,
+# but then libavcodec does not tell a damaged one.)
+_VECTORS_ALONE = {"skip_idct": "all", "skip_loop_filter": "all"}
 
 
 class Coding(NamedTuple):
@@ -112,7 +113,6 @@ def decode(
         UnsupportedVideo: If a picture has another size.
     """
     count, before = 0, "precede it" if start == 0 else f"precede it since frame {start}"
-    size = coding.width, coding.height
     try:
         for frame in _frames(packets, coding, _VECTORS_ALONE if vectors_alone else {}):
             if count == 0 and not frame.key_frame:
@@ -121,12 +121,10 @@ def decode(
                 raise DamagedVideo(
                     f"{path}: damaged: frame {start + count} is corrupt; {count} sound frames {before}", count
                 )
-            if vectors_alone and count == 0:
-                size = frame.width, frame.height  # some codecs' pictures are made smaller
-            if (frame.width, frame.height) != size:
+            if (frame.width, frame.height) != (coding.width, coding.height):
                 raise UnsupportedVideo(
-                    f"{path}: the picture size changes at frame {start + count} from {coding.width}x{coding.height}; "
-                    "transcode the file to one size with pkdlib.transcode.transcode(source, target)"
+                    f"{path}: the picture size changes at frame {start + count} from {coding.width}x{coding.height} to "
+                    f"{frame.width}x{frame.height}; transcode the file to one size with pkdlib.transcode.transcode"
                 )
             yield Picture(frame, coding)
             count += 1

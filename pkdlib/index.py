@@ -27,6 +27,7 @@ from pkdlib.container import (
     UnsupportedVideo,
     VideoError,
     open_stream,
+    packets,
     reason,
 )
 from pkdlib.decoder import Coding, decode
@@ -117,12 +118,12 @@ class Index:
                         continue
                     with suppress(av.FFmpegError):
                         container.seek(start, stream=stream)
-                packets = (packet for packet in container.demux(stream) if packet.size)
-                for packet in packets:
+                following = packets(container, stream)
+                for packet in following:
                     if _row(packet, None)[1:] == wanted[1:]:
                         number = first
                         yield _numbered(packet, number)
-                        for number, packet in enumerate(packets, start=first + 1):
+                        for number, packet in enumerate(following, start=first + 1):
                             yield _numbered(packet, number)
                         return
         raise DamagedVideo(f"{path}: has changed since it was opened", 0)
@@ -229,9 +230,7 @@ class _Found(NamedTuple):
 
 def _demux(container, stream, file: int, found: _Found) -> None:
     raw = container.format.name in RAW_FORMATS  # nothing but packets, so that each lies behind the one before
-    for packet in container.demux(stream):
-        if packet.size == 0:
-            continue
+    for packet in packets(container, stream):
         if not found.head:
             found.head.append(bytes(packet))
         if not raw and (not found.rotations or found.rotations[-1] is None):

@@ -9,13 +9,23 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from pkdlib.container import VideoError, open_stream
+from pkdlib.container import (
+    LARGEST_PICTURE,
+    DamagedVideo,
+    UnreadableVideo,
+    UnsupportedVideo,
+    VideoError,
+    open_stream,
+    packets,
+    reason,
+)
 
 FF_QP2LAMBDA = 118  # libavcodec's lambda of one quantiser step; a global quality of 118 is the program's `-q:v 1`
 _LARGEST_TIME_BASE = 65535  # MPEG-4 Part 2 counts the ticks of a second in 16 bits
@@ -35,10 +45,16 @@ def transcode(source, target, *, width: int = 340, height: int = 256, gop: int =
         width: Width of the result, pixels.
         height: Height of the result, pixels.
         gop: Frames from one key frame to the next.
+
+    Raises:
+        UnsupportedVideo: If libavcodec has no decoder for the source.
     """
     source = Path(source)
     with open_stream(source) as (container, stream):
+        if stream.codec_context is None:
+            raise UnsupportedVideo(f"{source}: there is no decoder for its codec")
         stream.thread_type = "SLICE"
+        stream.codec_context.options = {"max_pixels": str(LARGEST_PICTURE)}
         pictures = map(_upright, _decoded(source, container, stream))
         rate = stream.guessed_rate or Fraction(25)
         _write(pictures, target, size=(width, height), rate=rate, gop=gop, qscale=FF_QP2LAMBDA)
@@ -68,15 +84,18 @@ def encode(
 def _decoded(source: Path, container, stream) -> Iterator[av.VideoFrame]:
     count = 0
     try:
-        for picture in container.decode(stream):
-            if picture.is_corrupt:
-                raise VideoError(f"{source}: damaged: frame {count} is corrupt; {count} sound frames precede it")
-            yield picture
-            count += 1
-    except av.FFmpegError as error:
-        raise VideoError(f"{source}: damaged: decoding stops after {count} sound frames ({error.strerror})") from error
+        for packet in chain(packets(container, stream), [None]):  # None asks for what the decoder holds back
+            for picture in stream.codec_context.decode(packet):
+                if picture.is_corrupt:
+                    message = f"{source}: damaged: frame {count} is corrupt; {count} sound frames precede it"
+                    raise DamagedVideo(message, count)
+                yield picture
+                count += 1
+    except (av.FFmpegError, ValueError) as error:
+        message = f"{source}: damaged: decoding stops after {count} sound frames ({reason(error)})"
+        raise DamagedVideo(message, count) from error
     if count == 0:
-        raise VideoError(f"{source}: no frame can be decoded")
+        raise UnreadableVideo(f"{source}: no frame can be decoded")
 
 
 def _upright(picture: av.VideoFrame) -> av.VideoFrame:

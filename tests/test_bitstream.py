@@ -315,7 +315,7 @@ def broken_file(kind, folder, clip):
         ("folder", "is a folder"),
         ("empty", "is empty"),
         ("text", "cannot be opened as a video"),
-        ("text.txt", "holds no video"),
+        ("text.txt", "cannot be opened as a video"),
         ("noise", "cannot be opened as a video|holds no video"),
         ("audio", "holds no video"),
         ("no header", "cannot be opened as a video"),
