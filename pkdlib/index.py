@@ -290,8 +290,13 @@ def _tag(context) -> str:
 
 
 def _row(packet: av.Packet, place: int | None) -> list[int]:
-    times = (_NONE if time is None else time for time in (packet.pts, packet.dts))
-    return [-1 if place is None else place, packet.size, *times]
+    pts, dts = packet.pts, packet.dts
+    return [
+        -1 if place is None else place,
+        packet.size,
+        _NONE if pts is None else pts,
+        _NONE if dts is None else dts,
+    ]
 
 
 def _place(packet: av.Packet, file: int) -> int | None:

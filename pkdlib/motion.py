@@ -106,9 +106,10 @@ def runs(vectors: np.ndarray, height: int, width: int) -> list[Runs]:
         The blocks' rows, by their width. The order of the blocks is not kept: a codec's do not overlap.
     """
     # Each array has two rows: what is so of x, and what is so of y.
-    to = np.array([vectors["dst_x"], vectors["dst_y"]], np.intp)
-    shift = to - [vectors["src_x"], vectors["src_y"]]
-    size = np.array([vectors["w"], vectors["h"]], np.intp)
+    to, source, size = (
+        np.array([vectors[x], vectors[y]], np.intp) for x, y in (("dst_x", "dst_y"), ("src_x", "src_y"), ("w", "h"))
+    )
+    shift = to - source
     low = to - (size >> 1)
     high, limit = low + size, np.array([[width], [height]])
     for bound in (limit, limit + shift):
@@ -152,7 +153,12 @@ def move(plane: np.ndarray, reference: np.ndarray, blocks: list[Runs]) -> None:
 def _as_runs(plane: np.ndarray, width: int) -> np.ndarray:
     # Element i is the run of pixels that begins at pixel i, so that one index copies a whole run.
     pixels, size = plane.shape[0] * plane.shape[1], plane.strides[1]
-    return np.ndarray((pixels - width + 1,), f"V{width * size}", plane, strides=(size,))
+    return np.ndarray((pixels - width + 1,), _bytes(width * size), plane, strides=(size,))
+
+
+@functools.cache
+def _bytes(count: int) -> np.dtype:
+    return np.dtype((np.void, count))
 
 
 def trace(
@@ -205,7 +211,7 @@ def trace(
             continue
         if accumulate or is_wanted or waiting:
             before = [plane.copy() for plane in planes] if waiting else None
-            blocks = _past(picture.vectors, height, width)
+            blocks = _moving(picture.vectors, height, width)
             for plane in planes:
                 move(plane, plane, blocks)
             yield from between(before, planes)
@@ -219,12 +225,11 @@ def _traced(position: int, picture, planes: list[np.ndarray]) -> Traced:
     return Traced(position, picture, planes[0], planes[1] if len(planes) > 1 else None)
 
 
-def _past(vectors: np.ndarray | None, height: int, width: int) -> list[Runs]:
+def _moving(vectors: np.ndarray | None, height: int, width: int) -> list[Runs]:
     # A block that does not move copies each pixel to its own place, and can be left out.
     if vectors is None:
         return []
     moving = (vectors["dst_x"] != vectors["src_x"]) | (vectors["dst_y"] != vectors["src_y"])
-    moving &= vectors["source"] < 0
     return runs(vectors.take(moving.nonzero()[0]), height, width)
 
 
