@@ -326,11 +326,34 @@ def facts() -> dict[str, Any]:
     values["marionette_clips"] = runs.read_json(record)["data"]["clips"] if record.is_file() else "(not run yet)"
     values["verdicts_summary"] = verdicts_sentence(judged())
     values["ut_fused_accuracy"] = fused_accuracy("quick", "ut_interaction")
+    timed = results.decoder()
+    values["decoder_speed"] = "(not run yet)" if timed is None else decoder_speed(timed)
     compared = results.readers()
     values["readers_speed"] = readers_speed(compared["speed"]) if compared else "(not run yet)"
     values["readers_formats"] = readers_formats(compared["formats"]) if compared else "(not run yet)"
     values["readers_ours"] = _ours(compared["speed"]) if compared else "(not run yet)"
     return values
+
+
+def decoder_speed(timed: pd.DataFrame) -> str:
+    """Set out what each way of reading costs.
+
+    Args:
+        timed: Of `results.decoder`.
+
+    Returns:
+        A Markdown table: a column a file, ratios to the floor where there is one, else milliseconds a call.
+    """
+    files = timed["file"].unique()
+    header = ["what is read", *(name.removesuffix("_mpeg4.mp4").replace("_", " ") for name in files)]
+    rows = []
+    for what, group in timed[~timed["what"].str.startswith("floor")].groupby("what", sort=False):
+        cells = group.set_index("file").loc[files]
+        ratios, times = cells["ratio"], cells["milliseconds"]
+        rows.append([what, *(f"{value:.1f} ms" for value in times)])
+        if ratios.notna().all():
+            rows[-1] = [what, *(f"{value:.2f} × the floor" for value in ratios)]
+    return _markdown(header, rows)
 
 
 def readers_speed(speed: pd.DataFrame) -> str:

@@ -31,6 +31,16 @@ def published_sets() -> list[tuple[str, str]]:
     return sorted((path.parent.parent.name, path.parent.name) for path in folder.glob(f"*/*/{runs.RECORD}"))
 
 
+def decoder() -> pd.DataFrame | None:
+    """Read the committed times of the decoder (`benchmarks/decode.py`).
+
+    Returns:
+        file, what, milliseconds and ratio; None where they are not committed.
+    """
+    table = resources.folder("results") / "decode" / "speed.csv"
+    return pd.read_csv(table) if table.is_file() else None
+
+
 def readers() -> dict[str, pd.DataFrame]:
     """Read the committed comparison of readers of motion vectors (`benchmarks/readers.py`).
 
