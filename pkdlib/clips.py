@@ -120,13 +120,9 @@ def decode_candidates(path: Path, candidates: int, short_side: int) -> np.ndarra
         inter = [index for gop in video.gops for index in range(gop.start + 1, gop.start + gop.length)]
         if not inter:
             raise bitstream.VideoError(f"{path}: has no P-frame, so no motion and no residual to read")
-        wanted = {inter[i] for i in segment_centres(len(inter), min(candidates, len(inter)))}
-        frames = []
-        for frame in video.frames():
-            if frame.position == 0:
-                iframe = frame.image
-            if frame.index in wanted:
-                frames.append(_reduced(to_bytes(iframe, frame.motion, frame.residual), short_side))
+        chosen = [inter[i] for i in segment_centres(len(inter), min(candidates, len(inter)))]
+        samples = video.samples([video.locate(index) for index in chosen])
+    frames = [_reduced(to_bytes(*modalities), short_side) for modalities in zip(*samples, strict=True)]
     return np.stack(frames)
 
 

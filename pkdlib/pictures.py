@@ -128,22 +128,18 @@ def contact_sheet(path, gop: int = 0, *, columns: int = 4, accumulate: bool = Tr
         The picture, uint8 (height, width, 3) RGB, with white gutters.
     """
     with CompressedVideo(path) as video:
-        images = [video.iframe(gop)]
         last = video.gops[gop].length - 1
-        positions = np.unique(np.rint(np.linspace(0, last, columns)).astype(int))
-        samples = [video.sample(gop, position, accumulate) for position in positions]
-        images += [video.image(gop, position) for position in positions[1:]]
-    scale = min(1.0, _WIDEST_TILE / images[0].shape[1])
-    full = _full_colour(sample.motion for sample in samples)
-    spacing = _spacing(images[0])
-    arrowed = [
-        arrows(image, sample.motion, spacing=spacing, scale=scale)
-        for image, sample in zip(images, samples, strict=True)
-    ]
-    motions = [resized(colour_wheel(sample.motion, full=full), scale) for sample in samples]
-    residuals = [resized(signed(sample.residual, gain=_RESIDUAL_GAIN), scale) for sample in samples]
+        positions = set(np.rint(np.linspace(0, last, columns)).astype(int).tolist())
+        frames = [frame for frame in video.frames(accumulate, gops=gop) if frame.position in positions]
+    scale = min(1.0, _WIDEST_TILE / frames[0].image.shape[1])
+    full = _full_colour(frame.motion for frame in frames)
+    spacing = _spacing(frames[0].image)
+    images = [resized(frame.image, scale) for frame in frames]
+    arrowed = [arrows(frame.image, frame.motion, spacing=spacing, scale=scale) for frame in frames]
+    motions = [resized(colour_wheel(frame.motion, full=full), scale) for frame in frames]
+    residuals = [resized(signed(frame.residual, gain=_RESIDUAL_GAIN), scale) for frame in frames]
     _put_in_the_middle(motions[0], wheel(int(0.7 * min(motions[0].shape[:2]))))
-    return _grid([[resized(image, scale) for image in images], arrowed, motions, residuals])
+    return _grid([images, arrowed, motions, residuals])
 
 
 def motion_sheet(path, gop: int = 0, position: int = -1) -> np.ndarray:
@@ -158,7 +154,7 @@ def motion_sheet(path, gop: int = 0, position: int = -1) -> np.ndarray:
         The picture, uint8 (height, width, 3) RGB, with white gutters.
     """
     with CompressedVideo(path) as video:
-        image, motion = video.image(gop, position), video.sample(gop, position, True).motion
+        image, motion = video.image(gop, position), video.motion(gop, position)
     scale = 2 * _WIDEST_TILE / image.shape[1]
     arrowed = arrows(image, motion, spacing=_spacing(image), scale=scale)
     return _grid([[arrowed, resized(colour_wheel(motion, full=_full_colour([motion])), scale)]])
