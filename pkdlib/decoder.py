@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
@@ -145,6 +146,8 @@ def _frames(packets: Iterator[av.Packet], coding: Coding, options: dict) -> Iter
         context.codec_tag = coding.tag
     if coding.extradata:
         context.extradata = coding.extradata
+    if coding.left:
+        context.flags |= Flags.unaligned  # else the cut would be shifted to where memory is aligned
     context.reorder_depth = coding.reorder
     for packet in packets:
         yield from context.decode(packet)
