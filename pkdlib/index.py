@@ -41,6 +41,7 @@ _FORM = 1  # of the kept file; another form is built anew
 _NONE = -(2**63)  # an absent time, as libavformat marks it
 _LARGEST_HEADER = 64  # bytes that a container may put between a packet's place, as libavformat tells it, and its data
 _LARGEST_UNCODED = 19  # bytes; a smaller packet may stand for no picture of its own (libavcodec's MAX_NVOP_SIZE)
+_MPEG4_PICTURE = b"\0\0\1\xb6"  # the start code of a VOP
 _PROGRESSIVE = (0, 1)  # libavcodec's AV_FIELD_UNKNOWN and AV_FIELD_PROGRESSIVE
 
 
@@ -175,6 +176,7 @@ def build(path: Path, number: int, file: int) -> Index:
                 f"{path}: the codec {name} exports no motion vectors; re-encode the file as MPEG-4 with "
                 "pkdlib.transcode.transcode(source, target)"
             )
+        header, listed = context.extradata or b"", len(stream.index_entries)
         context.thread_type, context.thread_count = "SLICE", 1
         found = _Found([], [], [], [])
         try:
@@ -187,12 +189,12 @@ def build(path: Path, number: int, file: int) -> Index:
         if not (0 < context.width <= LARGEST_SIDE and 0 < context.height <= LARGEST_SIDE):
             raise UnsupportedVideo(f"{path}: pictures of {context.width}x{context.height} cannot be read")
         codec, announced = context.codec.canonical_name, stream.frames
-        sequence = h264.sequence(context.extradata or found.head[0]) if codec == "h264" else None
+        sequence = h264.sequence(header or found.head[0]) if codec == "h264" else None
         index = Index(
             coding=Coding(
                 codec=context.codec.name,
                 tag=_tag(context),
-                extradata=context.extradata or b"",
+                extradata=_header(codec, header, found.head[0]),
                 width=context.width,
                 height=context.height,
                 reorder=context.reorder_depth,
@@ -203,8 +205,8 @@ def build(path: Path, number: int, file: int) -> Index:
             container=container.format.name,
             rate=stream.guessed_rate or Fraction(25),
             time_base=stream.time_base,
-            rotation=next((angle for angle in found.rotations if angle is not None), 0),
-            approximate=_is_approximate(codec, context, sequence),
+            rotation=round(found.shown[0].rotation) % 360 if found.shown else 0,
+            approximate=_is_approximate(codec, context, sequence, found.shown),
             packets=_integers(found.rows),
             order=_integers([]),
             keys=_integers([]),
@@ -225,7 +227,7 @@ class _Found(NamedTuple):
     rows: list[list[int]]  # of Index.packets
     flags: list[tuple[bool, bool]]  # whether each is a key frame, and whether something is odd about it
     head: list[bytes]  # the first packet
-    rotations: list[int | None]  # of the pictures that were decoded to see it
+    shown: list[av.VideoFrame]  # the first frame
 
 
 def _demux(container, stream, file: int, found: _Found) -> None:
@@ -233,8 +235,8 @@ def _demux(container, stream, file: int, found: _Found) -> None:
     for packet in packets(container, stream):
         if not found.head:
             found.head.append(bytes(packet))
-        if not raw and (not found.rotations or found.rotations[-1] is None):
-            found.rotations.append(_rotation(packet))
+        if not found.shown:
+            found.shown.extend(_frames(packet))
         found.rows.append(_row(packet, packet.pos if raw else _place(packet, file)))
         found.flags.append((packet.is_keyframe, packet.is_discard or packet.is_corrupt))
     if raw and any(before[0] + before[1] != after[0] for before, after in pairwise(found.rows)):
@@ -267,18 +269,23 @@ def _in_doubt(index: Index, keys: np.ndarray) -> bool:
     )
 
 
-def _is_approximate(codec: str, context, sequence: h264.Sequence | None) -> bool:
+def _is_approximate(codec: str, context, sequence: h264.Sequence | None, shown: list[av.VideoFrame]) -> bool:
     if codec == "h264":
         return sequence is None or sequence.references > 1 or not sequence.progressive
-    return context.field_order not in _PROGRESSIVE
+    return context.field_order not in _PROGRESSIVE or any(frame.interlaced_frame for frame in shown)
 
 
-def _rotation(packet: av.Packet) -> int | None:
-    # The container tells it, but PyAV only through a decoded frame.
+def _header(codec: str, header: bytes, packet: bytes) -> bytes:
+    # An encoder of MPEG-4 may name itself in the first packet alone, and libavcodec knows by the name how to read it:
+    # that DivX packs a B-frame behind the one it follows, for example. What comes before the picture goes to them all.
+    return header + packet[: max(packet.find(_MPEG4_PICTURE), 0)] if codec == "mpeg4" else header
+
+
+def _frames(packet: av.Packet) -> list[av.VideoFrame]:
+    # A frame tells what PyAV does not of the container and the codec: the rotation, and whether it is interlaced.
     with suppress(av.FFmpegError, ValueError):
-        for frame in packet.decode():
-            return round(frame.rotation) % 360
-    return None
+        return packet.decode()
+    return []
 
 
 def _tag(context) -> str:
