@@ -1,11 +1,14 @@
-"""What an H.264 stream's header says and libavcodec's export does not: reference frames, and where the picture is cut.
+"""What an H.264 stream says and libavcodec's export does not: reference frames, the picture's cut, and true key frames.
 
-The sequence parameter set is that of ITU-T H.264, section 7.3.2.1.1.
+The sequence parameter set is that of ITU-T H.264, section 7.3.2.1.1, the recovery point that of its annex D.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
-_SPS = 7  # nal_unit_type of a sequence parameter set
+# nal_unit_type: a slice, one of a picture (IDR) at which a decoder forgets all others, and two kinds of headers.
+_SLICE, _IDR, _SEI, _SPS = 1, 5, 6, 7
+_RECOVERY_POINT = 6  # payloadType of supplemental information (SEI)
 # Profiles whose parameter set describes the chroma format and scaling lists.
 _HIGH_PROFILES = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
 
@@ -42,6 +45,60 @@ def sequence(data: bytes) -> Sequence | None:
             except IndexError:
                 return None
     return None
+
+
+def is_key(packet: bytes, header: bytes) -> bool:
+    """Tell whether decoding can begin at a packet, and every picture shown from there on is whole.
+
+    Containers and encoders mark more than that: the start of a gradual refresh, too, where the picture is whole only
+    many frames later.
+
+    Args:
+        packet: A packet of the stream.
+        header: The stream's global header, which tells how its packets are cut into units.
+
+    Returns:
+        Whether the picture is an IDR picture, or is marked as a recovery point after which no further one is needed.
+    """
+    for unit in _coded(packet, header):
+        kind = unit[0] & 31 if unit else 0
+        if kind in (_SLICE, _IDR):
+            return kind == _IDR
+        if kind == _SEI and _recovers_at_once(unit):
+            return True
+    return False
+
+
+def _coded(packet: bytes, header: bytes) -> Iterator[bytes]:
+    at = 0
+    if header[:1] == b"\1" and len(header) > 4:  # avcC: it tells how many bytes hold the length before each unit
+        prefix = (header[4] & 3) + 1
+        while at + prefix < len(packet):
+            size, at = int.from_bytes(packet[at : at + prefix], "big"), at + prefix
+            yield packet[at : at + size]
+            at += size
+    else:
+        while (at := packet.find(b"\0\0\1", at)) >= 0:
+            at += 3
+            end = packet.find(b"\0\0\1", at)
+            yield packet[at : end if end >= 0 else None]
+
+
+def _recovers_at_once(unit: bytes) -> bool:
+    data = unit[1:].replace(b"\0\0\3", b"\0\0")
+    at = 0
+    while at + 2 < len(data):
+        numbers = []  # the payload's type, and its size
+        for _ in range(2):
+            number = 0
+            while data[at : at + 1] == b"\xff":
+                number, at = number + 255, at + 1
+            numbers.append(number + int.from_bytes(data[at : at + 1]))
+            at += 1
+        if numbers[0] == _RECOVERY_POINT:
+            return data[at : at + 1] >= b"\x80"  # 0 as an Exp-Golomb code is the bit 1
+        at += numbers[1]
+    return False
 
 
 def _units(data: bytes) -> list[bytes]:

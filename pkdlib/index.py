@@ -231,6 +231,7 @@ class _Found(NamedTuple):
 
 
 def _demux(container, stream, file: int, found: _Found) -> None:
+    is_h264, header = stream.codec_context.codec.canonical_name == "h264", stream.codec_context.extradata or b""
     raw = container.format.name in RAW_FORMATS  # nothing but packets, so that each lies behind the one before
     for packet in packets(container, stream):
         if not found.head:
@@ -238,7 +239,10 @@ def _demux(container, stream, file: int, found: _Found) -> None:
         if not found.shown:
             found.shown.extend(_frames(packet))
         found.rows.append(_row(packet, packet.pos if raw else _place(packet, file)))
-        found.flags.append((packet.is_keyframe, packet.is_discard or packet.is_corrupt))
+        odd = packet.is_discard or packet.is_corrupt
+        if is_h264:
+            odd = odd or packet.is_keyframe != h264.is_key(bytes(packet), header)
+        found.flags.append((packet.is_keyframe, odd))
     if raw and any(before[0] + before[1] != after[0] for before, after in pairwise(found.rows)):
         for row in found.rows:
             row[0] = -1
@@ -264,6 +268,7 @@ def _in_doubt(index: Index, keys: np.ndarray) -> bool:
         or len(np.unique(time)) < len(time)
         or not keys[np.argmin(time)]
         or keys.all()  # libavformat marks every frame of H.263 so
+        or (index.coding.reorder > 0 and (np.diff(time) > 0).all())  # AVI does not know that H.264 is reordered
         or (index.container in RAW_FORMATS and index.coding.reorder > 0)
         or (index.coding.codec == "mpeg4" and size.min() <= _LARGEST_UNCODED)
     )
