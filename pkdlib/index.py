@@ -81,8 +81,9 @@ class Index:
     def times(self) -> np.ndarray:
         """When each picture is shown, seconds since the start of the stream's clock, float64 (F,)."""
         times = self.packets[self.order, 2]
-        # AVI counts packets; neither it nor a raw stream knows when a picture is shown.
-        if self.container in {"avi", *RAW_FORMATS} or (times == _NONE).any():
+        # AVI counts packets, as they are decoded; a raw stream does not tell when a picture is shown.
+        untold = self.container in RAW_FORMATS or (self.container == "avi" and self.coding.reorder > 0)
+        if untold or (times == _NONE).any():
             return np.arange(len(self.order)) / float(self.rate)
         return times * float(self.time_base)
 
@@ -213,7 +214,7 @@ def build(path: Path, number: int, file: int) -> Index:
             damage=damage,
         )
     index = _ordered(index, np.array(found.flags), path, file)
-    if damage is None and len(index.packets) < announced:
+    if damage is None and len(index.packets) < announced and not _skips(index, listed):
         index = index if index.types else index.surveyed(path, file)
         damage = f"{path}: truncated: its header announces {announced} frames, {len(index.order)} are sound"
         index = dataclasses.replace(index, damage=damage)
@@ -258,6 +259,13 @@ def _ordered(index: Index, flags: np.ndarray, path: Path, file: int) -> Index:
         return index.surveyed(path, file)
     order = np.argsort(index.packets[:, 2], kind="stable")
     return dataclasses.replace(index, order=order, keys=np.flatnonzero(keys[order]))
+
+
+def _skips(index: Index, listed: int) -> bool:
+    # An AVI in which pictures were left out announces those too, and counts them in its times; that it is whole, the
+    # list of packets at its end shows.
+    time = index.packets[:, 3]
+    return index.container == "avi" and len(time) == listed and time.max() - time.min() >= listed
 
 
 def _in_doubt(index: Index, keys: np.ndarray) -> bool:
