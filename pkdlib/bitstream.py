@@ -91,9 +91,10 @@ class CompressedVideo:
     Args:
         path: Path of a video file.
         stream: Number of the stream among the file's video streams; attached pictures do not count.
-        on_error: What to do with a truncated or damaged file. "raise" raises `DamagedVideo` where the damage is met;
-            the frames before it can be read. "keep" decodes the file once and then shows the frames before the damage
-            as if there were no more; `damage` says why.
+        on_error: What to do with a truncated or damaged file. "raise" raises `DamagedVideo` where the damage is met,
+            and `UnsupportedVideo` where the pictures' size changes; the frames before it can be read, unless the file
+            had to be decoded to index it, and is refused at once. "keep" decodes the file once and then shows the
+            frames before the damage as if there were no more; `damage` says why.
         cache: A folder to keep the index in, or None. A kept index is used if the file's size and time stamp are
             still the same.
 
@@ -116,7 +117,6 @@ class CompressedVideo:
 
         Raises:
             BadRequest: If an argument makes no sense.
-            DamagedVideo: If the file is known to be cut short, and that is not to be kept.
         """
         if on_error not in ("raise", "keep"):
             raise BadRequest(f"{path}: on_error={on_error!r}: must be 'raise' or 'keep'")
@@ -125,7 +125,7 @@ class CompressedVideo:
         try:
             self._index = self._found(stream, surveyed=on_error == "keep")
             if on_error == "raise" and self._index.damage:
-                raise DamagedVideo(self._index.damage, len(self._index.order))
+                raise self._index.error()
         except BaseException:
             self.close()
             raise
@@ -192,15 +192,11 @@ class CompressedVideo:
 
     @cached_property
     def frame_types(self) -> str:
-        """Picture type of each frame, in display order, a letter each; the first time decodes the video once.
-
-        Raises:
-            DamagedVideo: If the video cannot be decoded to its end.
-        """
+        """Picture type of each frame, in display order, a letter each; the first time decodes the video once."""
         if self._index.types is None:
             index = self._index.surveyed(self.path, self._descriptor())
             if index.damage:
-                raise DamagedVideo(index.damage, len(index.order))
+                raise index.error()
             if self._cache:
                 indices.keep(index, self._cache, self.path)
             self._index = index
@@ -430,7 +426,8 @@ class CompressedVideo:
         pictures = decode(packets, self._index.coding, self.path, start=start, vectors_alone=vectors_alone)
         pictures = dropwhile(lambda picture: picture.packet != numbers[0], pictures)
         count = 0
-        for count, (picture, number) in enumerate(zip(pictures, numbers, strict=False), start=1):
+        # The number first, so that no picture is decoded beyond the last.
+        for count, (number, picture) in enumerate(zip(numbers, pictures, strict=False), start=1):
             if picture.packet != number:
                 raise DamagedVideo(f"{self.path}: damaged: frame {start + count} is not where it should be", count - 1)
             yield picture

@@ -37,7 +37,7 @@ from pkdlib.motion import LARGEST_SIDE
 WITH_VECTORS = frozenset(
     "mpeg4 h264 mpeg1video mpeg2video h263 flv1 msmpeg4v1 msmpeg4v2 msmpeg4v3 wmv1 wmv2".split()  # noqa: SIM905
 )
-_FORM = 1  # of the kept file; another form is built anew
+_FORM = 2  # of the kept file; another form is built anew
 _NONE = -(2**63)  # an absent time, as libavformat marks it
 _LARGEST_HEADER = 64  # bytes that a container may put between a packet's place, as libavformat tells it, and its data
 _LARGEST_UNCODED = 19  # bytes; a smaller packet may stand for no picture of its own (libavcodec's MAX_NVOP_SIZE)
@@ -62,6 +62,7 @@ class Index:
         keys: Numbers of the pictures that begin a GOP, int64 (G,).
         types: The pictures' types, a letter each; None before they were decoded.
         damage: Why the video is cut short after the pictures told here; None if it is not known to be.
+        resized: Whether that is because the pictures have another size from there on.
     """
 
     coding: Coding
@@ -76,6 +77,15 @@ class Index:
     keys: np.ndarray
     types: str | None = None
     damage: str | None = None
+    resized: bool = False
+
+    def error(self) -> VideoError:
+        """Tell the damage as an error.
+
+        Returns:
+            The error, not raised.
+        """
+        return UnsupportedVideo(self.damage) if self.resized else DamagedVideo(self.damage, len(self.order))
 
     @property
     def times(self) -> np.ndarray:
@@ -140,7 +150,7 @@ class Index:
         Returns:
             An index of the sound pictures, up to the first damaged one, with their types.
         """
-        order, keys, types, damage = [], [], [], self.damage
+        order, keys, types, damage, resized = [], [], [], self.damage, False
         try:
             for picture in decode(self.read(path, file), self.coding, path):
                 if picture.is_key:
@@ -148,9 +158,14 @@ class Index:
                 order.append(picture.packet)
                 types.append(picture.type[0])
         except VideoError as error:
-            damage = str(error)
+            damage, resized = str(error), isinstance(error, UnsupportedVideo)
         return dataclasses.replace(
-            self, order=_integers(order), keys=_integers(keys), types="".join(types), damage=damage
+            self,
+            order=_integers(order),
+            keys=_integers(keys),
+            types="".join(types),
+            damage=damage,
+            resized=resized,
         )
 
 
@@ -384,7 +399,7 @@ def keep(index: Index, folder: Path, path: Path) -> None:
         "rate": str(index.rate),
         "time_base": str(index.time_base),
     }
-    for name in ("stream", "container", "rotation", "approximate", "types", "damage"):
+    for name in ("stream", "container", "rotation", "approximate", "types", "damage", "resized"):
         told[name] = getattr(index, name)
     target = _kept(folder, path, index.stream)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
