@@ -23,6 +23,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from pkdlib import index as indices
+from pkdlib import indexing
 from pkdlib.container import BadRequest, DamagedVideo, NoSuchFrame, UnreadableVideo, VideoError
 from pkdlib.decoder import Picture, decode
 from pkdlib.motion import Traced, displacement, residual, trace
@@ -140,7 +141,7 @@ class CompressedVideo:
 
     def _found(self, stream: int, surveyed: bool) -> indices.Index:
         kept = indices.load(self._cache, self.path, stream) if self._cache else None
-        index = kept or indices.build(self.path, stream, self._file)
+        index = kept or indexing.build(self.path, stream, self._file)
         if surveyed and index.types is None:
             index = index.surveyed(self.path, self._file)
             if len(index.keys) == 0:

@@ -378,7 +378,7 @@ def test_a_kept_index_is_the_index(tmp_path, monkeypatch, name):
     CompressedVideo(path, cache=cache).close()
     assert len(list(cache.iterdir())) == 1
     with monkeypatch.context() as patch:
-        patch.setattr("pkdlib.index.build", None)  # a kept index needs no other
+        patch.setattr("pkdlib.indexing.build", None)  # a kept index needs no other
         with CompressedVideo(path, cache=cache) as video:
             assert told(video) == expected
             np.testing.assert_array_equal(video.motion(-1, -1), motion)
@@ -442,7 +442,7 @@ def test_spawned_processes_are_given_a_video(clip):
 
 def test_a_video_is_pickled_with_its_index(clip, monkeypatch):
     with CompressedVideo(clip) as video:
-        monkeypatch.setattr("pkdlib.index.build", None)
+        monkeypatch.setattr("pkdlib.indexing.build", None)
         with pickle.loads(pickle.dumps(video)) as other:
             assert told(other) == told(video)
             np.testing.assert_array_equal(other.motion(1, 3), video.motion(1, 3))

@@ -31,6 +31,7 @@ FLOORS = {
     "views": 1,
     "decoder": 1,
     "index": 1,
+    "indexing": 1,
     "bitstream": 1,
     "cost": 1,
     "statistics": 1,
@@ -64,7 +65,7 @@ FLOORS = {
     "book": 6,
     "cli": 6,
 }
-BASE = ("container", "h264", "motion", "views", "decoder", "index", "bitstream", "transcode", "pictures")
+BASE = ("container", "h264", "motion", "views", "decoder", "index", "indexing", "bitstream", "transcode", "pictures")
 
 
 def requirements(*extras: str) -> dict[str, SpecifierSet]:

@@ -1,0 +1,90 @@
+"""Damaged files: a short run of benchmarks/fuzz_decode.py, and whether it sees what it looks for."""
+
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+
+BENCHMARKS = REPOSITORY / "benchmarks"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux's list of open files"),
+]
+
+# A package in the decoder's place that refuses every file, but does something else to some.
+STAND_IN = """
+import os, time
+kept = []
+class VideoError(Exception): pass
+class CompressedVideo:
+    def __init__(self, path):
+        if path.name.startswith("{files}"):
+            {fault}
+        raise VideoError(f"{{path}}: no")
+"""
+TRANSCODE = """
+from pkdlib.bitstream import CompressedVideo
+def transcode(path, *rest, **size):
+    CompressedVideo(path)
+"""
+FAULTS = {
+    "crash": ("m3.", "os.abort()"),
+    "hang": ("m3.", "time.sleep(60)"),
+    "exception": ("m3.", "1 / 0"),
+    "promise": ("m3.", "raise VideoError('a message without the path')"),
+    "files": ("m3.", "kept.append(open(path))"),
+    "memory": ("m", "kept.append(bytearray(b'x') * (2 << 20))"),
+}
+
+
+def fuzz(*arguments, python_path=REPOSITORY):
+    command = [sys.executable, BENCHMARKS / "fuzz_decode.py", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(python_path)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def run_clean(*arguments):
+    result = fuzz(*arguments)
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout + result.stderr
+    assert "120 mutations, 0 findings" in result.stdout
+
+
+def test_no_damaged_file_does_harm():
+    run_clean("--count", 120, "--replay", 10, "--clips", "none")
+
+
+def test_no_damaged_real_file_does_harm(shared_clips):
+    run_clean("--count", 120, "--seed", 1, "--replay", 10, "--clips", shared_clips)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found(tmp_path, fault):
+    files, code = FAULTS[fault]
+    package, kept = tmp_path / "pkdlib", tmp_path / "kept"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "bitstream.py").write_text(STAND_IN.format(files=files, fault=code))
+    (package / "transcode.py").write_text(TRANSCODE)
+    arguments = ["--count", 6, "--replay", 5, "--limit", 2, "--clips", "none", "--keep", kept]
+    result = fuzz(*arguments, python_path=tmp_path)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert f"\n{fault}, 1 times:\n  mutation " in result.stdout and "6 mutations, 1 findings" in result.stdout
+    if fault != "memory":
+        assert "  mutation 3: " in result.stdout and [path.stem for path in kept.iterdir()] == ["m3"]
+
+
+def test_a_mutation_is_a_function_of_its_number(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from damaged_files import KINDS, mutate
+
+    noise = random.Random(0)
+    sources = {name: noise.randbytes(2000) for name in ("own-a.avi", "own-b.mp4", "real-c.avi")}
+    first = [mutate(0, number, sources) for number in range(300)]
+    assert first[::-1] == [mutate(0, number, sources) for number in reversed(range(300))]
+    assert {mutation.kind for mutation in first} == set(KINDS)
+    assert first != [mutate(1, number, sources) for number in range(300)]
+    damaged = [mutation for mutation in first if mutation.kind not in ("text", "renamed")]
+    assert sum(mutation.data not in sources.values() for mutation in damaged) > 0.95 * len(damaged)
