@@ -407,44 +407,45 @@ class CompressedVideo:
             yield Frame(index, gop, position, picture.type, float(self.times[index]), image, moved, difference)
 
     def _all(self, vectors_alone: bool) -> Iterator[Picture]:
-        count = 0
         packets = self._index.read(self.path, self._descriptor())
         pictures = decode(packets, self._index.coding, self.path, vectors_alone=vectors_alone)
-        for picture in islice(pictures, self.num_frames):
-            count += 1
-            yield picture
-        if count < self.num_frames:
-            raise DamagedVideo(
-                f"{self.path}: damaged: {count} of {self.num_frames} frames can be decoded; these are sound", count
-            )
+        yield from self._matched(pictures, 0, self.num_frames)
 
     def _pictures(self, gop: int, vectors_alone: bool = False) -> Iterator[Picture]:
         # A GOP's pictures by a decoder that begins at its key frame. Pictures that come before it refer to the GOP
         # before, which this decoder has not seen.
         start, length = self.gops[gop]
-        numbers = self._index.order[start : start + length].tolist()
-        packets = self._index.read(self.path, self._descriptor(), first=numbers[0])
+        first = int(self._index.order[start])
+        packets = self._index.read(self.path, self._descriptor(), first)
         pictures = decode(packets, self._index.coding, self.path, start=start, vectors_alone=vectors_alone)
-        pictures = dropwhile(lambda picture: picture.packet != numbers[0], pictures)
-        count = 0
+        yield from self._matched(dropwhile(lambda picture: picture.packet != first, pictures), start, length)
+
+    def _matched(self, pictures: Iterator[Picture], start: int, length: int) -> Iterator[Picture]:
+        # The pictures, as long as they are those that the index tells.
+        numbers, keys = self._index.order[start : start + length].tolist(), set(self._index.keys.tolist())
+        count, before = 0, f"sound frames precede it{f' since frame {start}' if start else ''}"
         # The number first, so that no picture is decoded beyond the last.
-        for count, (number, picture) in enumerate(zip(numbers, pictures, strict=False), start=1):
-            if picture.packet != number:
-                raise DamagedVideo(f"{self.path}: damaged: frame {start + count} is not where it should be", count - 1)
+        for number, picture in zip(numbers, pictures, strict=False):
+            frame = start + count
+            if picture.packet != number or (frame in keys and not picture.is_key):
+                raise DamagedVideo(
+                    f"{self.path}: damaged: frame {frame} is not what the container says; {count} {before}", count
+                )
             yield picture
+            count += 1
         if count < length:
             raise DamagedVideo(
-                f"{self.path}: damaged: the stream ends before frame {start + count}; {count} sound frames precede it "
-                f"since frame {start}",
-                count,
+                f"{self.path}: damaged: the stream ends before frame {start + count}; {count} {before}", count
             )
 
     def _key(self, gop: int) -> Picture:
         number = int(self._index.order[self.gops[gop].start])
         packets = islice(self._index.read(self.path, self._descriptor(), first=number), 1)
         pictures = decode(packets, self._index.coding, self.path, start=self.gops[gop].start)
-        # A key frame of several packets, which one alone does not give, is rare.
-        return next(pictures, None) or next(self._pictures(gop))
+        picture = next(pictures, None)
+        if picture is None or picture.is_interlaced:  # one packet may not be all of it, but a field
+            return next(self._pictures(gop))
+        return picture
 
     def _descriptor(self) -> int:
         if not self._closing.alive:

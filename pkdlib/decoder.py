@@ -60,6 +60,7 @@ class Picture:
     Attributes:
         packet: Number of the packet that it came in.
         is_key: Whether decoding can begin here.
+        is_interlaced: Whether it consists of two fields.
         type: "I", "P", "B" or another of libavcodec's picture types.
     """
 
@@ -67,6 +68,7 @@ class Picture:
         """Keep the frame."""
         self._frame, self._coding = frame, coding
         self.packet, self.is_key = frame.pts, bool(frame.key_frame)
+        self.is_interlaced = frame.interlaced_frame
         self.type = PictureType(frame.pict_type).name
 
     @cached_property

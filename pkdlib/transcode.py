@@ -18,6 +18,7 @@ from av.video.reformatter import VideoReformatter
 
 from pkdlib.container import (
     LARGEST_PICTURE,
+    BadRequest,
     DamagedVideo,
     UnreadableVideo,
     UnsupportedVideo,
@@ -28,6 +29,7 @@ from pkdlib.container import (
 )
 
 FF_QP2LAMBDA = 118  # libavcodec's lambda of one quantiser step; a global quality of 118 is the program's `-q:v 1`
+_SLOWEST = 1001  # seconds a frame, and the largest denominator of a rate: television's
 _LARGEST_TIME_BASE = 65535  # MPEG-4 Part 2 counts the ticks of a second in 16 bits
 
 
@@ -76,7 +78,12 @@ def encode(
         rate: Frames a second.
         gop: Frames from one key frame to the next.
         qscale: Quality as libavcodec's lambda: 118 times the quantiser, so 118 is the paper's `-q:v 1`.
+
+    Raises:
+        BadRequest: If the rate is not positive.
     """
+    if rate <= 0:
+        raise BadRequest(f"{target}: rate={rate}: must be positive")
     pictures = (av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24") for frame in frames)
     _write(pictures, target, size=None, rate=Fraction(rate), gop=gop, qscale=qscale)
 
@@ -143,7 +150,7 @@ def _packets(pictures, target: Path, *, size, rate: Fraction, gop: int, qscale: 
 
 
 def _encoder(width: int, height: int, *, rate: Fraction, gop: int, qscale: int) -> av.CodecContext:
-    rate = rate.limit_denominator(1001)
+    rate = max(rate.limit_denominator(_SLOWEST), Fraction(1, _SLOWEST))
     if rate.numerator > _LARGEST_TIME_BASE:
         rate = Fraction(round(rate))
     encoder = av.CodecContext.create("mpeg4", "w")

@@ -136,3 +136,12 @@ def test_transcode_reads_metadata_that_is_not_utf8(shared_clips, tmp_path):
     transcode.transcode(source, tmp_path / "clip.mp4", width=32, height=32)
     with CompressedVideo(tmp_path / "clip.mp4") as video, CompressedVideo(source) as original:
         assert video.num_frames == original.num_frames
+
+
+def test_rates_that_mpeg4_cannot_tell_are_brought_near(tmp_path):
+    for rate in (1e-9, 1e5):
+        transcode.encode(pictures(3), tmp_path / "clip.mp4", rate=rate)
+        with CompressedVideo(tmp_path / "clip.mp4") as video:
+            assert video.num_frames == 3
+    with pytest.raises(VideoError, match="rate=0: must be positive"):
+        transcode.encode(pictures(3), tmp_path / "clip.mp4", rate=0)
