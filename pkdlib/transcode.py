@@ -150,7 +150,7 @@ def _packets(pictures, target: Path, *, size, rate: Fraction, gop: int, qscale: 
 
 
 def _encoder(width: int, height: int, *, rate: Fraction, gop: int, qscale: int) -> av.CodecContext:
-    rate = max(rate.limit_denominator(_SLOWEST), Fraction(1, _SLOWEST))
+    rate = min(max(rate.limit_denominator(_SLOWEST), Fraction(1, _SLOWEST)), Fraction(_LARGEST_TIME_BASE))
     if rate.numerator > _LARGEST_TIME_BASE:
         rate = Fraction(round(rate))
     encoder = av.CodecContext.create("mpeg4", "w")
