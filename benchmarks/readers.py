@@ -163,6 +163,16 @@ def drawn(rows, height, width):
     return field
 
 
+def borrowed(rows, height, width):
+    """Mark the pixels whose blocks have a vector to the future alone: pkdlib takes their motion from another frame."""
+    marks = np.zeros((height, width), bool)
+    for source in (1, -1):  # the past has the last word
+        for sign, w, h, _, _, x, y, *_ in rows.tolist():
+            if sign == source:
+                marks[max(y - h // 2, 0) : max(y + h // 2, 0), max(x - w // 2, 0) : max(x + w // 2, 0)] = source > 0
+    return marks
+
+
 def digests(frames):
     """Hash each frame's array."""
     return [hashlib.sha256(np.ascontiguousarray(frame).tobytes()).hexdigest()[:16] for frame in frames]
@@ -175,8 +185,12 @@ def check(name, path):
     if name == "pkdlib":
         with CompressedVideo(path) as video:
             height, width = video.height, video.width
-        expected = [drawn(rows, height, width) for rows in expected]
-        readings = [digests(ours(path, accumulate=False, rgb=False)) for _ in range(2)]
+        keep = [~borrowed(rows, height, width)[..., None] for rows in expected]
+        expected = [drawn(rows, height, width) * mask for rows, mask in zip(expected, keep, strict=True)]
+        readings = [
+            digests(field * mask for field, mask in zip(ours(path, accumulate=False, rgb=False), keep, strict=False))
+            for _ in range(2)
+        ]
     elif name not in ("coviar", "cv_reader"):
         readings = [digests(map(listed, read(path))) for _ in range(READINGS)]
     else:  # their arrays have other forms: only stability is compared
