@@ -154,22 +154,28 @@ def listed(vectors):
 def drawn(rows, height, width):
     """Draw vectors to the past as a dense field, by the rules that the book's page on the compressed domain states."""
     field = np.zeros((height, width, 2), np.int16)
-    for source, w, h, src_x, src_y, dst_x, dst_y, *_ in rows.tolist():
-        dx, dy = dst_x - src_x, dst_y - src_y
-        if source < 0 and (dx or dy):
-            top, left = max(dst_y - h // 2, dy, 0), max(dst_x - w // 2, dx, 0)
-            bottom, right = min(dst_y + h // 2, height, height + dy), min(dst_x + w // 2, width, width + dx)
-            field[top : max(bottom, top), left : max(right, left)] = dx, dy
+    for row in rows.tolist():
+        if row[0] < 0:
+            field[copied(row, height, width)] = row[5] - row[3], row[6] - row[4]
     return field
 
 
+def copied(row, height, width):
+    """Return the rows and columns of a block that lie inside the picture and come from inside it."""
+    _, w, h, src_x, src_y, x, y, *_ = row
+    dx, dy = x - src_x, y - src_y
+    top, left = max(y - h // 2, dy, 0), max(x - w // 2, dx, 0)
+    bottom, right = min(y + h // 2, height, height + dy), min(x + w // 2, width, width + dx)
+    return slice(top, max(bottom, top)), slice(left, max(right, left))
+
+
 def borrowed(rows, height, width):
-    """Mark the pixels whose blocks have a vector to the future alone: pkdlib takes their motion from another frame."""
+    """Mark the pixels that follow a vector to the future: pkdlib takes their motion from another frame."""
     marks = np.zeros((height, width), bool)
     for source in (1, -1):  # the past has the last word
-        for sign, w, h, _, _, x, y, *_ in rows.tolist():
-            if sign == source:
-                marks[max(y - h // 2, 0) : max(y + h // 2, 0), max(x - w // 2, 0) : max(x + w // 2, 0)] = source > 0
+        for row in rows.tolist():
+            if row[0] == source:
+                marks[copied(row, height, width)] = source > 0
     return marks
 
 
