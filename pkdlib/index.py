@@ -164,7 +164,7 @@ def row_of(packet: av.Packet, place: int | None) -> list[int]:
         place: Its place in the file, if it lies there in one piece.
 
     Returns:
-        Place (-1: none), size, presentation and decoding time.
+        The packet as a row, that is its place or -1, its size, and its presentation and decoding times.
     """
     pts, dts = packet.pts, packet.dts
     return [
