@@ -352,7 +352,7 @@ def decoder_speed(timed: pd.DataFrame) -> str:
         ratios, times = cells["ratio"], cells["milliseconds"]
         rows.append([what, *(f"{value:.1f} ms" for value in times)])
         if ratios.notna().all():
-            rows[-1] = [what, *(f"{value:.2f} × the floor" for value in ratios)]
+            rows[-1] = [what, *(f"{value:.2f} ×" for value in ratios)]
     return _markdown(header, rows)
 
 

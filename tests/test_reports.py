@@ -153,3 +153,15 @@ def test_committed_results_are_whole_and_of_the_clean_protocol(profile, dataset)
     exits = found["exits"]
     for _, run in exits.groupby(["split", "seed"]):
         assert not set(run.query("part == 'test'")["group"]) & set(run.query("part == 'validation'")["group"])
+
+
+def test_the_decoders_table_says_what_the_committed_file_holds():
+    with (resources.folder("results") / "decode" / "speed.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = reports.facts()["decoder_speed"].splitlines()
+    assert lines[0].count("|") == len({row["file"] for row in rows}) + 2
+    for row in rows:
+        if not row["what"].startswith("floor"):
+            (line,) = (line for line in lines if line.startswith(f"| {row['what']} |"))
+            value = f"{float(row['ratio']):.2f} ×" if row["ratio"] else f"{float(row['milliseconds']):.1f} ms"
+            assert value in line
