@@ -26,6 +26,11 @@ PARTS = ("validation", "test")
 # The method whose cascade a run keeps for `pkd predict`, and the confidence at which it answers early.
 PREDICTOR, PREDICTOR_THRESHOLD = "pkd", 0.9
 FLATNESS_TARGET = 0.05
+# Beginnings of the names of the parameters that decide a step: any, a backbone, and its internal classifiers.
+SHARED = ("profile", "dataset", "threads", "size", "input_size", "segments", "candidates", "batch_size")
+BACKBONE = ("backbone_",)
+EXITS = (*BACKBONE, "exit_", "light_methods", "paper_methods")
+FLATNESS = (*BACKBONE, "flatness_")
 
 
 def backbones(run: Run) -> dict[str, networks.Backbone]:
@@ -64,7 +69,7 @@ def backbone_step(run: Run, modality: str) -> Path:
         (target / "weights.safetensors").write_bytes(save(trained.backbone.state_dict()))
         runs.write_json(target / "curves.json", {"curves": trained.curves, "kept_epoch": trained.epoch})
 
-    return _step(run, f"backbone-{modality}", make)
+    return _step(run, f"backbone-{modality}", make, *BACKBONE)
 
 
 def exits_step(run: Run) -> Path:
@@ -96,7 +101,7 @@ def exits_step(run: Run) -> Path:
         (target / "weights.safetensors").write_bytes(save(tensors))
         runs.write_json(target / "curves.json", distilled.curves)
 
-    return _step(run, "exits", make)
+    return _step(run, "exits", make, *EXITS)
 
 
 def networks_of(run: Run, method: str) -> dict[str, networks.MultiExitNetwork]:
@@ -144,7 +149,7 @@ def logits_step(run: Run) -> Path:
             tensors |= {key: torch.cat(values).contiguous() for key, values in gathered.items()}
         (target / "logits.safetensors").write_bytes(save(tensors))
 
-    return _step(run, "logits", make)
+    return _step(run, "logits", make, *EXITS)
 
 
 def logits(run: Run) -> dict[str, np.ndarray]:
@@ -212,7 +217,7 @@ def flatness_step(run: Run, modality: str) -> Path:
         ]
         runs.write_json(target / "flatness.json", rows)
 
-    return _step(run, f"flatness-{modality}", make)
+    return _step(run, f"flatness-{modality}", make, *FLATNESS)
 
 
 def model_step(run: Run) -> Path:
@@ -224,7 +229,7 @@ def model_step(run: Run) -> Path:
     Returns:
         A folder that `cascades.load` reads.
     """
-    return _step(run, "model", lambda target: cascades.save(_cascade(run), target))
+    return _step(run, "model", lambda target: cascades.save(_cascade(run), target), *EXITS)
 
 
 def ship(p: Parameters, target: Path) -> None:
@@ -319,13 +324,12 @@ def _cascade(run: Run) -> Cascade:
     )
 
 
-def _step(run: Run, name: str, make: Callable[[Path], None]) -> Path:
+def _step(run: Run, name: str, make: Callable[[Path], None], *decided_by: str) -> Path:
+    # What decides a step is recorded with it: the data, the networks' input, and the parameters of these beginnings.
     p, data = run.parameters, dataset(run.parameters)
     torch.set_num_threads(p.threads)
-    settings = p.flat() | {"split": run.split, "seed": run.seed, "protocol": PROTOCOL, "data": data.checksum}
-    for place in ("root", "runs", "cache", "clip", "seeds", "marionette_splits"):
-        del settings[place]
-    return run.store.step(name, make, settings)
+    settings = p.only(*SHARED, *decided_by) | {"split": run.split, "seed": run.seed}
+    return run.store.step(name, make, settings | {"protocol": PROTOCOL, "data": data.checksum})
 
 
 def _load_backbone(run: Run, modality: str, step: Path) -> networks.Backbone:

@@ -49,6 +49,8 @@ class Backbone(nn.Module):
         Yields:
             (N, width, height, width) of stages 1 to 4.
         """
+        if not self.training:  # oneDNN runs forward passes faster in this layout, but not the way back
+            frames = frames.contiguous(memory_format=torch.channels_last)
         frames = self.stem(frames)
         for stage in self.stages:
             frames = stage(frames)

@@ -49,6 +49,9 @@ class Parameters:
         backbone_lr: Its peak learning rate.
         exit_epochs: Epochs of the internal classifiers, whatever the method.
         exit_lr: Their peak learning rate.
+        exit_temperature: Of the soft targets that they learn from.
+        light_methods: Methods that train the light internal classifiers, separated by commas; `all` is every one.
+        paper_methods: Methods that train the paper's heavy ones.
         flatness_clips: Training clips on which curvature is measured.
         flatness_probes: The most probes that a trace may take.
     """
@@ -80,6 +83,9 @@ class Parameters:
     backbone_lr: float
     exit_epochs: int
     exit_lr: float
+    exit_temperature: float = 1.0
+    light_methods: str = "all"
+    paper_methods: str
     flatness_clips: int
     flatness_probes: int
 
@@ -97,7 +103,7 @@ class Parameters:
         Raises:
             ParameterError: On an unknown profile or name, a wrong type or an impossible value.
         """
-        values = {**_read_profile(profile), **overrides}
+        values = {**_read_profile(profile, overrides.get("dataset", cls.dataset)), **overrides}
         kinds = {field.name: field.type for field in dataclasses.fields(cls)}
         for name, value in values.items():
             if name not in kinds:
@@ -160,22 +166,24 @@ class Parameters:
             "cache",
             "clip",
         }
-        profile = Parameters.for_profile(self.profile)
+        profile = Parameters.for_profile(self.profile, dataset=self.dataset)
         changed = {
             name: value for name, value in self.flat().items() if name not in where and value != getattr(profile, name)
         }
         return self.profile if not changed else f"{self.profile}-{runs.digest(changed)[:8]}"
 
 
-def _read_profile(profile: Any) -> dict[str, Any]:
+def _read_profile(profile: Any, dataset: Any) -> dict[str, Any]:
     import yaml  # PyYAML comes with the extras; the base install has no profiles to read
 
     folder = resources.folder("profiles")
     path = folder / f"{profile}.yaml"
     if not isinstance(profile, str) or not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml") if "." not in file.stem))
         raise ParameterError(f"profile = {profile!r} is not known; the profiles are: {known}")
-    return yaml.safe_load(path.read_text())
+    # What a profile says otherwise for one data set, such as more epochs where the clips are few.
+    own = folder / f"{profile}.{dataset}.yaml"
+    return yaml.safe_load(path.read_text()) | (yaml.safe_load(own.read_text()) if own.is_file() else {})
 
 
 def _unknown(name: str, known: Mapping[str, Any]) -> str:

@@ -6,7 +6,10 @@ from pkdlib import resources
 from pkdlib.parameters import ParameterError, Parameters
 
 
-@pytest.mark.parametrize("profile", sorted(path.stem for path in resources.folder("profiles").glob("*.yaml")))
+PROFILES = sorted(path.stem for path in resources.folder("profiles").glob("*.yaml") if "." not in path.stem)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_is_whole(profile):
     p = Parameters.for_profile(profile)
     assert p.profile == p.variant == profile
@@ -77,3 +80,10 @@ def test_changed_values_get_a_folder_of_their_own():
 def test_flat_values_make_the_same_parameters_again():
     p = Parameters.for_profile("smoke", seed=2)
     assert Parameters.for_profile(**p.flat()) == p
+
+
+def test_a_profile_may_say_otherwise_for_one_data_set():
+    general, own = (Parameters.for_profile("full", dataset=name) for name in ("marionette", "ut_interaction"))
+    assert own.backbone_epochs > general.backbone_epochs
+    assert own.variant == general.variant == "full"
+    assert Parameters.for_profile("full", dataset="ut_interaction", backbone_epochs=7).variant != "full"
