@@ -5,7 +5,6 @@ import pytest
 from pkdlib import resources
 from pkdlib.parameters import ParameterError, Parameters
 
-
 PROFILES = sorted(path.stem for path in resources.folder("profiles").glob("*.yaml") if "." not in path.stem)
 
 
