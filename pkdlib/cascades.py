@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from pkdlib import clips, early_exit, networks, runs, wise
+from pkdlib import classifiers, clips, early_exit, networks, runs, wise
 from pkdlib.clips import FrameBank
 from pkdlib.networks import MODALITIES, MultiExitNetwork
 from pkdlib.transcode import transcode
@@ -35,6 +35,7 @@ class Cascade:
     Args:
         networks: One for each modality.
         classes: Names of the labels.
+        kind: Of the internal classifiers, a key of `classifiers.KINDS`.
         size: Of the networks, a key of `networks.BACKBONES`.
         input_size: Side of their input, in pixels.
         segments: TSN segments.
@@ -47,6 +48,7 @@ class Cascade:
 
     networks: Mapping[str, MultiExitNetwork]
     classes: tuple[str, ...]
+    kind: str
     size: str
     input_size: int
     segments: int
@@ -90,6 +92,7 @@ def save(cascade: Cascade, folder: Path, *, dtype: torch.dtype = torch.float32) 
             tensors[f"{name}.{key}"] = value.to(dtype) if value.is_floating_point() else value
     description = {
         "classes": cascade.classes,
+        "kind": cascade.kind,
         "size": cascade.size,
         "input_size": cascade.input_size,
         "segments": cascade.segments,
@@ -125,7 +128,7 @@ def load(folder: Path) -> Cascade:
         description["weights"] = [np.array(vector) for vector in description["weights"]]
         description["costs"] = np.array(description["costs"])
         description["classes"] = tuple(description["classes"])
-        shape = {"size": description["size"], "num_classes": len(description["classes"])}
+        shape = {"kind": description["kind"], "size": description["size"], "num_classes": len(description["classes"])}
         nets = {modality: _rebuild(tensors, modality, **shape) for modality in MODALITIES}
         return Cascade(networks=nets, **description)
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -181,9 +184,11 @@ def assemble(backbone: networks.Backbone, exits: nn.ModuleList) -> MultiExitNetw
     return MultiExitNetwork(backbone=backbone, exits=exits).eval()
 
 
-def _rebuild(tensors: Mapping[str, Tensor], modality: str, *, size: str, num_classes: int) -> MultiExitNetwork:
+def _rebuild(
+    tensors: Mapping[str, Tensor], modality: str, *, kind: str, size: str, num_classes: int
+) -> MultiExitNetwork:
     backbone = networks.backbone(modality=modality, size=size, num_classes=num_classes)
-    exits = networks.internal_classifiers(backbone=backbone, num_classes=num_classes)
+    exits = classifiers.internal_classifiers(kind, backbone=backbone, num_classes=num_classes)
     network = assemble(backbone, exits)
     prefix = f"{modality}."
     own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -1,24 +1,32 @@
-"""Train internal classifiers on frozen backbones: cross-entropy, progressive knowledge distillation, and others.
+r"""Train internal classifiers on frozen backbones: cross-entropy, progressive knowledge distillation, and others.
 
-A method is data: a schedule of teachers. All methods of all modalities train in one pass: the frozen backbones'
-activations and the teachers' logits are computed once a batch and shared by every classifier. As Adam works on each
-parameter by itself and the losses are summed, each classifier trains exactly as it would alone.
+A method is data: a schedule of teachers, and the weight of a label term. All methods of all modalities, and all kinds
+of classifiers, train in one pass: the frozen backbones' activations and the teachers' logits are computed once a batch
+and shared by every classifier, and classifiers of one shape are stacked. As Adam works on each parameter by itself and
+the losses are summed, each classifier trains as it would alone.
+
+The loss of one classifier with logits z is
+
+.. math:: (1 - w)\, T^2\, \mathrm{CE}\bigl(\mathrm{softmax}(t / T), z / T\bigr) + w\, \mathrm{CE}(y, z)
+
+with t the teacher's logits, T the temperature, y the label and w the method's label weight.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pkdlib import clips, networks, training
+from pkdlib import classifiers, clips, networks, training
+from pkdlib.classifiers import Stack
 from pkdlib.clips import FrameBank
 from pkdlib.datasets import Split
 from pkdlib.networks import MODALITIES
 
-LABELS = "labels"
+LABELS, OWN = "labels", "own"
 # The reference divides the learning rate by 10 at 150, 200 and 250 of PKD's 300 epochs.
 LR_MILESTONES = (1 / 2, 2 / 3, 5 / 6)
 LR_DECAY = 0.1
@@ -29,20 +37,79 @@ class Stage:
     """A part of a schedule.
 
     Args:
-        teacher: A modality, whose network's final logits teach; or `labels`.
+        teacher: A modality, whose network's final logits teach; `own`, the student network's own; or `labels`.
         share: Its share of the epochs.
     """
 
     teacher: str
-    share: float
+    share: float = 1.0
 
 
-# PKD's stages take 50, 50 and 200 of the reference's 300 epochs. (There the third teacher is the student's own final
-# exit; the paper's abstract names the I-frame network, and so does this schedule.)
-METHODS: dict[str, tuple[Stage, ...]] = {
-    "ce": (Stage(LABELS, 1),),
-    "pkd": (Stage("motion", 1 / 6), Stage("residual", 1 / 6), Stage("iframe", 4 / 6)),
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to train internal classifiers.
+
+    Args:
+        stages: Its teachers in turn; their shares sum to 1.
+        label_weight: Weight w of the label term beside the teacher's, 0..1.
+    """
+
+    stages: tuple[Stage, ...]
+    label_weight: float = 0.0
+
+
+def in_turn(*teachers: str) -> tuple[Stage, ...]:
+    """Lay out three teachers in PKD's shares: 50, 50 and 200 of the reference's 300 epochs.
+
+    Args:
+        *teachers: Three names.
+
+    Returns:
+        The stages.
+    """
+    return tuple(Stage(teacher, share) for teacher, share in zip(teachers, (1 / 6, 1 / 6, 4 / 6), strict=True))
+
+
+# In order of importance; of methods that coincide for a modality the first gives its name to both. PKD's third teacher
+# is the I-frame network, as the paper's abstract says; in the reference's code it is the student's own final exit.
+METHODS: dict[str, Method] = {
+    "ce": Method((Stage(LABELS),)),
+    "pkd": Method(in_turn("motion", "residual", "iframe")),
+    "self": Method((Stage(OWN),)),
+    "iframe": Method((Stage("iframe"),)),
+    "anti": Method(in_turn("iframe", "residual", "motion")),
+    "swapped": Method(in_turn("residual", "motion", "iframe")),
+    "pkd_reference": Method(in_turn("motion", "residual", OWN)),
+    "motion_only": Method((Stage("motion"),)),
+    "residual_only": Method((Stage("residual"),)),
+    "pkd+labels": Method(in_turn("motion", "residual", "iframe"), label_weight=0.5),
 }
+
+
+class MethodError(Exception):
+    """A method that is not known; the message names those that are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One training of a modality's three internal classifiers.
+
+    Args:
+        modality: The student network's.
+        kind: Of the classifiers, a key of `classifiers.KINDS`.
+        method: A key of METHODS.
+        lr_factor: Factor on the recipe's learning rate.
+    """
+
+    modality: str
+    kind: str
+    method: str
+    lr_factor: float = 1.0
+
+    @property
+    def key(self) -> str:
+        """Its name in files."""
+        return f"{self.modality}/{self.kind}/{self.method}/x{self.lr_factor:.3g}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +117,68 @@ class Distilled:
     """Trained internal classifiers.
 
     Args:
-        exits: Modality -> method -> three classifiers, in eval mode.
-        curves: A row an epoch: epoch, and the mean loss of each (modality, method) over exits.
+        exits: Trial -> three classifiers, in eval mode.
+        curves: A row an epoch and trial: epoch, the trial's fields, and its mean loss over batches and exits.
     """
 
-    exits: Mapping[str, Mapping[str, nn.ModuleList]]
-    curves: list[dict[str, float]]
+    exits: Mapping[Trial, nn.ModuleList]
+    curves: list[dict[str, float | str]]
+
+
+def selected(names: str) -> list[str]:
+    """Read a list of methods.
+
+    Args:
+        names: Separated by commas; `all` is every one, and nothing none.
+
+    Returns:
+        Keys of METHODS, in its order.
+
+    Raises:
+        MethodError: If a name is not known.
+    """
+    if names == "all":
+        return list(METHODS)
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in METHODS:
+            raise MethodError(f"method {name!r} is not known; the methods are: {', '.join(METHODS)}")
+    return [name for name in METHODS if name in wanted]
+
+
+def canonical(method: str, modality: str) -> str:
+    """Name the first method that trains a modality's classifiers just so: its own last exit is one of the teachers.
+
+    Args:
+        method: A key of METHODS.
+        modality: The student network's.
+
+    Returns:
+        A key of METHODS: for the I-frame network `self` and `iframe` are one, for instance.
+    """
+    wanted = _resolved(METHODS[method], modality)
+    return next(name for name, other in METHODS.items() if _resolved(other, modality) == wanted)
+
+
+def trials(kind: str, methods: Iterable[str], lr_factors: Sequence[float] = (1.0,)) -> list[Trial]:
+    """List the trainings of some methods, each that coincides with another once.
+
+    Args:
+        kind: Of the classifiers.
+        methods: Keys of METHODS.
+        lr_factors: Factors on the learning rate.
+
+    Returns:
+        Trials of all modalities, without doubles.
+    """
+    methods = list(methods)
+    found = [
+        Trial(modality, kind, canonical(method, modality), factor)
+        for factor in lr_factors
+        for modality in MODALITIES
+        for method in methods
+    ]
+    return list(dict.fromkeys(found))
 
 
 def train_exits(
@@ -63,26 +186,27 @@ def train_exits(
     bank: FrameBank,
     split: Split,
     recipe: training.Recipe,
+    wanted: Sequence[Trial],
     *,
     num_classes: int,
     folder: Path,
-    methods: Sequence[str] = tuple(METHODS),
     temperature: float = 1.0,
 ) -> Distilled:
     """Train internal classifiers by several methods at equal budget, in one pass over the frozen backbones.
 
-    Every method starts from the same weights and sees the same batches, crops and learning rates. The backbones stay
-    in eval mode, so that their batch-norm statistics do not move. The last epoch counts; nothing is selected.
+    The classifiers of one kind and exit start from the same weights, and all trials see the same batches and crops. The
+    backbones stay in eval mode, so that their batch-norm statistics do not move. The last epoch counts; nothing is
+    selected.
 
     Args:
         backbones: One for each modality, trained.
         bank: Decoded frames.
         split: Which clips train.
         recipe: Epochs, learning rate and the rest; the rate falls tenfold at LR_MILESTONES.
+        wanted: What to train.
         num_classes: Classes.
         folder: Where the checkpoint lies; a training killed before resumes from its last whole epoch.
-        methods: Keys of METHODS.
-        temperature: Of the soft targets.
+        temperature: T, of the soft targets.
 
     Returns:
         The classifiers.
@@ -92,16 +216,15 @@ def train_exits(
     """  # noqa: DOC502
     for backbone in backbones.values():
         backbone.eval().requires_grad_(False)
-    exits = new_exits(backbones, methods, num_classes=num_classes, seed=recipe.seed)
-    parameters = [parameter for name in exits for parameter in exits[name].parameters()]
-    optimiser = torch.optim.Adam(parameters, lr=recipe.lr, eps=training.ADAM_EPS)
+    groups = stacked(backbones, wanted, num_classes=num_classes, seed=recipe.seed)
+    optimisers = [torch.optim.Adam(group.parameters(), eps=training.ADAM_EPS) for group in groups]
 
-    def run_epoch(epoch: int) -> dict[str, float]:
-        teachers = {method: teacher_at(METHODS[method], epoch / recipe.epochs) for method in methods}
-        training.set_lr(optimiser, recipe.lr * step_decay(epoch / recipe.epochs))
-        for module in exits.values():
-            module.train()
-        sums = dict.fromkeys(exits, 0.0)
+    def run_epoch(epoch: int) -> dict[str, list[float]]:
+        progress = epoch / recipe.epochs
+        for group, optimiser in zip(groups, optimisers, strict=True):
+            training.set_lr(optimiser, recipe.lr * group.lr_factor * step_decay(progress))
+            group.train()
+        sums = [torch.zeros(len(group.trials)) for group in groups]
         batches = list(training.shuffled_batches(split.train, recipe.batch_size, recipe.seed, epoch))
         for step, indices in enumerate(batches):
             batch = clips.training_batch(
@@ -114,55 +237,121 @@ def train_exits(
                 epoch=epoch,
             )
             features, finals = frozen_pass(backbones, batch)
-            targets = {LABELS: functional.one_hot(bank.labels[indices], num_classes).float()}
-            targets |= {name: functional.softmax(final / temperature, dim=1) for name, final in finals.items()}
-            losses = {}
-            for key, module in exits.items():
-                modality, method = key.split("-")
-                teacher = teachers[method]
-                heat = 1.0 if teacher == LABELS else temperature
-                losses[key] = sum(
-                    soft_cross_entropy(exit_(stage, recipe.segments), targets[teacher], heat)
-                    for exit_, stage in zip(module, features[modality], strict=True)
-                )
-            total = sum(losses.values())
-            training.check_finite(total, f"internal classifiers, epoch {epoch + 1}, batch {step + 1}")
-            optimiser.zero_grad()
-            total.backward()
-            optimiser.step()
-            for key, loss in losses.items():
-                sums[key] += loss.item() / len(exits[key])
-        return {"epoch": epoch, **{key: value / len(batches) for key, value in sums.items()}}
+            labels = functional.one_hot(bank.labels[indices], num_classes).float()
+            for group, optimiser, total in zip(groups, optimisers, sums, strict=True):
+                losses = group.losses(features, finals, labels, progress, recipe.segments, temperature)
+                training.check_finite(losses.sum(), f"internal classifiers, epoch {epoch + 1}, batch {step + 1}")
+                optimiser.zero_grad()
+                losses.sum().backward()
+                optimiser.step()
+                total += losses.detach() / len(group.stacks)
+        return {"epoch": epoch, "losses": [(total / len(batches)).tolist() for total in sums]}
 
     checkpoint = folder / training.CHECKPOINT
-    curves = training.resumable_epochs(
-        run_epoch, recipe.epochs, {**exits, "optimiser": optimiser}, {}, checkpoint, description="exits"
-    )
+    modules = {f"group{n}": group for n, group in enumerate(groups)}
+    modules |= {f"optimiser{n}": optimiser for n, optimiser in enumerate(optimisers)}
+    rows = training.resumable_epochs(run_epoch, recipe.epochs, modules, {}, checkpoint, description="exits")
     checkpoint.unlink()
-    nested = {m: {method: exits[f"{m}-{method}"].eval() for method in methods} for m in backbones}
-    return Distilled(nested, curves)
+    curves = [
+        {"epoch": row["epoch"], **dataclasses.asdict(trial), "loss": loss}
+        for row in rows
+        for group, losses in zip(groups, row["losses"], strict=True)
+        for trial, loss in zip(group.trials, losses, strict=True)
+    ]
+    return Distilled({trial: exits for group in groups for trial, exits in group.eval().unstack().items()}, curves)
 
 
-def new_exits(
-    backbones: Mapping[str, networks.Backbone], methods: Sequence[str], *, num_classes: int, seed: int
-) -> dict[str, nn.ModuleList]:
-    """Make new classifiers, the same initial weights for every method of a modality.
+class Group(nn.Module):
+    """The trials of one modality, kind and learning rate: a stack of classifiers behind each of three stages.
+
+    Args:
+        trials: They differ in the method alone.
+        exits: The first classifiers' weights, three.
+    """
+
+    def __init__(self, trials: Sequence[Trial], exits: nn.ModuleList):
+        """Stack one copy of the classifiers for each trial."""
+        super().__init__()
+        self.trials = tuple(trials)
+        self.modality = trials[0].modality
+        self.lr_factor = trials[0].lr_factor
+        self.stacks = nn.ModuleList(Stack([exit_] * len(trials)) for exit_ in exits)
+
+    def losses(
+        self,
+        features: Mapping[str, Sequence[Tensor]],
+        finals: Mapping[str, Tensor],
+        labels: Tensor,
+        progress: float,
+        segments: int,
+        temperature: float,
+    ) -> Tensor:
+        """Compute every trial's loss, summed over its exits.
+
+        Args:
+            features: Of `frozen_pass`.
+            finals: Of `frozen_pass`.
+            labels: (B, classes), one-hot.
+            progress: Share of the epochs done.
+            segments: Segments a clip.
+            temperature: T.
+
+        Returns:
+            (trials,).
+        """
+        teachers = [teacher_at(METHODS[trial.method].stages, progress) for trial in self.trials]
+        teachers = [self.modality if teacher == OWN else teacher for teacher in teachers]
+        weights = [
+            1.0 if teacher == LABELS else METHODS[trial.method].label_weight
+            for trial, teacher in zip(self.trials, teachers, strict=True)
+        ]
+        label_weights = labels.new_tensor(weights)
+        soft = torch.stack(
+            [labels if t == LABELS else functional.softmax(finals[t] / temperature, dim=1) for t in teachers]
+        )
+        total = labels.new_zeros(len(self.trials))
+        for stack, stage in zip(self.stacks, features[self.modality], strict=True):
+            logits = stack(stage, segments)
+            taught = soft_cross_entropy(logits, soft, temperature)
+            labelled = soft_cross_entropy(logits, labels.expand_as(logits))
+            total = total + (1 - label_weights) * taught + label_weights * labelled
+        return total
+
+    def unstack(self) -> dict[Trial, nn.ModuleList]:
+        """Take the trials' classifiers out.
+
+        Returns:
+            Trial -> three classifiers.
+        """
+        members = [stack.unstack() for stack in self.stacks]
+        return {
+            trial: nn.ModuleList(exits) for trial, exits in zip(self.trials, zip(*members, strict=True), strict=True)
+        }
+
+
+def stacked(
+    backbones: Mapping[str, networks.Backbone], wanted: Sequence[Trial], *, num_classes: int, seed: int
+) -> list[Group]:
+    """Make new classifiers for trials, in groups that can be computed together.
 
     Args:
         backbones: One for each modality.
-        methods: Keys of METHODS.
+        wanted: The trials.
         num_classes: Classes.
-        seed: Of the weights.
+        seed: Of the weights, which are the same for all trials of a modality and kind.
 
     Returns:
-        `modality-method` -> three classifiers.
+        The groups.
     """
-    exits = {}
-    for modality, backbone in backbones.items():
-        for method in methods:
-            torch.manual_seed(seed)
-            exits[f"{modality}-{method}"] = networks.internal_classifiers(backbone=backbone, num_classes=num_classes)
-    return exits
+    alike: dict[tuple, list[Trial]] = {}
+    for trial in wanted:
+        alike.setdefault((trial.modality, trial.kind, trial.lr_factor), []).append(trial)
+    groups = []
+    for (modality, kind, _), members in alike.items():
+        torch.manual_seed(seed)
+        exits = classifiers.internal_classifiers(kind, backbone=backbones[modality], num_classes=num_classes)
+        groups.append(Group(members, exits))
+    return groups
 
 
 @torch.no_grad()
@@ -193,15 +382,15 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, temperature: float = 1.0
     The factor :math:`T^2` keeps the gradient's size (Hinton et al., 2015); the reference trains at T = 1.
 
     Args:
-        logits: z, (B, classes), the student's.
-        targets: p, (B, classes), the teacher's probabilities at the same temperature.
+        logits: z, (..., B, classes), the student's.
+        targets: p, (..., B, classes), the teacher's probabilities at the same temperature.
         temperature: T.
 
     Returns:
-        A scalar.
+        (...), the mean over the batch.
     """
-    log_probabilities = functional.log_softmax(logits / temperature, dim=1)
-    return -(targets * log_probabilities).sum(dim=1).mean() * temperature**2
+    log_probabilities = functional.log_softmax(logits / temperature, dim=-1)
+    return -(targets * log_probabilities).sum(dim=-1).mean(dim=-1) * temperature**2
 
 
 def teacher_at(schedule: Sequence[Stage], progress: float) -> str:
@@ -212,7 +401,7 @@ def teacher_at(schedule: Sequence[Stage], progress: float) -> str:
         progress: Share of the epochs done, 0 <= progress < 1.
 
     Returns:
-        A modality, or `labels`.
+        A modality, `own` or `labels`.
     """
     end = 0.0
     for stage in schedule:
@@ -233,3 +422,12 @@ def step_decay(progress: float) -> float:
         1, 0.1, 0.01 or 0.001.
     """
     return LR_DECAY ** sum(progress >= milestone - 1e-9 for milestone in LR_MILESTONES)
+
+
+def _resolved(method: Method, modality: str) -> Method:
+    # With the student's own end named by its modality, methods that coincide are equal.
+    stages = tuple(
+        dataclasses.replace(stage, teacher=modality if stage.teacher == OWN else stage.teacher)
+        for stage in method.stages
+    )
+    return dataclasses.replace(method, stages=stages)

@@ -5,26 +5,43 @@ Each step of a run (one split, one seed) is computed once and kept under
 artefacts into tidy tables without training anything.
 """
 
+import functools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save
+from torch import nn
 
-from pkdlib import cascades, clips, cost, distillation, early_exit, flatness, networks, runs, training, wise
+from pkdlib import (
+    cascades,
+    classifiers,
+    clips,
+    cost,
+    distillation,
+    early_exit,
+    flatness,
+    networks,
+    runs,
+    training,
+    wise,
+)
 from pkdlib.cascades import Cascade
 from pkdlib.clips import FrameBank
+from pkdlib.distillation import Trial
 from pkdlib.networks import MODALITIES, NUM_EXITS
 from pkdlib.parameters import Parameters
 from pkdlib.study import Run, dataset, frame_bank, selected_runs
 
 PROTOCOL = "clean"
-PARTS = ("validation", "test")
-# The method whose cascade a run keeps for `pkd predict`, and the confidence at which it answers early.
-PREDICTOR, PREDICTOR_THRESHOLD = "pkd", 0.9
+PARTS = ("train", "validation", "test")
+# Kind and method of the internal classifiers that a run keeps for `pkd predict`, and the confidence at which it answers
+# early.
+PREDICTOR, PREDICTOR_THRESHOLD = ("paper", "pkd"), 0.9
+# The sensitivity page trains these methods, with light classifiers, at these factors on the learning rate, too.
+SENSITIVE_METHODS, OTHER_LR_FACTORS = ("ce", "pkd"), (1 / 3, 3.0)
 FLATNESS_TARGET = 0.05
 # Beginnings of the names of the parameters that decide a step: any, a backbone, and its internal classifiers.
 SHARED = ("profile", "dataset", "threads", "size", "input_size", "segments", "candidates", "batch_size")
@@ -73,13 +90,13 @@ def backbone_step(run: Run, modality: str) -> Path:
 
 
 def exits_step(run: Run) -> Path:
-    """Train the internal classifiers of all three backbones by all methods.
+    """Train the internal classifiers of all three backbones: every trial of `trials`, in one pass.
 
     Args:
         run: Which.
 
     Returns:
-        A folder with `weights.safetensors` (keys `modality.method.exit...`) and `curves.json`.
+        A folder with `weights.safetensors` (keys `modality/kind/method/x1/exit...`) and `curves.json`.
     """
     p, data = run.parameters, dataset(run.parameters)
 
@@ -89,14 +106,15 @@ def exits_step(run: Run) -> Path:
             frame_bank(p),
             data.splits[run.split],
             run.recipe(epochs=p.exit_epochs, lr=p.exit_lr),
+            trials(p),
             num_classes=len(data.classes),
             folder=target,
+            temperature=p.exit_temperature,
         )
         tensors = {
-            f"{modality}.{method}.{key}": value
-            for modality, by_method in distilled.exits.items()
-            for method, module in by_method.items()
-            for key, value in module.state_dict().items()
+            f"{trial.key}/{name}": value
+            for trial, exits in distilled.exits.items()
+            for name, value in exits.state_dict().items()
         }
         (target / "weights.safetensors").write_bytes(save(tensors))
         runs.write_json(target / "curves.json", distilled.curves)
@@ -104,47 +122,66 @@ def exits_step(run: Run) -> Path:
     return _step(run, "exits", make, *EXITS)
 
 
-def networks_of(run: Run, method: str) -> dict[str, networks.MultiExitNetwork]:
-    """Join a run's backbones with the internal classifiers of one method.
+def trials(p: Parameters) -> list[Trial]:
+    """List what the parameters train of internal classifiers.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        The methods of both kinds, and of the light kind `ce` and `pkd` at other learning rates.
+    """
+    light, paper = distillation.selected(p.light_methods), distillation.selected(p.paper_methods)
+    sensitive = [method for method in SENSITIVE_METHODS if method in light]
+    return [
+        *distillation.trials("light", light),
+        *distillation.trials("paper", paper),
+        *distillation.trials("light", sensitive, OTHER_LR_FACTORS),
+    ]
+
+
+def networks_of(run: Run, kind: str, method: str) -> dict[str, networks.MultiExitNetwork]:
+    """Join a run's backbones with the internal classifiers of one kind and method.
 
     Args:
         run: Which.
+        kind: A key of `classifiers.KINDS`.
         method: A key of `distillation.METHODS`.
 
     Returns:
         Modality -> network, in eval mode.
     """
-    tensors = load_file(exits_step(run) / "weights.safetensors")
-    joined = {}
-    for modality, backbone in backbones(run).items():
-        exits = networks.internal_classifiers(backbone=backbone, num_classes=len(dataset(run.parameters).classes))
-        prefix = f"{modality}.{method}."
-        exits.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        joined[modality] = cascades.assemble(backbone, exits)
-    return joined
+    weights = load_file(exits_step(run) / "weights.safetensors")
+    return {
+        modality: cascades.assemble(
+            backbone,
+            _load_exits(run, backbone, weights, Trial(modality, kind, distillation.canonical(method, modality))),
+        )
+        for modality, backbone in backbones(run).items()
+    }
 
 
 def logits_step(run: Run) -> Path:
-    """Compute the logits of every exit on the validation and test clips; the test clips are read here only.
+    """Compute the logits of every exit on all parts of the data; the test clips are read here only.
 
     Args:
         run: Which.
 
     Returns:
-        A folder with `logits.safetensors`: float32 (clips, classes) under `part/modality/method/exit`, and the bare
+        A folder with `logits.safetensors`: float32 (clips, classes) under `part/modality/kind/method/x1/exit`, the bare
         backbones' with fewer segments under `part/modality/backbone/segmentsN`.
     """
     p, data = run.parameters, dataset(run.parameters)
 
     def make(target: Path) -> None:
-        bank, split = frame_bank(p), data.splits[run.split]
-        nets = {method: networks_of(run, method) for method in distillation.METHODS}
+        bank, split, nets = frame_bank(p), data.splits[run.split], backbones(run)
+        weights = load_file(exits_step(run) / "weights.safetensors")
+        exits = {trial: _load_exits(run, nets[trial.modality], weights, trial) for trial in trials(p)}
         tensors = {}
         for part in PARTS:
-            indices = getattr(split, part)
             gathered: dict[str, list[torch.Tensor]] = {}
-            for batch in training.ordered_batches(indices, p.batch_size):
-                for key, logits in _batch_logits(nets, bank, batch, p):
+            for batch in training.ordered_batches(getattr(split, part), p.batch_size):
+                for key, logits in _batch_logits(nets, exits, bank, batch, p):
                     gathered.setdefault(f"{part}/{key}", []).append(logits)
             tensors |= {key: torch.cat(values).contiguous() for key, values in gathered.items()}
         (target / "logits.safetensors").write_bytes(save(tensors))
@@ -165,22 +202,39 @@ def logits(run: Run) -> dict[str, np.ndarray]:
     return {key: value.double().numpy() for key, value in tensors.items()}
 
 
-def costs(run: Run) -> dict[str, cost.ExitCosts]:
+def costs(run: Run, kind: str) -> dict[str, cost.ExitCosts]:
     """Measure what leaving at each exit costs for a clip of the run's segments and size.
 
     Args:
         run: Which.
+        kind: Of the internal classifiers.
 
     Returns:
         Modality -> costs, in multiply-accumulates.
     """
     p = run.parameters
-    num_classes = len(dataset(p).classes)
+    return exit_costs(kind, p.size, len(dataset(p).classes), p.segments, p.input_size)
+
+
+@functools.cache
+def exit_costs(kind: str, size: str, num_classes: int, segments: int, input_size: int) -> dict[str, cost.ExitCosts]:
+    """Measure what leaving at each exit of the three networks costs.
+
+    Args:
+        kind: Of the internal classifiers.
+        size: Of the networks, a key of `networks.BACKBONES`.
+        num_classes: Classes.
+        segments: TSN segments.
+        input_size: Side of the input, in pixels.
+
+    Returns:
+        Modality -> costs of a clip, in multiply-accumulates.
+    """
     measured = {}
     for modality in MODALITIES:
-        backbone = networks.backbone(modality=modality, size=p.size, num_classes=num_classes)
-        exits = networks.internal_classifiers(backbone=backbone, num_classes=num_classes)
-        clip = torch.zeros(1, p.segments, networks.CHANNELS[modality], p.input_size, p.input_size)
+        backbone = networks.backbone(modality=modality, size=size, num_classes=num_classes)
+        exits = classifiers.internal_classifiers(kind, backbone=backbone, num_classes=num_classes)
+        clip = torch.zeros(1, segments, networks.CHANNELS[modality], input_size, input_size)
         measured[modality] = cost.exit_costs(cascades.assemble(backbone, exits), clip)
     return measured
 
@@ -264,20 +318,27 @@ def export(p: Parameters, target: Path, log: Callable[[str], None] = print) -> N
         log(f"{name}: {place}")
 
 
-def cascade_logits(values: dict[str, np.ndarray], part: str, method: str) -> np.ndarray:
-    """Stack the logits of all exits in the order in which the cascade visits them.
+def cascade_logits(
+    values: dict[str, np.ndarray], part: str, kind: str, method: str, order: Sequence[str] = wise.ORDER
+) -> np.ndarray:
+    """Stack the logits of all exits in the order in which a cascade visits them.
 
     Args:
         values: Of `logits`.
-        part: `validation` or `test`.
-        method: Whose internal classifiers.
+        part: `train`, `validation` or `test`.
+        kind: Of the internal classifiers.
+        method: What trained them.
+        order: Names of the exits, as `wise.visiting_order` gives.
 
     Returns:
-        (clips, 12, classes).
+        (clips, exits, classes).
     """
-    members = (member.rsplit("-", 1) for member in wise.ORDER)
-    keys = [(m, "backbone" if int(e) == NUM_EXITS else method, e) for m, e in members]
-    return np.stack([values[f"{part}/{m}/{owner}/{e}"] for m, owner, e in keys], axis=1)
+    keys = []
+    for member in order:
+        modality, number = member.rsplit("-", 1)
+        trial = Trial(modality, kind, distillation.canonical(method, modality))
+        keys.append(f"{modality}/backbone/{number}" if int(number) == NUM_EXITS else f"{trial.key}/{number}")
+    return np.stack([values[f"{part}/{key}"] for key in keys], axis=1)
 
 
 def labels(run: Run, part: str) -> np.ndarray:
@@ -294,32 +355,35 @@ def labels(run: Run, part: str) -> np.ndarray:
     return np.array([data.clips[index].label for index in getattr(data.splits[run.split], part)])
 
 
-def cascade_costs(run: Run) -> np.ndarray:
+def cascade_costs(run: Run, kind: str) -> np.ndarray:
     """Return what leaving at each exit of the cascade costs.
 
     Args:
         run: Which.
+        kind: Of the internal classifiers.
 
     Returns:
         (12,) GMAC a clip.
     """
-    measured = {modality: figures.cumulative for modality, figures in costs(run).items()}
+    measured = {modality: figures.cumulative for modality, figures in costs(run, kind).items()}
     return early_exit.cascade_costs(measured) / cost.GMAC
 
 
 def _cascade(run: Run) -> Cascade:
     p, data = run.parameters, dataset(run.parameters)
-    stacked = cascade_logits(logits(run), "validation", PREDICTOR)
+    kind, method = PREDICTOR
+    stacked = cascade_logits(logits(run), "validation", kind, method)
     return Cascade(
-        networks=networks_of(run, PREDICTOR),
+        networks=networks_of(run, kind, method),
         classes=data.classes,
+        kind=kind,
         size=p.size,
         input_size=p.input_size,
         segments=p.segments,
         candidates=p.candidates,
         weights=wise.fit_prefixes(stacked, labels(run, "validation")),
         threshold=PREDICTOR_THRESHOLD,
-        costs=cascade_costs(run),
+        costs=cascade_costs(run, kind),
         origin={"dataset": data.name, "profile": p.profile, "split": run.split, "seed": run.seed},
     )
 
@@ -340,17 +404,31 @@ def _load_backbone(run: Run, modality: str, step: Path) -> networks.Backbone:
     return network.eval()
 
 
+def _load_exits(run: Run, backbone: networks.Backbone, weights: dict[str, torch.Tensor], trial: Trial) -> nn.ModuleList:
+    num_classes = len(dataset(run.parameters).classes)
+    exits = classifiers.internal_classifiers(trial.kind, backbone=backbone, num_classes=num_classes)
+    prefix = f"{trial.key}/"
+    exits.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+    return exits.eval()
+
+
 @torch.no_grad()
-def _batch_logits(nets: Any, bank: FrameBank, batch: list[int], p: Parameters) -> Iterator[tuple[str, torch.Tensor]]:
-    for segments in range(1, p.segments + 1):
+def _batch_logits(
+    nets: dict[str, networks.Backbone],
+    exits: dict[Trial, nn.ModuleList],
+    bank: FrameBank,
+    batch: list[int],
+    p: Parameters,
+) -> Iterator[tuple[str, torch.Tensor]]:
+    for segments in range(1, p.segments):
         inputs = clips.test_batch(bank, batch, modalities=MODALITIES, size=p.input_size, segments=segments)
-        for modality in MODALITIES:
-            bare = nets[PREDICTOR][modality].backbone
-            yield f"{modality}/backbone/segments{segments}", bare(inputs[modality])
-    for method, by_modality in nets.items():
-        for modality, network in by_modality.items():
-            *internal, final = network(inputs[modality])
-            for number, values in enumerate(internal, start=1):
-                yield f"{modality}/{method}/{number}", values
-            if method == PREDICTOR:  # the same for all methods: the backbone is shared
-                yield f"{modality}/backbone/{NUM_EXITS}", final
+        for modality, net in nets.items():
+            yield f"{modality}/backbone/segments{segments}", net(inputs[modality])
+    inputs = clips.test_batch(bank, batch, modalities=MODALITIES, size=p.input_size, segments=p.segments)
+    features, finals = distillation.frozen_pass(nets, inputs)
+    for modality, final in finals.items():
+        yield f"{modality}/backbone/segments{p.segments}", final
+        yield f"{modality}/backbone/{NUM_EXITS}", final
+    for trial, members in exits.items():
+        for number, (exit_, stage) in enumerate(zip(members, features[trial.modality], strict=True), start=1):
+            yield f"{trial.key}/{number}", exit_(stage, p.segments)

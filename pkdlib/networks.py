@@ -1,7 +1,8 @@
-"""Backbones per modality, internal classifiers (ICs), and the multi-exit network that can stop after any exit.
+"""Backbones per modality, and the multi-exit network that can stop after any exit.
 
 A backbone reads frames of one modality and has a stem, four stages and a head; a clip's logits are the mean of its
-segments' (TSN). ICs hang behind the first three stages. Exits are numbered from 1; exit 4 is the network's own end.
+segments' (TSN). Internal classifiers (`classifiers`) hang behind the first three stages. Exits are numbered from 1;
+exit 4 is the network's own end.
 
 Shapes: a clip is (segments, C, H, W), a batch (B, segments, C, H, W); logits are (B, classes).
 """
@@ -15,8 +16,6 @@ MODALITIES = ("iframe", "motion", "residual")
 CHANNELS = {"iframe": 3, "motion": 2, "residual": 3}
 NUM_EXITS = 4
 SMALL_WIDTH = 24
-# The reference pools an IC's features to 4 x 4 before its linear layer.
-POOLED_SIDE = 4
 
 
 class NetworkError(Exception):
@@ -79,38 +78,6 @@ class Backbone(nn.Module):
         """
         *_, last = self.features(clips.flatten(0, 1))
         return self.classify(last, clips.shape[1])
-
-
-class InternalClassifier(nn.Module):
-    """The reference's internal classifier: convolution, batch norm, 4 x 4 average pool, one linear layer.
-
-    Args:
-        in_channels: Channels of the stage's output.
-        channels: Channels after the convolution.
-        kernel_size: 3, or the reference's 7 (padded by 1) behind ResNet-18's first stage.
-        num_classes: Classes.
-    """
-
-    def __init__(self, *, in_channels: int, channels: int, num_classes: int, kernel_size: int = 3):
-        """Make the layers; no activation stands between them, as in the reference."""
-        super().__init__()
-        self.convolution = nn.Conv2d(in_channels, channels, kernel_size, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-        self.pool = nn.AdaptiveAvgPool2d(POOLED_SIDE)
-        self.head = nn.Linear(channels * POOLED_SIDE**2, num_classes)
-
-    def forward(self, features: Tensor, segments: int) -> Tensor:
-        """Compute clip logits from a stage's output.
-
-        Args:
-            features: (B * segments, in_channels, h, w).
-            segments: Segments a clip.
-
-        Returns:
-            (B, classes).
-        """
-        pooled = self.pool(self.norm(self.convolution(features)))
-        return segment_mean(self.head(pooled.flatten(1)), segments)
 
 
 class MultiExitNetwork(nn.Module):
@@ -264,30 +231,6 @@ def backbone(*, modality: str, size: str, num_classes: int) -> Backbone:
     if size not in BACKBONES:
         raise NetworkError(f"size = {size!r} is not known; the sizes are: {', '.join(BACKBONES)}")
     return BACKBONES[size](modality=modality, num_classes=num_classes)
-
-
-def internal_classifiers(*, backbone: Backbone, num_classes: int) -> nn.ModuleList:
-    """Make the reference's three internal classifiers for a backbone.
-
-    Their channels are the reference's (`paper-facts`: ResNet-18 keeps a stage's width; ResNet-50 takes 64, 256 and
-    1024); behind ResNet-18's first stage the kernel is 7 x 7 padded by 1. The small network's keep the stage's width.
-
-    Args:
-        backbone: The network that they hang on.
-        num_classes: Classes.
-
-    Returns:
-        Three new classifiers.
-    """
-    plans = {
-        (256, 512, 1024, 2048): ((64, 3), (256, 3), (1024, 3)),
-        (64, 128, 256, 512): ((64, 7), (128, 3), (256, 3)),
-    }
-    plan = plans.get(backbone.widths, tuple((width, 3) for width in backbone.widths[:3]))
-    return nn.ModuleList(
-        InternalClassifier(in_channels=width, channels=channels, kernel_size=kernel, num_classes=num_classes)
-        for width, (channels, kernel) in zip(backbone.widths[:3], plan, strict=True)
-    )
 
 
 def segment_mean(logits: Tensor, segments: int) -> Tensor:

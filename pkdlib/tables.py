@@ -4,6 +4,7 @@ Accuracies are counts per group, so that every statistic can be redone from the 
 begin with split and seed.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +14,15 @@ import numpy as np
 import pandas as pd
 
 from pkdlib import cost, distillation, early_exit, experiments, runs, study, wise
-from pkdlib.experiments import PARTS
+from pkdlib.distillation import Trial
 from pkdlib.networks import MODALITIES, NUM_EXITS
 from pkdlib.parameters import Parameters
 from pkdlib.study import Run
 
 Rows = Iterator[dict[str, Any]]
+# The internal classifiers of the cascades, and the parts of the data whose accuracy the tables tell.
+KIND = "paper"
+PARTS = ("validation", "test")
 
 
 def curves(run: Run) -> Rows:
@@ -53,12 +57,31 @@ def exits(run: Run) -> Rows:
                 values[f"{part}/{modality}/backbone/{NUM_EXITS}"],
                 {"modality": modality, "method": "backbone", "exit": NUM_EXITS},
             )
-            for method in distillation.METHODS:
+            for method in _methods(run):
                 for number in range(1, NUM_EXITS):
                     yield from count(
-                        values[f"{part}/{modality}/{method}/{number}"],
+                        values[f"{part}/{_trial(modality, method).key}/{number}"],
                         {"modality": modality, "method": method, "exit": number},
                     )
+
+
+def trials(run: Run) -> Rows:
+    """Yield the accuracy of every internal classifier that was trained: both kinds, all methods and learning rates.
+
+    Args:
+        run: Which.
+
+    Yields:
+        modality, kind, method, lr_factor, exit, part, group, clips, correct; methods that coincide for a modality stand
+        under one name.
+    """
+    values = experiments.logits(run)
+    for part in PARTS:
+        count = _counter(run, part)
+        for trial in experiments.trials(run.parameters):
+            for number in range(1, NUM_EXITS):
+                where = dataclasses.asdict(trial) | {"exit": number}
+                yield from count(values[f"{part}/{trial.key}/{number}"], where)
 
 
 def ensembles(run: Run) -> Rows:
@@ -72,13 +95,13 @@ def ensembles(run: Run) -> Rows:
         alone) have prefixes 1 to 12; `late_equal` and `late_fitted` fuse the three final outputs and have prefix 0.
     """
     values = experiments.logits(run)
-    for method in distillation.METHODS:
+    for method in _methods(run):
         fitted = wise.fit_prefixes(
-            experiments.cascade_logits(values, "validation", method), experiments.labels(run, "validation")
+            experiments.cascade_logits(values, "validation", KIND, method), experiments.labels(run, "validation")
         )
         for part in PARTS:
             count = _counter(run, part)
-            stacked = experiments.cascade_logits(values, part, method)
+            stacked = experiments.cascade_logits(values, part, KIND, method)
             rules = {
                 "wise": wise.scores(stacked, fitted),
                 "uniform": wise.scores(stacked, wise.uniform_weights(len(fitted))),
@@ -107,8 +130,8 @@ def weights(run: Run) -> Rows:
         method, prefix, member, weight.
     """
     values = experiments.logits(run)
-    for method in distillation.METHODS:
-        stacked = experiments.cascade_logits(values, "validation", method)
+    for method in _methods(run):
+        stacked = experiments.cascade_logits(values, "validation", KIND, method)
         for vector in wise.fit_prefixes(stacked, experiments.labels(run, "validation")):
             for member, weight in zip(wise.ORDER, vector, strict=False):
                 yield {"method": method, "prefix": len(vector), "member": member, "weight": weight}
@@ -125,16 +148,16 @@ def early_exits(run: Run) -> Rows:
     """
     values = experiments.logits(run)
     truth, groups = experiments.labels(run, "test"), _groups(run, "test")
-    prices = experiments.cascade_costs(run)
-    for method in distillation.METHODS:
-        stacked = experiments.cascade_logits(values, "validation", method)
+    prices = experiments.cascade_costs(run, KIND)
+    for method in _methods(run):
+        stacked = experiments.cascade_logits(values, "validation", KIND, method)
         fitted = wise.fit_prefixes(stacked, experiments.labels(run, "validation"))
-        scores = wise.scores(experiments.cascade_logits(values, "test", method), fitted)
+        scores = wise.scores(experiments.cascade_logits(values, "test", KIND, method), fitted)
         for group in np.unique(groups):
             members = groups == group
             for row in early_exit.trade_off(scores[members], truth[members], prices):
                 yield {"method": method, "system": "wise_cascade", "group": str(group), **row}
-    bare = sum(figures.bare for figures in experiments.costs(run).values()) / cost.GMAC
+    bare = sum(figures.bare for figures in experiments.costs(run, KIND).values()) / cost.GMAC
     for segments in range(1, run.parameters.segments + 1):
         vector = _late_fusion_weights(run, values, segments)
         right = np.einsum("nkc,k->nc", _finals(values, "test", segments), vector).argmax(axis=1) == truth
@@ -160,7 +183,7 @@ def costs(run: Run) -> Rows:
         modality, exit, gmac (with the classifiers passed), gmac_ic (this classifier alone), gmac_bare (the backbone to
         its end without any), a clip.
     """
-    for modality, figures in experiments.costs(run).items():
+    for modality, figures in experiments.costs(run, KIND).items():
         for number, (paid, own) in enumerate(zip(figures.cumulative, figures.own, strict=True), start=1):
             yield {
                 "modality": modality,
@@ -188,6 +211,7 @@ def flatness(run: Run) -> Rows:
 TABLES: dict[str, Callable[[Run], Rows]] = {
     "curves": curves,
     "exits": exits,
+    "trials": trials,
     "ensembles": ensembles,
     "weights": weights,
     "early_exit": early_exits,
@@ -256,6 +280,14 @@ def publish(p: Parameters, target: Path) -> Path:
     }
     runs.write_json(where / runs.RECORD, record)
     return where
+
+
+def _methods(run: Run) -> list[str]:
+    return distillation.selected(run.parameters.paper_methods)
+
+
+def _trial(modality: str, method: str) -> Trial:
+    return Trial(modality, KIND, distillation.canonical(method, modality))
 
 
 def _counter(run: Run, part: str) -> Callable[[np.ndarray, dict[str, Any]], Rows]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pkdlib import cascades, networks, wise
+from pkdlib import cascades, classifiers, networks, wise
 from pkdlib.bitstream import VideoError
 from pkdlib.cascades import Cascade, CascadeError
 from pkdlib.datasets import marionette
@@ -15,11 +15,12 @@ def cascade():
     nets = {}
     for modality in MODALITIES:
         backbone = networks.backbone(modality=modality, size="small", num_classes=3)
-        exits = networks.internal_classifiers(backbone=backbone, num_classes=3)
+        exits = classifiers.internal_classifiers("paper", backbone=backbone, num_classes=3)
         nets[modality] = cascades.assemble(backbone, exits)
     return Cascade(
         networks=nets,
         classes=("walk", "jump", "kick"),
+        kind="paper",
         size="small",
         input_size=48,
         segments=2,

@@ -1,14 +1,16 @@
 import copy
+import dataclasses
+import types
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from pkdlib import clips, distillation, networks, training
+from pkdlib import classifiers, clips, distillation, networks, training
 from pkdlib.clips import FrameBank
 from pkdlib.datasets import Split
-from pkdlib.distillation import METHODS, Stage
+from pkdlib.distillation import METHODS, Method, MethodError, Stage, Trial
 from pkdlib.networks import MODALITIES
 from pkdlib.training import Recipe
 
@@ -31,10 +33,12 @@ def backbones():
     return {m: networks.backbone(modality=m, size="small", num_classes=3).eval() for m in MODALITIES}
 
 
+TRIALS = [*distillation.trials("light", METHODS), *distillation.trials("paper", ["ce", "pkd"])]
+
+
 def train(backbones, bank, folder, **changes):
-    return distillation.train_exits(
-        backbones, bank, SPLIT, changes.pop("recipe", RECIPE), num_classes=3, folder=folder, **changes
-    )
+    recipe, wanted = changes.pop("recipe", RECIPE), changes.pop("wanted", TRIALS)
+    return distillation.train_exits(backbones, bank, SPLIT, recipe, wanted, num_classes=3, folder=folder, **changes)
 
 
 def test_the_loss_is_the_formula_in_plain_loops():
@@ -62,14 +66,42 @@ def test_extreme_logits_give_a_finite_loss():
 
 
 def test_every_schedule_is_whole():
-    for name, schedule in METHODS.items():
-        assert sum(stage.share for stage in schedule) == pytest.approx(1), name
+    for name, method in METHODS.items():
+        assert sum(stage.share for stage in method.stages) == pytest.approx(1), name
 
 
 def test_pkd_takes_its_teachers_in_the_papers_order_and_shares():
-    teachers = [distillation.teacher_at(METHODS["pkd"], epoch / 300) for epoch in range(300)]
+    teachers = [distillation.teacher_at(METHODS["pkd"].stages, epoch / 300) for epoch in range(300)]
     assert teachers == ["motion"] * 50 + ["residual"] * 50 + ["iframe"] * 200
-    assert {distillation.teacher_at(METHODS["ce"], epoch / 300) for epoch in range(300)} == {"labels"}
+    assert {distillation.teacher_at(METHODS["ce"].stages, epoch / 300) for epoch in range(300)} == {"labels"}
+
+
+@pytest.mark.parametrize(
+    ("modality", "method", "first"),
+    [
+        ("iframe", "iframe", "self"),
+        ("iframe", "pkd_reference", "pkd"),
+        ("motion", "motion_only", "self"),
+        ("residual", "residual_only", "self"),
+        ("motion", "iframe", "iframe"),
+        ("motion", "pkd_reference", "pkd_reference"),
+    ],
+)
+def test_methods_that_coincide_for_a_modality_have_one_name(modality, method, first):
+    assert distillation.canonical(method, modality) == first
+
+
+def test_what_coincides_is_trained_once():
+    counts = {m: sum(trial.modality == m for trial in distillation.trials("light", METHODS)) for m in MODALITIES}
+    assert counts == {"iframe": 8, "motion": 9, "residual": 9}
+
+
+def test_methods_are_read_from_a_list():
+    assert distillation.selected("pkd, ce") == ["ce", "pkd"]
+    assert distillation.selected("all") == list(METHODS)
+    assert distillation.selected("") == []
+    with pytest.raises(MethodError, match=r"'pdk' is not known; the methods are: ce, pkd, self"):
+        distillation.selected("ce,pdk")
 
 
 def test_a_boundary_on_a_whole_epoch_stays_there():
@@ -86,41 +118,99 @@ def test_frozen_means_frozen(backbones, bank, tmp_path):
             assert torch.equal(value, before[modality][name]), (modality, name)
 
 
-def test_methods_begin_with_the_same_weights(backbones):
-    exits = distillation.new_exits(backbones, ("ce", "pkd"), num_classes=3, seed=4)
-    for modality in MODALITIES:
-        pairs = zip(exits[f"{modality}-ce"].parameters(), exits[f"{modality}-pkd"].parameters(), strict=True)
-        assert all(torch.equal(a, b) for a, b in pairs)
+def test_trials_begin_with_the_same_weights(backbones):
+    for group in distillation.stacked(backbones, TRIALS, num_classes=3, seed=4):
+        first, *others = group.unstack().values()
+        for other in others:
+            assert all(torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("method", ["ce", "pkd"])
-def test_training_together_equals_an_independent_loop_for_each_exit(backbones, bank, tmp_path, method):
+@pytest.mark.parametrize("kind", ["light", "paper"])
+def test_a_stack_computes_what_its_members_do(backbones, kind):
+    torch.manual_seed(1)
+    features = [torch.randn(4, width, 9, 9) for width in (24, 48, 96)]
+    members = [classifiers.internal_classifiers(kind, backbone=backbones["motion"], num_classes=3) for _ in range(3)]
+    for number, stage in enumerate(features):
+        stack = classifiers.Stack([exits[number] for exits in members])
+        expected = torch.stack([exits[number](stage, 2) for exits in members])
+        torch.testing.assert_close(stack(stage, 2), expected, atol=1e-5, rtol=1e-5)
+        for member, exits in zip(stack.unstack(), members, strict=True):  # batch norm's statistics too
+            torch.testing.assert_close(member.state_dict(), exits[number].state_dict(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("trial", [*TRIALS, Trial("motion", "light", "pkd", 3.0)], ids=lambda trial: trial.key)
+def test_training_together_equals_an_independent_loop_for_each_exit(backbones, bank, together, trial):
+    # From the definitions: one exit, its own Adam, whole networks run anew for every batch; 50 steps.
     torch.set_num_threads(1)
-    together = train(backbones, bank, tmp_path).exits["motion"][method]
-    # The same from the definitions: one exit, its own Adam, whole networks run anew for every batch.
-    for number in range(3):
-        alone = distillation.new_exits(backbones, [method], num_classes=3, seed=0)[f"motion-{method}"][number]
-        optimiser = torch.optim.Adam(alone.parameters(), lr=0.01, eps=1e-3)
-        for epoch in range(6):
-            teacher = {"ce": ["labels"] * 6, "pkd": ["motion", "residual"] + ["iframe"] * 4}[method][epoch]
-            # Milestones at 1/2, 2/3 and 5/6 of six epochs.
-            optimiser.param_groups[0]["lr"] = 0.01 * [1, 1, 1, 0.1, 0.01, 0.001][epoch]
-            for indices in training.shuffled_batches(SPLIT.train, 4, 0, epoch):
-                batch = clips.training_batch(
-                    bank, indices, modalities=MODALITIES, size=32, segments=2, seed=0, epoch=epoch
-                )
-                with torch.no_grad():
-                    stages = list(backbones["motion"].features(batch["motion"].flatten(0, 1)))
-                    if teacher == "labels":
-                        target = functional.one_hot(bank.labels[indices], 3).float()
-                    else:
-                        target = backbones[teacher](batch[teacher]).softmax(1)
-                loss = -(target * alone(stages[number], 2).log_softmax(1)).sum(1).mean()
+    torch.manual_seed(0)
+    # A convolution behind batch norm multiplies float32's rounding; a light classifier does not.
+    tolerance = {"light": 1e-5, "paper": 1e-4}[trial.kind]
+    alone = classifiers.internal_classifiers(trial.kind, backbone=backbones[trial.modality], num_classes=3)
+    method = METHODS[trial.method]
+    for number, exit_ in enumerate(alone):
+        optimiser = torch.optim.Adam(exit_.parameters(), eps=1e-3)
+        for epoch in range(25):
+            teacher = distillation.teacher_at(method.stages, epoch / 25)
+            teacher = trial.modality if teacher == "own" else teacher
+            factor = 0.1 ** sum(epoch / 25 >= milestone for milestone in (1 / 2, 2 / 3, 5 / 6))
+            optimiser.param_groups[0]["lr"] = 0.01 * trial.lr_factor * factor
+            for indices, stages, finals in together.batches[epoch]:
+                target = functional.one_hot(bank.labels[indices], 3).float()
+                logits = exit_(stages[trial.modality][number], 2)
+                loss = functional.cross_entropy(logits, target)
+                if teacher != "labels":
+                    soft = -(finals[teacher].softmax(1) * logits.log_softmax(1)).sum(1).mean()
+                    loss = method.label_weight * loss + (1 - method.label_weight) * soft
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-        for (name, expected), value in zip(alone.named_parameters(), together[number].parameters(), strict=True):
-            torch.testing.assert_close(value, expected, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        for (name, expected), value in zip(
+            exit_.named_parameters(), together.exits[trial][number].parameters(), strict=True
+        ):
+            torch.testing.assert_close(value, expected, atol=tolerance, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.fixture(scope="module")
+def together(backbones, bank, tmp_path_factory):
+    torch.set_num_threads(1)
+    recipe = dataclasses.replace(RECIPE, epochs=25)
+    wanted = [*TRIALS, Trial("motion", "light", "pkd", 3.0)]
+    exits = train(backbones, bank, tmp_path_factory.mktemp("together"), recipe=recipe, wanted=wanted).exits
+    batches = []
+    for epoch in range(25):
+        batches.append([])
+        for indices in training.shuffled_batches(SPLIT.train, 4, 0, epoch):
+            batch = clips.training_batch(bank, indices, modalities=MODALITIES, size=32, segments=2, seed=0, epoch=epoch)
+            with torch.no_grad():
+                stages = {m: list(net.features(batch[m].flatten(0, 1)))[:3] for m, net in backbones.items()}
+                finals = {m: net(batch[m]) for m, net in backbones.items()}
+            batches[-1].append((indices, stages, finals))
+    return types.SimpleNamespace(exits=exits, batches=batches)
+
+
+def test_a_temperature_softens_the_targets(backbones, bank, tmp_path):
+    wanted = [Trial("motion", "light", "iframe"), Trial("motion", "light", "ce")]
+    for name in ("warm", "plain"):
+        (tmp_path / name).mkdir()
+    warm = train(backbones, bank, tmp_path / "warm", wanted=wanted, temperature=4.0).exits
+    plain = train(backbones, bank, tmp_path / "plain", wanted=wanted).exits
+    taught, labelled = ([e[trial][0].head.weight for e in (warm, plain)] for trial in wanted)
+    assert not torch.equal(*taught)
+    assert torch.equal(*labelled)  # labels have no temperature
+
+
+def test_a_label_weight_of_one_is_cross_entropy(backbones, bank, tmp_path, monkeypatch):
+    monkeypatch.setitem(METHODS, "labelled", Method((Stage("iframe"),), label_weight=1.0))
+    exits = train(backbones, bank, tmp_path, wanted=[Trial("motion", "light", m) for m in ("ce", "labelled")]).exits
+    a, b = (module[0].head.weight for module in exits.values())
+    torch.testing.assert_close(a, b)
+
+
+def test_the_curves_tell_every_trials_loss(backbones, bank, tmp_path):
+    curves = train(backbones, bank, tmp_path).curves
+    assert len(curves) == 6 * len(TRIALS)
+    ce = [row["loss"] for row in curves if (row["modality"], row["kind"], row["method"]) == ("motion", "paper", "ce")]
+    assert ce[-1] < ce[0]
 
 
 def test_a_killed_training_ends_with_the_same_bits(backbones, bank, tmp_path, monkeypatch):
@@ -142,7 +232,6 @@ def test_a_killed_training_ends_with_the_same_bits(backbones, bank, tmp_path, mo
             train(backbones, bank, tmp_path / "b")
     resumed = train(backbones, bank, tmp_path / "b")
     assert resumed.curves == whole.curves
-    for modality in MODALITIES:
-        for method in METHODS:
-            a, b = whole.exits[modality][method].state_dict(), resumed.exits[modality][method].state_dict()
-            assert all(torch.equal(a[name], b[name]) for name in a)
+    for trial in TRIALS:
+        a, b = whole.exits[trial].state_dict(), resumed.exits[trial].state_dict()
+        assert all(torch.equal(a[name], b[name]) for name in a)

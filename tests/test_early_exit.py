@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pkdlib import early_exit, networks, wise
+from pkdlib import classifiers, early_exit, networks, wise
 from pkdlib.networks import MODALITIES, MultiExitNetwork
 
 
@@ -14,7 +14,7 @@ def cascade():
     nets = {}
     for modality in MODALITIES:
         backbone = networks.backbone(modality=modality, size="small", num_classes=4)
-        exits = networks.internal_classifiers(backbone=backbone, num_classes=4)
+        exits = classifiers.internal_classifiers("paper", backbone=backbone, num_classes=4)
         nets[modality] = MultiExitNetwork(backbone=backbone, exits=exits).eval()
     clips = {m: torch.randn(12, 2, networks.CHANNELS[m], 32, 32) * 3 for m in MODALITIES}
     rng = np.random.default_rng(0)

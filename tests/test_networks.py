@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from pkdlib import networks
+from pkdlib import classifiers, networks
 from pkdlib.networks import MODALITIES, MultiExitNetwork
 
 
 def build(modality, size="small", num_classes=5):
     torch.manual_seed(0)
     backbone = networks.backbone(modality=modality, size=size, num_classes=num_classes)
-    exits = networks.internal_classifiers(backbone=backbone, num_classes=num_classes)
+    exits = classifiers.internal_classifiers("paper", backbone=backbone, num_classes=num_classes)
     return MultiExitNetwork(backbone=backbone, exits=exits).eval()
 
 
@@ -37,8 +37,8 @@ def test_paper_networks_are_the_papers(modality):
     expected = (
         [(1024, 64), (4096, 256), (16384, 1024)] if modality == "iframe" else [(1024, 64), (2048, 128), (4096, 256)]
     )
-    assert [(e.head.in_features, e.convolution.out_channels) for e in net.exits] == expected
-    assert net.exits[0].convolution.kernel_size == ((3, 3) if modality == "iframe" else (7, 7))
+    assert [(e.head.in_features, e.body[0].out_channels) for e in net.exits] == expected
+    assert net.exits[0].body[0].kernel_size == ((3, 3) if modality == "iframe" else (7, 7))
     clips = torch.randn(1, 1, networks.CHANNELS[modality], 224, 224)
     assert [tuple(logits.shape) for logits in net(clips)] == [(1, 101)] * 4
     stage = next(iter(net.backbone.features(clips.flatten(0, 1))))

@@ -46,7 +46,8 @@ def test_exits_count_what_the_logits_say(p, found):
     logits = experiments.logits(run)
     for (modality, method, number, part), rows in found["exits"].groupby(["modality", "method", "exit", "part"]):
         indices = getattr(data.splits[run.split], part)
-        answers = logits[f"{part}/{modality}/{method}/{number}"].argmax(1)
+        owner = "backbone" if method == "backbone" else f"paper/{method}/x1"
+        answers = logits[f"{part}/{modality}/{owner}/{number}"].argmax(1)
         expected: dict[str, list[int]] = {}
         for index, answer in zip(indices, answers, strict=True):
             clip = data.clips[index]
@@ -55,6 +56,17 @@ def test_exits_count_what_the_logits_say(p, found):
             tally[1] += int(answer == clip.label)
         got = {row.group: [row.clips, row.correct] for row in rows.itertuples()}
         assert got == expected
+
+
+def test_trials_hold_every_method_once_and_agree_with_the_exits(found):
+    trials = found["trials"]
+    assert set(trials["method"]) == set(distillation.METHODS)
+    key = ["modality", "kind", "method", "lr_factor", "exit", "part", "group"]
+    assert not trials.duplicated(key).any()
+    assert set(trials.query("kind == 'light' and method == 'ce'")["lr_factor"].round(2)) == {0.33, 1.0, 3.0}
+    paper = trials.query("kind == 'paper'").merge(found["exits"], on=["modality", "method", "exit", "part", "group"])
+    assert len(paper) == len(found["exits"].query("exit < 4"))
+    assert (paper["correct_x"] == paper["correct_y"]).all()
 
 
 def test_parts_share_no_group(found):
@@ -69,10 +81,10 @@ def test_the_last_exit_of_the_cascade_is_the_iframe_networks_end(found):
     assert correct(last) == correct(end)
 
 
-def test_never_leaving_early_is_wise_over_all_exits(found):
+def test_never_leaving_early_is_wise_over_all_exits(p, found):
     cascade = found["early_exit"].query("setting == 1.0 and system == 'wise_cascade'")
     whole = found["ensembles"].query("part == 'test' and rule == 'wise' and prefix == 12")
-    for method in distillation.METHODS:
+    for method in distillation.selected(p.paper_methods):
         never = cascade[cascade["method"] == method]
         assert round((never["accuracy"] * never["clips"]).sum()) == correct(whole[whole["method"] == method])
 
