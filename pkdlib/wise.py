@@ -276,7 +276,7 @@ def fit_stacking(logits: np.ndarray, labels: np.ndarray, *, ridge: float = RIDGE
 
 
 def _derivatives(weights, exits, labels, ridge) -> tuple[np.ndarray, np.ndarray]:
-    """Return gradient (K,) and Hessian (K, K) of the smooth part: cross-entropy and ridge."""
+    # Return gradient (K,) and Hessian (K, K) of the smooth part: cross-entropy and ridge.
     num_exits, num_samples, _ = exits.shape
     probabilities = _softmax(np.tensordot(weights, exits, 1))
     errors = probabilities.copy()
@@ -289,19 +289,19 @@ def _derivatives(weights, exits, labels, ridge) -> tuple[np.ndarray, np.ndarray]
 
 
 def _prox(values, slopes):
-    """Apply the penalty's proximal map, by Moreau's decomposition: subtract the projection on its slopes at 0.
-
-    With slopes (-t, t) this is soft thresholding, with (-inf, t) its nonnegative form, with (0, 0) the identity.
-    """
+    # Apply the penalty's proximal map, by Moreau's decomposition: subtract the projection on its slopes at 0.
+    #
+    # With slopes (-t, t) this is soft thresholding, with (-inf, t) its nonnegative form, with (0, 0) the identity.
+    #
     lower, upper = slopes
     return values - np.minimum(np.maximum(values, lower), upper)
 
 
 def _minimise_quadratic(hessian, linear, start, slopes) -> np.ndarray:
-    """Minimise v'Hv/2 + linear'v + penalty(v): coordinate descent finds the signs, a linear system the values.
-
-    Coordinate descent alone would be slow, since exits of one network have almost the same logits.
-    """
+    # Minimise v'Hv/2 + linear'v + penalty(v): coordinate descent finds the signs, a linear system the values.
+    #
+    # Coordinate descent alone would be slow, since exits of one network have almost the same logits.
+    #
     if slopes == (0, 0):
         return np.linalg.solve(hessian, -linear)
     values = start.copy()
@@ -317,7 +317,7 @@ def _minimise_quadratic(hessian, linear, start, slopes) -> np.ndarray:
 
 
 def _descend_with_signs(hessian, linear, values, slopes) -> np.ndarray:
-    """Minimise over the nonzero values as far as none of them crosses 0; the first that would becomes 0."""
+    # Minimise over the nonzero values as far as none of them crosses 0; the first that would becomes 0.
     free = np.flatnonzero(values)
     kept = values[free]
     slope = linear[free] + np.where(kept > 0, slopes[1], slopes[0])
@@ -332,7 +332,7 @@ def _descend_with_signs(hessian, linear, values, slopes) -> np.ndarray:
 
 
 def _backtrack(weights, target, gradient, exits, labels, ridge, l1) -> np.ndarray:
-    """Halve the way to the target until the objective falls enough."""
+    # Halve the way to the target until the objective falls enough.
     start = _objective(weights, exits, labels, ridge, l1)
     promised = gradient @ (target - weights) + l1 * (np.abs(target).sum() - np.abs(weights).sum())
     slack = ROUNDING * (1 + abs(start))
@@ -349,7 +349,7 @@ def _objective(weights, exits, labels, ridge, l1) -> float:
 
 
 def _stacking_objective(parameters, features, labels, ridge) -> tuple[float, np.ndarray]:
-    """Return value and gradient; the last feature is the constant 1, whose row is the bias."""
+    # Return value and gradient; the last feature is the constant 1, whose row is the bias.
     table = parameters.reshape(features.shape[1], -1)
     scores = features @ table
     errors = _softmax(scores)
@@ -370,7 +370,7 @@ def _softmax(scores) -> np.ndarray:
 
 
 def _exits_and_labels(logits, labels) -> tuple[np.ndarray, np.ndarray]:
-    """Check the data of a fit; return the logits as contiguous (exits, N, classes), where sums are matrix products."""
+    # Check the data of a fit; return the logits as contiguous (exits, N, classes), where sums are matrix products.
     logits = _require_logits(logits, ("N", "exits", "classes"))
     exits = np.ascontiguousarray(logits.swapaxes(0, 1))
     return exits, _require_labels(labels, *exits.shape[1:])
