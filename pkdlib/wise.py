@@ -1,99 +1,152 @@
 r"""WISE: a weighted sum of the logits of all exits visited so far, one weight vector for each prefix of exits.
 
 At exit :math:`k` the score is :math:`\sum_{j \le k} w_{kj} z_j` with :math:`z_j` the logits of exit :math:`j`. The
-weights minimise
+weights minimise, over all of :math:`\mathbb{R}^k` or over :math:`w_k \ge 0`,
 
-.. math:: \frac{1}{N}\sum_n \mathrm{CE}\Big(\sum_j w_{kj} z_{nj}, y_n\Big) + \frac{\lambda}{2} \lVert w_k - u \rVert^2,
+.. math::
 
-with :math:`u = 1/k`, a convex problem solved to convergence by Newton's method. The small ridge :math:`\lambda`
-towards the uniform mean makes the optimum finite, which on separable logits it is not without one. The reference
-minimises this cross-entropy on *training* logits by 500 steps of SGD with an L1 term; here the weights are fitted on
-validation logits.
+   \frac{1}{N}\sum_n \mathrm{CE}\Big(\sum_j w_{kj} z_{nj}, y_n\Big)
+   + \frac{\lambda}{2} \Big\lVert w_k - \frac{1}{k} \Big\rVert_2^2 + \alpha \lVert w_k \rVert_1,
+
+a convex problem, solved to convergence by proximal Newton steps (Lee, Sun and Saunders 2014, "Proximal Newton-type
+methods for minimizing composite functions"). The small ridge :math:`\lambda` towards the mean of the exits makes the
+optimum finite and unique, which on separable logits or with two equal exits it is not without one.
+
+The reference (Efstathia-Soufleri/PKD, commit e227377) has no ridge and stops after 500 SGD steps on *training* logits;
+its :math:`\alpha` is 0 up to prefix 5 and 0.1 from there, and it leaves prefix 1 unweighted. Which logits to fit on is
+the caller's choice here; weights for held-out clips belong on validation logits.
+
+Every function refuses, with a ValueError that names the argument, logits that are not finite and shapes, labels or
+strengths that do not fit.
 """
 
+import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.optimize
 
 RIDGE = 1e-2
-TOLERANCE = 1e-9
-MAX_ITERATIONS = 100
-# The reference's order on both data sets (CoViAR variant).
-ORDER = tuple(f"{modality}-{exit_}" for modality in ("residual", "motion", "iframe") for exit_ in (1, 2, 3, 4))
+TOLERANCE = 1e-8  # on the largest entry of the proximal gradient step, so weights are right to TOLERANCE / ridge
+STACKING_TOLERANCE = 1e-6  # on the largest entry of the gradient; L-BFGS cannot reach far below in float64
+MAX_STEPS = 200
+MAX_SWEEPS = 200
+MAX_STACKING_STEPS = 20_000
+SUFFICIENT_DECREASE = 1e-4
+ROUNDING = 1e-13  # of the objective, relative: a decrease smaller than this cannot be seen
+EXITS = (1, 2, 3, 4)
 
 
 class ConvergenceError(Exception):
     """The fit did not reach its tolerance."""
 
 
-def fit(logits: np.ndarray, labels: np.ndarray, *, ridge: float = RIDGE) -> np.ndarray:
+def visiting_order(modalities: Sequence[str]) -> tuple[str, ...]:
+    """Name the exits of the three networks in the order in which a cascade visits them.
+
+    Args:
+        modalities: The order of the networks.
+
+    Returns:
+        `modality-exit` for the exits 1 to 4 of each network, all of one before the next.
+    """
+    return tuple(f"{modality}-{exit_}" for modality in modalities for exit_ in EXITS)
+
+
+# The first is the reference's on both data sets (CoViAR variant).
+ORDERS = tuple(itertools.permutations(("residual", "motion", "iframe")))
+ORDER = visiting_order(ORDERS[0])
+
+
+def fit(
+    logits: np.ndarray, labels: np.ndarray, *, ridge: float = RIDGE, l1: float = 0.0, nonnegative: bool = False
+) -> np.ndarray:
     """Fit one weight vector for some exits.
 
     Args:
-        logits: (N, exits, classes), of samples that did not train the networks.
-        labels: (N,) integers.
-        ridge: The strength of the pull towards the uniform mean, above 0.
+        logits: (N, exits, classes).
+        labels: (N,) integers; a class may be missing.
+        ridge: Strength of the pull towards the mean of the exits, above 0.
+        l1: Strength of the L1 term, 0 or above.
+        nonnegative: Whether the weights must be 0 or above.
 
     Returns:
-        (exits,) float64 weights.
+        (exits,) float64 weights; those that the L1 term or the sign constraint puts to 0 are exactly 0.
 
     Raises:
-        ConvergenceError: If Newton's decrement does not fall below TOLERANCE.
-        ValueError: If the ridge is not positive.
+        ConvergenceError: If an entry of the proximal gradient step is still TOLERANCE or above after MAX_STEPS steps.
     """
-    if ridge <= 0:
-        raise ValueError(f"ridge = {ridge} must be above 0: separable logits have no finite optimum without one")
-    logits = np.asarray(logits, dtype=np.float64)
-    uniform = np.full(logits.shape[1], 1 / logits.shape[1])
-    weights = uniform.copy()
-    chosen = logits[np.arange(len(labels)), :, labels]
-    for _ in range(MAX_ITERATIONS):
-        probabilities = _softmax(np.einsum("nkc,k->nc", logits, weights))
-        expected = np.einsum("nkc,nc->nk", logits, probabilities)
-        gradient = (expected - chosen).mean(0) + ridge * (weights - uniform)
-        centred = logits - expected[:, :, None]
-        weighted = centred * probabilities[:, None, :]
-        hessian = np.einsum("nkc,njc->kj", weighted, centred, optimize=True) / len(labels)
-        hessian += ridge * np.eye(len(weights))
-        step = np.linalg.solve(hessian, gradient)
-        decrement = gradient @ step
-        if decrement < TOLERANCE:
+    exits, labels = _exits_and_labels(logits, labels)
+    _require_strengths(ridge, l1)
+    # The penalty enters the optimality conditions by its slopes below and above 0 alone; a wall is an infinite slope.
+    slopes = (-np.inf if nonnegative else -l1, l1)
+    weights = np.full(len(exits), 1 / len(exits))
+    for _ in range(MAX_STEPS):
+        gradient, hessian = _derivatives(weights, exits, labels, ridge)
+        residual = np.abs(weights - _prox(weights - gradient, slopes)).max()
+        if residual < TOLERANCE:
             return weights
-        weights = _backtrack(weights, step, decrement, lambda w: objective(w, logits, labels, ridge))
-    raise ConvergenceError(f"no convergence in {MAX_ITERATIONS} Newton steps (decrement {decrement:.2e})")
+        target = _minimise_quadratic(hessian, gradient - hessian @ weights, weights, slopes)
+        weights = _backtrack(weights, target, gradient, exits, labels, ridge, l1)
+    raise ConvergenceError(f"no convergence in {MAX_STEPS} proximal Newton steps (residual {residual:.2e})")
 
 
-def objective(weights: np.ndarray, logits: np.ndarray, labels: np.ndarray, ridge: float) -> float:
+def objective(weights: np.ndarray, logits: np.ndarray, labels: np.ndarray, ridge: float, l1: float = 0.0) -> float:
     """Evaluate what `fit` minimises.
 
     Args:
         weights: (exits,).
         logits: (N, exits, classes).
         labels: (N,).
-        ridge: Its strength.
+        ridge: Strength of the ridge.
+        l1: Strength of the L1 term.
 
     Returns:
-        Mean cross-entropy plus the ridge term.
+        Mean cross-entropy (nats) plus the two penalties.
     """
-    scores = np.einsum("nkc,k->nc", logits, weights)
-    shifted = scores - scores.max(1, keepdims=True)
-    log_normaliser = np.log(np.exp(shifted).sum(1))
-    cross_entropy = log_normaliser - shifted[np.arange(len(labels)), labels]
-    return float(cross_entropy.mean() + ridge / 2 * np.sum((weights - 1 / len(weights)) ** 2))
+    return _objective(weights, *_exits_and_labels(logits, labels), ridge, l1)
 
 
-def fit_prefixes(logits: np.ndarray, labels: np.ndarray, *, ridge: float = RIDGE) -> list[np.ndarray]:
+def fit_prefixes(
+    logits: np.ndarray, labels: np.ndarray, *, ridge: float = RIDGE, l1: float = 0.0, nonnegative: bool = False
+) -> list[np.ndarray]:
     """Fit a weight vector for every prefix of the exits.
+
+    The one weight of prefix 1, which the paper leaves at 1, scales logits: it changes confidences, never the answer
+    (unless it is 0).
 
     Args:
         logits: (N, exits, classes), exits in the order in which they are visited.
         labels: (N,).
-        ridge: Its strength.
+        ridge: As in `fit`.
+        l1: As in `fit`.
+        nonnegative: As in `fit`.
 
     Returns:
         For k = 1 .. exits, weights of shape (k,).
     """
-    return [fit(logits[:, :k], labels, ridge=ridge) for k in range(1, logits.shape[1] + 1)]
+    logits = _require_logits(logits, ("N", "exits", "classes"))
+    prefixes = range(1, logits.shape[1] + 1)
+    return [fit(logits[:, :k], labels, ridge=ridge, l1=l1, nonnegative=nonnegative) for k in prefixes]
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray, *, ridge: float = RIDGE) -> float:
+    """Fit the inverse temperature of one classifier: the scale by which to multiply its logits.
+
+    Temperature scaling (Guo et al. 2017, "On calibration of modern neural networks") is WISE with one exit and a
+    weight of 0 or above, pulled towards 1.
+
+    Args:
+        logits: (N, classes), for example the uniform mean of some exits.
+        labels: (N,).
+        ridge: As in `fit`.
+
+    Returns:
+        1 / temperature, 0 or above.
+    """
+    logits = _require_logits(logits, ("N", "classes"))
+    return float(fit(logits[:, None], labels, ridge=ridge, nonnegative=True)[0])
 
 
 def scores(logits: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
@@ -104,9 +157,15 @@ def scores(logits: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
         weights: One vector a prefix, of lengths 1 .. exits.
 
     Returns:
-        (N, exits, classes): the score on which exit k would answer.
+        (N, exits, classes) float64: the score on which exit k would answer.
+
+    Raises:
+        ValueError: If the weights are not one vector of the right length for each prefix.
     """
-    return np.stack([np.einsum("nkc,k->nc", logits[:, : len(w)], w) for w in weights], axis=1)
+    logits = _require_logits(logits, ("N", "exits", "classes"))
+    if (lengths := [len(w) for w in weights]) != list(range(1, logits.shape[1] + 1)):
+        raise ValueError(f"weights: vectors of lengths {lengths}; need 1 to {logits.shape[1]}, one for each prefix")
+    return np.stack([np.tensordot(logits[:, : len(w)], w, axes=(1, 0)) for w in weights], axis=1)
 
 
 def uniform_weights(num_exits: int) -> list[np.ndarray]:
@@ -121,13 +180,227 @@ def uniform_weights(num_exits: int) -> list[np.ndarray]:
     return [np.full(k, 1 / k) for k in range(1, num_exits + 1)]
 
 
-def _softmax(values: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(values - values.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+def reference_variant_scores(logits: np.ndarray) -> dict[str, np.ndarray]:
+    """Score the reference's two ablations of WISE, each with the fallback that its code hard-codes at the last exit.
+
+    Source: `no_scaling` and `no_scaling_no_lateral` in COVIAR_backbone/hmdb_wise.py of Efstathia-Soufleri/PKD, commit
+    e227377. The fallbacks differ: three networks' sum against one network, so the two last scores compare fusions.
+
+    Args:
+        logits: (N, 12, classes), exits in `ORDER`.
+
+    Returns:
+        Name -> (N, 12, classes). `no_scaling`: the plain sum of the exits so far, and last the sum of the three final
+        outputs. `no_lateral`: each exit alone, and last the I-frame network's final output alone.
+
+    Raises:
+        ValueError: If there are not 12 exits.
+    """
+    logits = _require_logits(logits, ("N", "exits", "classes"))
+    if logits.shape[1] != len(ORDER):
+        raise ValueError(f"logits: {logits.shape[1]} exits; the reference's variants need the {len(ORDER)} of ORDER")
+    summed = logits.cumsum(axis=1)
+    summed[:, -1] = logits[:, len(EXITS) - 1 :: len(EXITS)].sum(axis=1)
+    return {"no_scaling": summed, "no_lateral": logits.copy()}
 
 
-def _backtrack(weights, step, decrement, evaluate) -> np.ndarray:
-    start, size = evaluate(weights), 1.0
-    while evaluate(weights - size * step) > start - 1e-4 * size * decrement and size > 1e-8:
+@dataclasses.dataclass(frozen=True)
+class Stacking:
+    """Multinomial logistic regression on the concatenated logits of all exits.
+
+    Args:
+        matrix: (exits * classes, classes); row `exit * classes + class` belongs to one logit.
+        bias: (classes,).
+    """
+
+    matrix: np.ndarray
+    bias: np.ndarray
+
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """Score clips.
+
+        Args:
+            logits: (N, exits, classes), of the exits that were fitted.
+
+        Returns:
+            (N, classes) float64.
+
+        Raises:
+            ValueError: If exits and classes are not those of the fit.
+        """
+        features = _features(logits)
+        if features.shape[1] != len(self.matrix):
+            raise ValueError(f"logits: {features.shape[1]} values a clip; this stacking takes {len(self.matrix)}")
+        return features @ self.matrix + self.bias
+
+
+def fit_stacking(logits: np.ndarray, labels: np.ndarray, *, ridge: float = RIDGE) -> Stacking:
+    """Fit stacking: minimise mean cross-entropy + ridge / 2 * squared norm of the matrix by L-BFGS.
+
+    Logits enter as they are, neither centred nor scaled, as in `fit`. The bias is free, so that of a class without a
+    label has its optimum at minus infinity: it ends where that class's mean probability is below STACKING_TOLERANCE.
+
+    Args:
+        logits: (N, exits, classes).
+        labels: (N,) integers.
+        ridge: Strength of the penalty, above 0.
+
+    Returns:
+        The fitted stacking.
+
+    Raises:
+        ConvergenceError: If an entry of the gradient stays above STACKING_TOLERANCE.
+    """
+    features = _features(logits)
+    num_classes = np.shape(logits)[2]
+    labels = _require_labels(labels, len(features), num_classes)
+    _require_strengths(ridge)
+    fitted = scipy.optimize.minimize(
+        _stacking_objective,
+        np.zeros((features.shape[1] + 1) * num_classes),
+        args=(np.column_stack([features, np.ones(len(features))]), labels, ridge),
+        jac=True,
+        method="L-BFGS-B",
+        options={
+            "gtol": STACKING_TOLERANCE,
+            "ftol": 0,
+            "maxiter": MAX_STACKING_STEPS,
+            "maxfun": 2 * MAX_STACKING_STEPS,
+            "maxcor": 30,
+        },
+    )
+    if (steepest := np.abs(fitted.jac).max()) > STACKING_TOLERANCE:
+        raise ConvergenceError(f"no convergence of the stacking in {fitted.nit} steps (gradient {steepest:.2e})")
+    table = fitted.x.reshape(-1, num_classes)
+    return Stacking(table[:-1], table[-1])
+
+
+def _derivatives(weights, exits, labels, ridge) -> tuple[np.ndarray, np.ndarray]:
+    # Return gradient (K,) and Hessian (K, K) of the smooth part: cross-entropy and ridge.
+    num_exits, num_samples, _ = exits.shape
+    probabilities = _softmax(np.tensordot(weights, exits, 1))
+    errors = probabilities.copy()
+    errors[np.arange(num_samples), labels] -= 1
+    gradient = np.tensordot(exits, errors, 2) / num_samples + ridge * (weights - 1 / num_exits)
+    expected = np.einsum("knc,nc->kn", exits, probabilities)
+    # A product with its own transpose, hence positive semidefinite even after rounding.
+    deviations = ((exits - expected[:, :, None]) * np.sqrt(probabilities)).reshape(num_exits, -1)
+    return gradient, deviations @ deviations.T / num_samples + ridge * np.eye(num_exits)
+
+
+def _prox(values, slopes):
+    # Apply the penalty's proximal map, by Moreau's decomposition: subtract the projection on its slopes at 0.
+    #
+    # With slopes (-t, t) this is soft thresholding, with (-inf, t) its nonnegative form, with (0, 0) the identity.
+    #
+    lower, upper = slopes
+    return values - np.minimum(np.maximum(values, lower), upper)
+
+
+def _minimise_quadratic(hessian, linear, start, slopes) -> np.ndarray:
+    # Minimise v'Hv/2 + linear'v + penalty(v): coordinate descent finds the signs, a linear system the values.
+    #
+    # Coordinate descent alone would be slow, since exits of one network have almost the same logits.
+    #
+    if slopes == (0, 0):
+        return np.linalg.solve(hessian, -linear)
+    values = start.copy()
+    curvatures = hessian.diagonal()
+    for _ in range(MAX_SWEEPS):
+        for j, curvature in enumerate(curvatures):
+            lowest = values[j] - (hessian[j] @ values + linear[j]) / curvature
+            values[j] = _prox(lowest, (slopes[0] / curvature, slopes[1] / curvature))
+        values = _descend_with_signs(hessian, linear, values, slopes)
+        if np.abs(values - _prox(values - hessian @ values - linear, slopes)).max() < TOLERANCE / 10:
+            break
+    return values  # if the sweeps ran out still a descent direction, and `fit` judges convergence
+
+
+def _descend_with_signs(hessian, linear, values, slopes) -> np.ndarray:
+    # Minimise over the nonzero values as far as none of them crosses 0; the first that would becomes 0.
+    free = np.flatnonzero(values)
+    kept = values[free]
+    slope = linear[free] + np.where(kept > 0, slopes[1], slopes[0])
+    move = np.linalg.solve(hessian[np.ix_(free, free)], -slope) - kept
+    crossing = kept * (kept + move) < 0
+    reach = np.where(crossing, kept / np.where(crossing, -move, 1), 1)
+    moved = values.copy()
+    moved[free] = kept + reach.min(initial=1) * move
+    if crossing.any():
+        moved[free[reach.argmin()]] = 0
+    return moved
+
+
+def _backtrack(weights, target, gradient, exits, labels, ridge, l1) -> np.ndarray:
+    # Halve the way to the target until the objective falls enough.
+    start = _objective(weights, exits, labels, ridge, l1)
+    promised = gradient @ (target - weights) + l1 * (np.abs(target).sum() - np.abs(weights).sum())
+    slack = ROUNDING * (1 + abs(start))
+    size, candidate = 1.0, target
+    while _objective(candidate, exits, labels, ridge, l1) > start + SUFFICIENT_DECREASE * size * promised + slack:
         size /= 2
-    return weights - size * step
+        candidate = weights + size * (target - weights)
+    return candidate
+
+
+def _objective(weights, exits, labels, ridge, l1) -> float:
+    loss = _cross_entropy(np.tensordot(weights, exits, 1), labels)
+    return loss + ridge / 2 * np.sum((weights - 1 / len(weights)) ** 2) + l1 * np.abs(weights).sum()
+
+
+def _stacking_objective(parameters, features, labels, ridge) -> tuple[float, np.ndarray]:
+    # Return value and gradient; the last feature is the constant 1, whose row is the bias.
+    table = parameters.reshape(features.shape[1], -1)
+    scores = features @ table
+    errors = _softmax(scores)
+    errors[np.arange(len(labels)), labels] -= 1
+    penalised = np.vstack([table[:-1], np.zeros_like(table[-1])])
+    gradient = features.T @ errors / len(labels) + ridge * penalised
+    return _cross_entropy(scores, labels) + ridge / 2 * np.sum(penalised**2), gradient.ravel()
+
+
+def _cross_entropy(scores, labels) -> float:
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]).mean())
+
+
+def _softmax(scores) -> np.ndarray:
+    exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def _exits_and_labels(logits, labels) -> tuple[np.ndarray, np.ndarray]:
+    # Check the data of a fit; return the logits as contiguous (exits, N, classes), where sums are matrix products.
+    logits = _require_logits(logits, ("N", "exits", "classes"))
+    exits = np.ascontiguousarray(logits.swapaxes(0, 1))
+    return exits, _require_labels(labels, *exits.shape[1:])
+
+
+def _features(logits) -> np.ndarray:
+    logits = _require_logits(logits, ("N", "exits", "classes"))
+    return logits.reshape(len(logits), -1)
+
+
+def _require_logits(logits, axes: tuple[str, ...]) -> np.ndarray:
+    logits = np.asarray(logits, dtype=np.float64)
+    if logits.ndim != len(axes) or not logits.size:
+        raise ValueError(f"logits: shape {logits.shape}; need ({', '.join(axes)}), none of them 0")
+    if not np.isfinite(logits).all():
+        raise ValueError("logits: infinite or NaN logits are refused; the network diverged")
+    return logits
+
+
+def _require_labels(labels, num_samples: int, num_classes: int) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.shape != (num_samples,):
+        raise ValueError(f"labels: shape {labels.shape}; need ({num_samples},), one for each sample of the logits")
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(f"labels: need integers from 0 to {num_classes - 1}, the classes of the logits")
+    return labels
+
+
+def _require_strengths(ridge: float, l1: float = 0.0) -> None:
+    if not 0 < ridge < np.inf:
+        raise ValueError(f"ridge: {ridge} must be above 0: separable logits have no finite optimum without one")
+    if not 0 <= l1 < np.inf:
+        raise ValueError(f"l1: {l1} must be 0 or above")
