@@ -137,6 +137,35 @@ def _largest(name: str, differences: dict[str, pd.DataFrame]) -> Comparison:
     return Comparison(name, tuple(differences.values()), note)
 
 
+def _curriculum(tables: Tables) -> list[Comparison]:
+    table = _table(tables, "trials", [*CELL, "modality", "kind", "method", "lr_factor", "exit", "part", "correct"])
+    table = table[(table["part"] == "test") & (table["lr_factor"] == 1)]
+    found = []
+    for kind, rows in table.groupby("kind", sort=False):
+        pkd = rows[rows["method"] == "pkd"]
+        for rival in rows["method"].unique():
+            if rival == "pkd" or pkd.empty:
+                continue
+            # Where a method coincides with another for a modality, it stands under the other's name and counts there.
+            other = rows[rows["method"] == rival]
+            shared = sorted(set(pkd["modality"]) & set(other["modality"]))
+            exits = [
+                statistics.group_differences(*(side[_is_exit(side, m, number)] for side in (pkd, other)))
+                for m in shared
+                for number in sorted(pkd["exit"].unique())
+            ]
+            mean = exits[0].assign(difference=np.mean([exit_["difference"] for exit_ in exits], axis=0))
+            note = f"The mean over the three exits of {', '.join(shared)}."
+            found.append(Comparison(f"PKD - {rival}, {kind} classifiers", (mean,), note))
+    if not found:
+        raise NotMeasured("the table 'trials' does not hold 'pkd' and another method on test clips")
+    return found
+
+
+def _is_exit(rows: pd.DataFrame, modality: str, number: int) -> pd.Series:
+    return (rows["modality"] == modality) & (rows["exit"] == number)
+
+
 def _ensemble(tables: Tables, rule: str, method: str = "pkd") -> pd.DataFrame:
     table = _table(tables, "ensembles", [*CELL, "method", "rule", "prefix", "part", "clips", "correct"])
     rows = table[(table["rule"] == rule) & (table["part"] == "test")]
@@ -267,6 +296,7 @@ _COMPARISONS: dict[str, Callable[[Tables], list[Comparison]]] = {
     "flatness-order": _flatness_order,
     "ic-gain-largest": _largest_exit,
     "ic-gain": _each_exit,
+    "ic-curriculum": _curriculum,
     "wise-gain-largest": _wise_largest,
     "wise-fusion": _wise_fusion,
     "bare-fusion": _bare_fusion,

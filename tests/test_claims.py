@@ -238,6 +238,34 @@ def test_a_planted_gain_of_one_exit_is_found_there_and_only_there():
     assert "marionette, profile full: 5 seeds, 15 runs, 12 groups" in largest["sentence"]
 
 
+def trials(rng, gains):
+    """All three exits of three modalities; `gains` in points by method."""
+    rows = []
+    for cell, modality, exit_ in itertools.product(cells(), MODALITIES, (1, 2, 3)):
+        base = rng.normal(60, 2)
+        for (method, gain), factor in itertools.product(gains.items(), (1.0, 3.0)):
+            if method == "iframe" and modality == "iframe":
+                continue  # it stands there as `self`
+            accuracy = base + gain + rng.normal(0, 1) if factor == 1 else 99.0 * (method == "ce")
+            correct = int(np.clip(round(accuracy / 100 * CLIPS), 0, CLIPS))
+            row = {"modality": modality, "kind": "light", "method": method, "lr_factor": factor, "exit": exit_}
+            rows.append(cell | row | {"part": "test", "clips": CLIPS, "correct": correct})
+    return pd.DataFrame(rows)
+
+
+def test_pkd_is_set_against_each_other_method_where_they_differ():
+    table = trials(np.random.default_rng(0), {"ce": -5.0, "pkd": 0.0, "self": 6.0, "iframe": 0.0})
+    found = rows_of(judge({"trials": table}, "marionette", "full"), "ic-curriculum")
+    assert found["verdict"].to_dict() == {
+        "PKD - ce, light classifiers": "holds",
+        "PKD - self, light classifiers": "does not hold",
+        "PKD - iframe, light classifiers": "does not hold",
+    }
+    assert found.loc["PKD - self, light classifiers", "qualifier"] == "reversed"
+    assert found.loc["PKD - ce, light classifiers", "low"] < 5 < found.loc["PKD - ce, light classifiers", "high"]
+    assert "exits of motion, residual" in found.loc["PKD - iframe, light classifiers", "sentence"]
+
+
 def test_intervals_are_simultaneous_and_p_values_holms():
     table = exits(np.random.default_rng(1), {("motion", 2): 3.0, ("iframe", 1): 1.0})
     each = rows_of(judge({"exits": table}, "marionette", "full"), "ic-gain")
