@@ -17,7 +17,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from pkdlib import classifiers, clips, early_exit, networks, runs, wise
-from pkdlib.clips import FrameBank
+from pkdlib.early_exit import Policy
 from pkdlib.networks import MODALITIES, MultiExitNetwork
 from pkdlib.transcode import transcode
 
@@ -40,9 +40,8 @@ class Cascade:
         input_size: Side of their input, in pixels.
         segments: TSN segments.
         candidates: Frames decoded of a clip.
-        weights: One WISE vector a prefix of `wise.ORDER`.
-        threshold: Of early exit.
-        costs: (12,) GMAC to leave at each exit.
+        policy: The order in which they are visited, the weights of their exits, and when to stop.
+        costs: (exits,) GMAC to leave at each exit, in the policy's order.
         origin: What it was trained on.
     """
 
@@ -53,8 +52,7 @@ class Cascade:
     input_size: int
     segments: int
     candidates: int
-    weights: list[np.ndarray]
-    threshold: float
+    policy: Policy
     costs: np.ndarray
     origin: Mapping[str, Any]
 
@@ -65,7 +63,7 @@ class Prediction:
 
     Args:
         label: The class.
-        confidence: Its probability, 0..1.
+        confidence: How sure the exit was, by the policy's criterion.
         exit: The exit that answered, as `modality-exit`.
         gmac: What was spent until then, decoding apart.
         labels: All classes that the networks know.
@@ -97,8 +95,7 @@ def save(cascade: Cascade, folder: Path, *, dtype: torch.dtype = torch.float32) 
         "input_size": cascade.input_size,
         "segments": cascade.segments,
         "candidates": cascade.candidates,
-        "weights": [list(vector) for vector in cascade.weights],
-        "threshold": cascade.threshold,
+        "policy": dataclasses.asdict(cascade.policy) | {"weights": [list(vector) for vector in cascade.policy.weights]},
         "costs": list(cascade.costs),
         "origin": dict(cascade.origin),
     }
@@ -125,7 +122,9 @@ def load(folder: Path) -> Cascade:
     try:
         description = runs.read_json(folder / DESCRIPTION)
         tensors = load_file(folder / WEIGHTS)
-        description["weights"] = [np.array(vector) for vector in description["weights"]]
+        policy = description["policy"]
+        policy["weights"] = tuple(np.array(vector) for vector in policy["weights"])
+        description["policy"] = Policy(**policy | {"order": tuple(policy["order"])})
         description["costs"] = np.array(description["costs"])
         description["classes"] = tuple(description["classes"])
         shape = {"kind": description["kind"], "size": description["size"], "num_classes": len(description["classes"])}
@@ -138,7 +137,8 @@ def load(folder: Path) -> Cascade:
 def predict(path: Path, checkpoint: Path) -> Prediction:
     """Recognise the action in a video, stopping at the first sure exit.
 
-    A video that is not in the paper's form is transcoded first, into a temporary file.
+    A video that is not in the paper's form is transcoded first, into a temporary file. What no exit asks for is not
+    decoded: a policy that begins with motion and leaves there reads no picture.
 
     Args:
         path: Any decodable video.
@@ -155,18 +155,18 @@ def predict(path: Path, checkpoint: Path) -> Prediction:
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "clip.mp4"
         transcode(path, source)
-        short_side = round(cascade.input_size * clips.CROP_FROM)
-        np.save(Path(temporary) / "clip.npy", clips.decode_candidates(source, cascade.candidates, short_side))
-        bank = FrameBank((Path(temporary) / "clip.npy",), torch.zeros(1, dtype=torch.int64))
-        shape = {"modalities": MODALITIES, "size": cascade.input_size, "segments": cascade.segments}
-        answer = early_exit.classify(
-            cascade.networks, clips.test_batch(bank, [0], **shape), cascade.weights, cascade.threshold
-        )
+
+        def read(modality: str, _: np.ndarray) -> torch.Tensor:
+            shape = {"size": cascade.input_size, "segments": cascade.segments, "candidates": cascade.candidates}
+            return clips.read_clip(source, modality, **shape)[None]
+
+        answers = early_exit.execute(cascade.networks, read, 1, cascade.policy)
+    exit_ = int(answers.exits[0])
     return Prediction(
-        label=cascade.classes[answer.label],
-        confidence=answer.confidence,
-        exit=wise.ORDER[answer.exit],
-        gmac=float(cascade.costs[answer.exit]),
+        label=cascade.classes[answers.labels[0]],
+        confidence=float(answers.confidences[0]),
+        exit=wise.visiting_order(cascade.policy.order)[exit_],
+        gmac=float(cascade.costs[exit_]),
         labels=cascade.classes,
     )
 

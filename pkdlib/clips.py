@@ -115,15 +115,36 @@ def decode_candidates(path: Path, candidates: int, short_side: int) -> np.ndarra
 
     Raises:
         VideoError: If the clip is unreadable or holds no P-frame.
-    """
+    """  # noqa: DOC502
     with bitstream.CompressedVideo(path) as video:
-        inter = [index for gop in video.gops for index in range(gop.start + 1, gop.start + gop.length)]
-        if not inter:
-            raise bitstream.VideoError(f"{path}: has no P-frame, so no motion and no residual to read")
-        chosen = [inter[i] for i in segment_centres(len(inter), min(candidates, len(inter)))]
-        samples = video.samples([video.locate(index) for index in chosen])
+        samples = video.samples(_candidates(video, candidates))
     frames = [_reduced(to_bytes(*modalities), short_side) for modalities in zip(*samples, strict=True)]
     return np.stack(frames)
+
+
+def read_clip(path: Path, modality: str, *, candidates: int, size: int, segments: int) -> Tensor:
+    """Read one modality of a clip as the networks test it, decoding only the frames and the modality that they see.
+
+    Args:
+        path: The compressed clip.
+        modality: One of PLANES. Motion alone is read without decoding a picture, where the codec allows it.
+        candidates: Frames that a frame bank would keep of it.
+        size: Side of the input.
+        segments: TSN segments.
+
+    Returns:
+        (segments, C, size, size) float32: what `test_batch` gives of a frame bank.
+
+    Raises:
+        VideoError: If the clip is unreadable or holds no P-frame.
+    """  # noqa: DOC502
+    with bitstream.CompressedVideo(path) as video:
+        places = _candidates(video, candidates)
+        chosen = [places[i] for i in segment_centres(len(places), segments)]
+        frames = [_READERS[modality](video, gop, position) for gop, position in chosen]
+    planes = torch.from_numpy(np.stack([_reduced([frame], round(size * CROP_FROM)) for frame in frames]))[None]
+    geometry = central_geometry(*planes.shape[3:])
+    return normalise(apply_geometry(planes, [geometry], size, modality), modality)[0]
 
 
 def to_bytes(iframe: np.ndarray, motion: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -327,6 +348,21 @@ def test_batch(
     positions = [segment_centres(len(frames), segments) for frames in opened]
     geometries = [central_geometry(*frames.shape[2:]) for frames in opened]
     return _batch(opened, positions, geometries, modalities, size)
+
+
+# One modality of one frame, as bytes by the rules of the paper's loader.
+_READERS = {
+    "iframe": lambda video, gop, position: video.iframe(gop),
+    "motion": lambda video, gop, position: motion_bytes(video.motion(gop, position)),
+    "residual": lambda video, gop, position: residual_bytes(video.residual(gop, position)),
+}
+
+
+def _candidates(video: bitstream.CompressedVideo, candidates: int) -> list[tuple[int, int]]:
+    inter = [index for gop in video.gops for index in range(gop.start + 1, gop.start + gop.length)]
+    if not inter:
+        raise bitstream.VideoError(f"{video.path}: has no P-frame, so no motion and no residual to read")
+    return [video.locate(inter[i]) for i in segment_centres(len(inter), min(candidates, len(inter)))]
 
 
 def _batch(opened, positions, geometries, modalities, size) -> dict[str, Tensor]:

@@ -31,15 +31,16 @@ from pkdlib import (
 from pkdlib.cascades import Cascade
 from pkdlib.clips import FrameBank
 from pkdlib.distillation import Trial
+from pkdlib.early_exit import Policy
 from pkdlib.networks import MODALITIES, NUM_EXITS
 from pkdlib.parameters import Parameters
 from pkdlib.study import Run, dataset, frame_bank, selected_runs
 
 PROTOCOL = "clean"
 PARTS = ("train", "validation", "test")
-# Kind and method of the internal classifiers that a run keeps for `pkd predict`, and the confidence at which it answers
-# early.
-PREDICTOR, PREDICTOR_THRESHOLD = ("paper", "pkd"), 0.9
+# What a run keeps for `pkd predict`: kind and method of its internal classifiers, the order in which it visits the
+# networks, and the confidence at which it answers early.
+PREDICTOR, PREDICTOR_THRESHOLD = ("paper", "pkd", wise.ORDERS[0]), 0.9
 # The sensitivity page trains these methods, with light classifiers, at these factors on the learning rate, too.
 SENSITIVE_METHODS, OTHER_LR_FACTORS = ("ce", "pkd"), (1 / 3, 3.0)
 FLATNESS_TARGET = 0.05
@@ -355,24 +356,26 @@ def labels(run: Run, part: str) -> np.ndarray:
     return np.array([data.clips[index].label for index in getattr(data.splits[run.split], part)])
 
 
-def cascade_costs(run: Run, kind: str) -> np.ndarray:
+def cascade_costs(run: Run, kind: str, order: Sequence[str] = wise.ORDERS[0]) -> np.ndarray:
     """Return what leaving at each exit of the cascade costs.
 
     Args:
         run: Which.
         kind: Of the internal classifiers.
+        order: The modalities, in the order in which they are visited.
 
     Returns:
-        (12,) GMAC a clip.
+        (exits,) GMAC a clip.
     """
     measured = {modality: figures.cumulative for modality, figures in costs(run, kind).items()}
-    return early_exit.cascade_costs(measured) / cost.GMAC
+    return early_exit.cascade_costs(measured, order) / cost.GMAC
 
 
 def _cascade(run: Run) -> Cascade:
     p, data = run.parameters, dataset(run.parameters)
-    kind, method = PREDICTOR
-    stacked = cascade_logits(logits(run), "validation", kind, method)
+    kind, method, order = PREDICTOR
+    stacked = cascade_logits(logits(run), "validation", kind, method, wise.visiting_order(order))
+    weights = tuple(wise.fit_prefixes(stacked, labels(run, "validation")))
     return Cascade(
         networks=networks_of(run, kind, method),
         classes=data.classes,
@@ -381,9 +384,8 @@ def _cascade(run: Run) -> Cascade:
         input_size=p.input_size,
         segments=p.segments,
         candidates=p.candidates,
-        weights=wise.fit_prefixes(stacked, labels(run, "validation")),
-        threshold=PREDICTOR_THRESHOLD,
-        costs=cascade_costs(run, kind),
+        policy=Policy(order=order, weights=weights, threshold=PREDICTOR_THRESHOLD),
+        costs=cascade_costs(run, kind, order),
         origin={"dataset": data.name, "profile": p.profile, "split": run.split, "seed": run.seed},
     )
 

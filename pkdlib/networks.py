@@ -7,7 +7,7 @@ exit 4 is the network's own end.
 Shapes: a clip is (segments, C, H, W), a batch (B, segments, C, H, W); logits are (B, classes).
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -48,12 +48,21 @@ class Backbone(nn.Module):
         Yields:
             (N, width, height, width) of stages 1 to 4.
         """
-        if not self.training:  # oneDNN runs forward passes faster in this layout, but not the way back
-            frames = frames.contiguous(memory_format=torch.channels_last)
-        frames = self.stem(frames)
+        frames = self.stem(self.laid_out(frames))
         for stage in self.stages:
             frames = stage(frames)
             yield frames
+
+    def laid_out(self, frames: Tensor) -> Tensor:
+        """Put frames into the layout that suits the mode: oneDNN is faster channels last, but not on the way back.
+
+        Args:
+            frames: (N, C, H, W).
+
+        Returns:
+            The same values.
+        """
+        return frames if self.training else frames.contiguous(memory_format=torch.channels_last)
 
     def classify(self, features: Tensor, segments: int) -> Tensor:
         """Turn the last stage's output into clip logits.
@@ -94,20 +103,28 @@ class MultiExitNetwork(nn.Module):
         self.backbone = backbone
         self.exits = exits
 
-    def iterate(self, clips: Tensor) -> Iterator[Tensor]:
+    def iterate(self, clips: Tensor) -> Generator[Tensor, Tensor | None, None]:
         """Yield the logits of exits 1 to 4; whoever stops asking stops the computation.
+
+        Whoever asks by `send` may say which clips go on: the next stage runs on those rows alone.
 
         Args:
             clips: (B, segments, C, H, W).
 
         Yields:
-            (B, classes) for each exit in turn.
+            (B, classes) for each exit in turn, of the clips that are left. `send` takes the indices (int64) of those
+            that stay, or None for all.
         """
         segments = clips.shape[1]
-        features = self.backbone.features(clips.flatten(0, 1))
-        for exit_ in self.exits:
-            yield exit_(next(features), segments)
-        yield self.backbone.classify(next(features), segments)
+        features = self.backbone.stem(self.backbone.laid_out(clips.flatten(0, 1)))
+        for number, stage in enumerate(self.backbone.stages, start=1):
+            features = stage(features)
+            if number == NUM_EXITS:
+                yield self.backbone.classify(features, segments)
+                return
+            keep = yield self.exits[number - 1](features, segments)
+            if keep is not None:
+                features = features.unflatten(0, (-1, segments))[keep].flatten(0, 1)
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """Compute the logits of all four exits.

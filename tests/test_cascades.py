@@ -1,11 +1,15 @@
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
 from pkdlib import cascades, classifiers, networks, wise
-from pkdlib.bitstream import VideoError
+from pkdlib.bitstream import CompressedVideo, VideoError
 from pkdlib.cascades import Cascade, CascadeError
 from pkdlib.datasets import marionette
+from pkdlib.early_exit import Policy
 from pkdlib.networks import MODALITIES
 
 
@@ -25,8 +29,7 @@ def cascade():
         input_size=48,
         segments=2,
         candidates=4,
-        weights=wise.uniform_weights(12),
-        threshold=1.0,
+        policy=Policy(order=wise.ORDERS[0], weights=tuple(wise.uniform_weights(12)), threshold=1.0),
         costs=np.arange(1.0, 13.0),
         origin={"dataset": "none"},
     )
@@ -37,6 +40,9 @@ def test_a_cascade_comes_back_as_it_was(cascade, tmp_path):
     loaded = cascades.load(tmp_path)
     assert loaded.classes == cascade.classes
     np.testing.assert_array_equal(loaded.costs, cascade.costs)
+    assert (loaded.policy.order, loaded.policy.threshold) == (cascade.policy.order, cascade.policy.threshold)
+    for mine, theirs in zip(loaded.policy.weights, cascade.policy.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
     for modality in MODALITIES:
         a, b = cascade.networks[modality].state_dict(), loaded.networks[modality].state_dict()
         assert a.keys() == b.keys()
@@ -80,3 +86,18 @@ def test_predicting_a_broken_file_names_it(cascade, tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"nothing like a video")
     with pytest.raises(VideoError, match=r"broken\.mp4"):
         cascades.predict(tmp_path / "broken.mp4", tmp_path)
+
+
+def test_a_policy_that_begins_with_motion_and_leaves_there_decodes_no_picture(cascade, tmp_path, monkeypatch):
+    data = marionette.generate(tmp_path / "clips", clips_per_pair=1, actors=3, actions=2, frames=14)
+    weights = tuple(wise.uniform_weights(12))
+    policy = Policy(order=("motion", "residual", "iframe"), weights=weights, threshold=0.0)
+    cascades.save(dataclasses.replace(cascade, policy=policy), tmp_path / "model")
+
+    def refuse(*_):
+        raise AssertionError("a picture was decoded")
+
+    monkeypatch.setattr(CompressedVideo, "iframe", refuse)
+    monkeypatch.setattr(CompressedVideo, "residual", refuse)
+    monkeypatch.setattr(cascades, "transcode", lambda path, target: shutil.copyfile(path, target))
+    assert cascades.predict(data.clips[0].path, tmp_path / "model").exit == "motion-1"

@@ -51,6 +51,13 @@ def test_bytes_follow_the_papers_loader_in_plain_loops():
     assert moved.dtype == shifted.dtype == np.uint8
 
 
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_one_modality_read_alone_is_the_banks(video, bank, modality):
+    alone = clips.read_clip(video, modality, candidates=8, size=56, segments=3)
+    batch = clips.test_batch(bank, [0], modalities=[modality], size=56, segments=3)[modality]
+    assert torch.equal(alone, batch[0])
+
+
 def test_candidates_are_the_files_p_frames(video):
     with bitstream.CompressedVideo(video) as opened:
         height = opened.height
