@@ -154,7 +154,7 @@ def canonical(method: str, modality: str) -> str:
         modality: The student network's.
 
     Returns:
-        A key of METHODS: for the I-frame network `self` and `iframe` are one, for instance.
+        A key of METHODS; for the I-frame network `self` and `iframe` are one, for instance.
     """
     wanted = _resolved(METHODS[method], modality)
     return next(name for name, other in METHODS.items() if _resolved(other, modality) == wanted)
