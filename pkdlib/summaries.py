@@ -10,7 +10,18 @@ import pandas as pd
 from pkdlib import bitstream, claims, results, statistics
 
 MODALITY_NAMES = {"iframe": "I-frame", "motion": "motion-vector", "residual": "residual"}
-METHOD_NAMES = {"ce": "cross-entropy", "pkd": "PKD"}
+METHOD_NAMES = {
+    "ce": "cross-entropy",
+    "pkd": "PKD",
+    "self": "the network's own end",
+    "iframe": "the I-frame teacher",
+    "anti": "PKD reversed",
+    "swapped": "PKD, residual first",
+    "pkd_reference": "PKD as in the reference",
+    "motion_only": "the motion teacher",
+    "residual_only": "the residual teacher",
+    "pkd+labels": "PKD with labels",
+}
 RULE_NAMES = {
     "wise": "WISE",
     "uniform": "uniform mean",

@@ -6,7 +6,7 @@ begin with split and seed.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +58,17 @@ def exits(run: Run) -> Rows:
                 {"modality": modality, "method": "backbone", "exit": NUM_EXITS},
             )
             for method in _methods(run):
+                if distillation.canonical(method, modality) != method:
+                    continue  # it stands under the name of the one that it coincides with
                 for number in range(1, NUM_EXITS):
                     yield from count(
-                        values[f"{part}/{_trial(modality, method).key}/{number}"],
+                        values[f"{part}/{Trial(modality, KIND, method).key}/{number}"],
                         {"modality": modality, "method": method, "exit": number},
                     )
 
 
 def trials(run: Run) -> Rows:
-    """Yield the accuracy of every internal classifier that was trained: both kinds, all methods and learning rates.
+    """Yield the test accuracy of every internal classifier that was trained: all kinds, methods and learning rates.
 
     Args:
         run: Which.
@@ -76,12 +78,11 @@ def trials(run: Run) -> Rows:
         under one name.
     """
     values = experiments.logits(run)
-    for part in PARTS:
-        count = _counter(run, part)
-        for trial in experiments.trials(run.parameters):
-            for number in range(1, NUM_EXITS):
-                where = dataclasses.asdict(trial) | {"exit": number}
-                yield from count(values[f"{part}/{trial.key}/{number}"], where)
+    count = _counter(run, "test")
+    for trial in experiments.trials(run.parameters):
+        for number in range(1, NUM_EXITS):
+            where = dataclasses.asdict(trial) | {"exit": number}
+            yield from count(values[f"test/{trial.key}/{number}"], where)
 
 
 def ensembles(run: Run) -> Rows:
@@ -95,29 +96,25 @@ def ensembles(run: Run) -> Rows:
         alone) have prefixes 1 to 12; `late_equal` and `late_fitted` fuse the three final outputs and have prefix 0.
     """
     values = experiments.logits(run)
+    count = _counter(run, "test")
     for method in _methods(run):
         fitted = wise.fit_prefixes(
             experiments.cascade_logits(values, "validation", KIND, method), experiments.labels(run, "validation")
         )
-        for part in PARTS:
-            count = _counter(run, part)
-            stacked = experiments.cascade_logits(values, part, KIND, method)
-            rules = {
-                "wise": wise.scores(stacked, fitted),
-                "uniform": wise.scores(stacked, wise.uniform_weights(len(fitted))),
-                "last": stacked,
-            }
-            for rule, scores in rules.items():
-                for prefix in range(1, scores.shape[1] + 1):
-                    where = {"method": method, "rule": rule, "prefix": prefix}
-                    yield from count(scores[:, prefix - 1], where)
+        stacked = experiments.cascade_logits(values, "test", KIND, method)
+        rules = {
+            "wise": wise.scores(stacked, fitted),
+            "uniform": wise.scores(stacked, wise.uniform_weights(len(fitted))),
+            "last": stacked,
+        }
+        for rule, scores in rules.items():
+            for prefix in range(1, scores.shape[1] + 1):
+                yield from count(scores[:, prefix - 1], {"method": method, "rule": rule, "prefix": prefix})
     weights = _late_fusion_weights(run, values, run.parameters.segments)
-    for part in PARTS:
-        count = _counter(run, part)
-        finals = _finals(values, part, run.parameters.segments)
-        for rule, vector in (("late_equal", np.full(3, 1 / 3)), ("late_fitted", weights)):
-            where = {"method": "backbone", "rule": rule, "prefix": 0}
-            yield from count(np.einsum("nkc,k->nc", finals, vector), where)
+    finals = _finals(values, "test", run.parameters.segments)
+    for rule, vector in (("late_equal", np.full(3, 1 / 3)), ("late_fitted", weights)):
+        where = {"method": "backbone", "rule": rule, "prefix": 0}
+        yield from count(np.einsum("nkc,k->nc", finals, vector), where)
 
 
 def weights(run: Run) -> Rows:
@@ -252,19 +249,20 @@ def all_tables(p: Parameters) -> dict[str, pd.DataFrame]:
     return {name: table(p, name) for name in TABLES}
 
 
-def publish(p: Parameters, target: Path) -> Path:
+def publish(p: Parameters, target: Path, names: Iterable[str] = tuple(TABLES)) -> Path:
     """Write the tables of finished runs as results to commit, with their `run.json`.
 
     Args:
         p: The parameters.
         target: The folder of results; tables go to `<target>/<profile>/<dataset>/`.
+        names: Keys of TABLES.
 
     Returns:
         That folder.
     """
     where = Path(target) / p.variant / p.dataset
-    for name, frame in all_tables(p).items():
-        _write_csv(frame, where / f"{name}.csv")
+    for name in names:
+        _write_csv(table(p, name), where / f"{name}.csv")
     selected = study.selected_runs(p)
     record = {
         "protocol": experiments.PROTOCOL,
@@ -284,10 +282,6 @@ def publish(p: Parameters, target: Path) -> Path:
 
 def _methods(run: Run) -> list[str]:
     return distillation.selected(run.parameters.paper_methods)
-
-
-def _trial(modality: str, method: str) -> Trial:
-    return Trial(modality, KIND, distillation.canonical(method, modality))
 
 
 def _counter(run: Run, part: str) -> Callable[[np.ndarray, dict[str, Any]], Rows]:
