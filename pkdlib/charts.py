@@ -391,6 +391,29 @@ def accuracies(summary: pd.DataFrame) -> alt.LayerChart:
     return alt.layer(intervals, points).properties(width=460, height=alt.Step(34))
 
 
+def accuracy_by_method(summary: pd.DataFrame) -> alt.FacetChart:
+    """Draw the mean accuracy of the internal classifiers by what trained them, a panel per modality.
+
+    Args:
+        summary: One row per (modality, method), in the order of drawing, with the columns accuracy, low and high.
+
+    Returns:
+        A point and an interval per row.
+    """
+    frame = _per_cent(summary, "accuracy", "low", "high")
+    frame["method"] = frame["method"].map(_name)
+    methods = list(frame["method"].unique())
+    base = alt.Chart(frame).encode(
+        y=alt.Y("method:N", title=None, sort=methods, axis=alt.Axis(labelLimit=220)),
+        color=_modality_colour(legend=None),
+    )
+    x = alt.X("low:Q", title="accuracy (%)", scale=alt.Scale(zero=False))
+    intervals = base.mark_rule(strokeWidth=3, opacity=0.6).encode(x=x, x2="high:Q")
+    tips = ["method:N", *_tips(frame, accuracy="accuracy (%)", low="from (%)", high="to (%)")]
+    points = base.mark_point(size=70).encode(x="accuracy:Q", tooltip=tips)
+    return alt.layer(intervals, points).properties(width=180, height=alt.Step(22)).facet(column=_modality_facet(frame))
+
+
 def accuracy_by_prefix(ensembles: pd.DataFrame) -> alt.FacetChart:
     """Draw the accuracy of every rule by the number of exits visited, a panel per method.
 

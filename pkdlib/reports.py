@@ -234,6 +234,42 @@ def exits_sentence(exits: pd.DataFrame) -> str:
     )
 
 
+def trials_sentence(trials: pd.DataFrame) -> str:
+    """Say which methods train the best light classifiers, and where PKD and cross-entropy stand.
+
+    Args:
+        trials: The table `trials`.
+
+    Returns:
+        A sentence.
+    """
+    summary = summaries.trial_summary(trials)
+    told = []
+    for modality, rows in summary.groupby("modality", sort=False):
+        accuracy = rows.set_index("method")["accuracy"] * 100
+        told.append(
+            f"of the {MODALITY_NAMES[modality]} network {accuracy.idxmax()} is highest with {accuracy.max():.1f} % "
+            f"(cross-entropy {accuracy['cross-entropy']:.1f} %, PKD {accuracy['PKD']:.1f} %)"
+        )
+    return f"By their mean accuracy, {'; '.join(told)}; {_count_runs(trials)}."
+
+
+def rates_sentence(trials: pd.DataFrame) -> str:
+    """Say how cross-entropy and PKD compare at each learning rate.
+
+    Args:
+        trials: The table `trials`.
+
+    Returns:
+        A sentence.
+    """
+    chosen = trials[(trials["kind"] == "light") & (trials["part"] == "test") & trials["method"].isin(["ce", "pkd"])]
+    sums = chosen.groupby(["lr_factor", "method"])[["correct", "clips"]].sum()
+    accuracy = (100 * sums["correct"] / sums["clips"]).unstack("method")
+    told = [f"{row.pkd - row.ce:+.1f} points at {factor:.2g} times the rate" for factor, row in accuracy.iterrows()]
+    return f"Over all exits and networks, PKD less cross-entropy is {', '.join(told)} ({_count_runs(trials)})."
+
+
 def ensembles_sentence(ensembles: pd.DataFrame) -> str:
     """Say how WISE over all exits compares with its baselines.
 

@@ -76,6 +76,34 @@ def accuracy_summary(exits: pd.DataFrame, part: str = "test") -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values(["modality", "method", "exit"], ignore_index=True)
 
 
+def trial_summary(trials: pd.DataFrame, *, kind: str = "light", by_rate: bool = False) -> pd.DataFrame:
+    """Summarise the accuracy of every method's internal classifiers, the mean over the three exits.
+
+    Args:
+        trials: The table `trials`.
+        kind: Of the classifiers.
+        by_rate: Whether to tell the learning rates apart, of the methods that were tried at several; otherwise the
+            recipe's alone is told, of all methods.
+
+    Returns:
+        modality, method (with the factor on the learning rate, if asked for), accuracy, low, high; fractions in 0..1.
+    """
+    chosen = trials[(trials["kind"] == kind) & (trials["part"] == "test")]
+    several = chosen.groupby("method")["lr_factor"].transform("nunique") > 1
+    chosen = chosen[several] if by_rate else chosen[chosen["lr_factor"] == 1]
+    if by_rate:
+        chosen = chosen.sort_values(["method", "lr_factor"], kind="stable")
+    rows = []
+    for (modality, method, factor), group in chosen.groupby(["modality", "method", "lr_factor"], sort=False):
+        counts = group.groupby(statistics.CELL, as_index=False)[["clips", "correct"]].sum()
+        interval = statistics.accuracy_interval(counts)
+        figures = {name: getattr(interval, name) / 100 for name in ("estimate", "low", "high")}
+        figures["accuracy"] = figures.pop("estimate")
+        name = METHOD_NAMES[method] + (f", rate × {factor:.2g}" if by_rate else "")
+        rows.append({"modality": modality, "method": name, **figures})
+    return pd.DataFrame(rows)
+
+
 def ensemble_summary(ensembles: pd.DataFrame, part: str = "test") -> pd.DataFrame:
     """Summarise the accuracy of every rule at its last prefix, and of late fusion.
 

@@ -110,7 +110,13 @@ def _ends():
     return pd.DataFrame({"modality": MODALITIES, "accuracy": 0.5, "low": 0.4, "high": [0.6, 0.7, 0.8]})
 
 
+def _methods():
+    rows = [(m, k, 0.5, 0.4, 0.6) for m in MODALITIES for k in ("cross-entropy", "PKD")]
+    return pd.DataFrame(rows, columns=["modality", "method", "accuracy", "low", "high"])
+
+
 CHARTS = {
+    charts.accuracy_by_method: _methods,
     charts.modality_profile: _profile,
     charts.accuracies: _ends,
     charts.accuracy_by_prefix: _ensembles,

@@ -61,6 +61,22 @@ def test_the_flatness_sentence_counts_runs_in_the_papers_order():
     assert "by the trace in 2 of 3 runs and by the top eigenvalue in 2 of 3 runs" in reports.flatness_sentence(frame)
 
 
+def test_the_sentences_on_methods_take_the_mean_over_exits():
+    rows = [
+        (m, "light", method, factor, exit_, 50 + 10 * (method == "pkd") * factor + exit_)
+        for m in ("motion", "iframe")
+        for method in ("ce", "pkd", "self")
+        for factor in ((0.5, 1.0) if method != "self" else (1.0,))
+        for exit_ in (1, 2, 3)
+    ]
+    frame = pd.DataFrame(rows, columns=["modality", "kind", "method", "lr_factor", "exit", "correct"])
+    frame = frame.assign(split=0, seed=0, group="a", part="test", clips=100)
+    sentence = reports.trials_sentence(frame)
+    assert "of the motion-vector network PKD is highest with 62.0 % (cross-entropy 52.0 %, PKD 62.0 %)" in sentence
+    sentence = reports.rates_sentence(frame)
+    assert "+5.0 points at 0.5 times the rate, +10.0 points at 1 times the rate (one run)" in sentence
+
+
 def test_the_early_exit_sentence_weighs_groups_by_their_clips():
     rows = [
         ("pkd", "wise_cascade", 1.0, "a", 1.0, 1.0, 30),
