@@ -361,7 +361,7 @@ def facts() -> dict[str, Any]:
     record = resources.folder("results") / "quick" / "marionette" / runs.RECORD
     values["marionette_clips"] = runs.read_json(record)["data"]["clips"] if record.is_file() else "(not run yet)"
     values["verdicts_summary"] = verdicts_sentence(judged())
-    values["ut_fused_accuracy"] = fused_accuracy("quick", "ut_interaction")
+    values["ut_fused_accuracy"] = fused_accuracy("full", "ut_interaction")
     timed = results.decoder()
     values["decoder_speed"] = "(not run yet)" if timed is None else decoder_speed(timed)
     compared = results.readers()
