@@ -256,6 +256,15 @@ def _early_exit(tables: Tables) -> list[Comparison]:
     return [Comparison("cascade - fewer segments, at equal cost", (gains.drop(columns=["start", "end"]),), note)]
 
 
+def _half_cost(tables: Tables) -> list[Comparison]:
+    table = _table(tables, "policies", [*CELL, "system", "clips", "correct", "gmac"])
+    policy, everything = (table[table["system"] == name] for name in ("policy", "everything"))
+    costs = [np.average(rows["gmac"], weights=rows["clips"]) for rows in (policy, everything)]
+    note = f"The policies spend {100 * costs[0] / costs[1]:.0f} % of the multiply-accumulates of running everything."
+    difference = statistics.group_differences(policy, everything)
+    return [Comparison("policy chosen on validation - running everything", (difference,), note)]
+
+
 def _gains(cascade: pd.DataFrame, fewer: pd.DataFrame) -> list[dict[str, object]]:
     # A setting has one cost in a run, that of its mean clip, also where accuracy is told by group.
     costs = [_setting_costs(rows) for rows in (cascade, fewer)]
@@ -301,4 +310,5 @@ _COMPARISONS: dict[str, Callable[[Tables], list[Comparison]]] = {
     "wise-fusion": _wise_fusion,
     "bare-fusion": _bare_fusion,
     "early-exit": _early_exit,
+    "early-exit-half": _half_cost,
 }

@@ -4,7 +4,7 @@ import pandas as pd
 
 from pkdlib import resources, runs
 
-NAMES = ("curves", "exits", "trials", "ensembles", "weights", "early_exit", "cost", "flatness")
+NAMES = ("curves", "exits", "trials", "ensembles", "weights", "early_exit", "policies", "cost", "flatness")
 
 
 def published(profile: str, dataset: str) -> dict[str, pd.DataFrame]:

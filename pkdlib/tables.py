@@ -15,6 +15,7 @@ import pandas as pd
 
 from pkdlib import cost, distillation, early_exit, experiments, runs, study, wise
 from pkdlib.distillation import Trial
+from pkdlib.early_exit import Policy
 from pkdlib.networks import MODALITIES, NUM_EXITS
 from pkdlib.parameters import Parameters
 from pkdlib.study import Run
@@ -170,6 +171,44 @@ def early_exits(run: Run) -> Rows:
             }
 
 
+def policies(run: Run) -> Rows:
+    """Yield a policy at half the cost of running everything, both with light classifiers trained by cross-entropy.
+
+    Order, criterion and threshold are those with the highest validation accuracy among all whose validation cost is at
+    most half of it (the cheapest among equals); the weights are fitted on the same validation clips.
+
+    Args:
+        run: Which.
+
+    Yields:
+        system (`everything`, in the reference's order without leaving, or `policy`), order, criterion, group, part, clips,
+        correct, gmac (mean a clip of the group).
+    """
+    values, truth = experiments.logits(run), experiments.labels(run, "validation")
+    found = []
+    for order in wise.ORDERS:
+        members, prices = wise.visiting_order(order), experiments.cascade_costs(run, "light", order)
+        stacked = experiments.cascade_logits(values, "validation", "light", "ce", members)
+        fitted = wise.fit_prefixes(stacked, truth)
+        scores = wise.scores(stacked, fitted)
+        for criterion in early_exit.CRITERIA:
+            threshold = early_exit.choose_threshold(scores, truth, prices, criterion=criterion, budget=prices[-1] / 2)
+            (row,) = early_exit.trade_off(scores, truth, prices, [threshold], criterion)
+            policy = Policy(order=order, weights=tuple(fitted), criterion=criterion, threshold=threshold)
+            found.append((-row["accuracy"], row["gmac"], len(found), policy))
+    chosen = min(found)[-1]
+    first = next(policy for *_, policy in found if policy.order == wise.ORDERS[0])
+    count, groups = _counter(run, "test"), _groups(run, "test")
+    for system, policy in (("everything", dataclasses.replace(first, threshold=early_exit.NEVER)), ("policy", chosen)):
+        members, prices = wise.visiting_order(policy.order), experiments.cascade_costs(run, "light", policy.order)
+        stacked = experiments.cascade_logits(values, "test", "light", "ce", members)
+        scores = wise.scores(stacked, policy.weights)
+        exits = early_exit.leave_at(scores, policy.threshold, policy.criterion)
+        where = {"system": system, "order": " ".join(policy.order), "criterion": policy.criterion}
+        for row in count(scores[np.arange(len(exits)), exits], where):
+            yield row | {"gmac": float(prices[exits[groups == row["group"]]].mean())}
+
+
 def costs(run: Run) -> Rows:
     """Yield what leaving at each exit of each network costs.
 
@@ -212,6 +251,7 @@ TABLES: dict[str, Callable[[Run], Rows]] = {
     "ensembles": ensembles,
     "weights": weights,
     "early_exit": early_exits,
+    "policies": policies,
     "cost": costs,
     "flatness": flatness,
 }

@@ -266,6 +266,18 @@ def test_pkd_is_set_against_each_other_method_where_they_differ():
     assert "exits of motion, residual" in found.loc["PKD - iframe, light classifiers", "sentence"]
 
 
+def test_a_policy_at_half_the_cost_is_judged_by_non_inferiority():
+    rng, rows = np.random.default_rng(0), []
+    for cell in cells():
+        base = rng.normal(70, 2)
+        for system, gmac in (("everything", 2.0), ("policy", 0.9)):
+            correct = round((base + rng.normal(0, 0.5)) / 100 * 400)
+            rows.append(cell | {"system": system, "gmac": gmac, "clips": 400, "correct": correct})
+    (row,) = rows_of(judge({"policies": pd.DataFrame(rows)}, "marionette", "full"), "early-exit-half").itertuples()
+    assert row.verdict == "holds"
+    assert "spend 45 % of the multiply-accumulates" in row.sentence
+
+
 def test_intervals_are_simultaneous_and_p_values_holms():
     table = exits(np.random.default_rng(1), {("motion", 2): 3.0, ("iframe", 1): 1.0})
     each = rows_of(judge({"exits": table}, "marionette", "full"), "ic-gain")

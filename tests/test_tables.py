@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pkdlib import distillation, experiments, reports, resources, results, runs, study, summaries, tables
+from pkdlib import distillation, experiments, reports, resources, results, runs, study, summaries, tables, wise
 from pkdlib.datasets import DatasetError
 from pkdlib.parameters import Parameters
 
@@ -87,6 +87,20 @@ def test_never_leaving_early_is_wise_over_all_exits(p, found):
     for method in distillation.selected(p.paper_methods):
         never = cascade[cascade["method"] == method]
         assert round((never["accuracy"] * never["clips"]).sum()) == correct(whole[whole["method"] == method])
+
+
+def test_the_policys_cost_is_told_beside_that_of_everything(p, found):
+    (run,) = study.selected_runs(p)
+    table = found["policies"]
+    whole = experiments.cascade_costs(run, "light")[-1]
+    np.testing.assert_allclose(table[table["system"] == "everything"]["gmac"], whole)
+    assert (table[table["system"] == "policy"]["gmac"] <= whole).all()
+    logits = experiments.logits(run)
+    finals = experiments.cascade_logits(logits, "validation", "light", "ce")
+    weights = wise.fit(finals, experiments.labels(run, "validation"))
+    test = np.einsum("nkc,k->nc", experiments.cascade_logits(logits, "test", "light", "ce"), weights)
+    right = (test.argmax(1) == experiments.labels(run, "test")).sum()
+    assert correct(table[table["system"] == "everything"]) == right
 
 
 def test_costs_of_the_cascade_add_up(p, found):
