@@ -181,8 +181,8 @@ def policies(run: Run) -> Rows:
         run: Which.
 
     Yields:
-        system (`everything`, in the reference's order without leaving, or `policy`), order, criterion, group, part, clips,
-        correct, gmac (mean a clip of the group).
+        system (`everything`, in the reference's order without leaving, or `policy`), order, criterion, group, part,
+        clips, correct, gmac (mean a clip of the group).
     """
     values, truth = experiments.logits(run), experiments.labels(run, "validation")
     found = []
