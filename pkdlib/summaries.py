@@ -13,13 +13,13 @@ MODALITY_NAMES = {"iframe": "I-frame", "motion": "motion-vector", "residual": "r
 METHOD_NAMES = {
     "ce": "cross-entropy",
     "pkd": "PKD",
-    "self": "the network's own end",
-    "iframe": "the I-frame teacher",
+    "self": "own end",
+    "iframe": "I-frame teacher",
     "anti": "PKD reversed",
     "swapped": "PKD, residual first",
-    "pkd_reference": "PKD as in the reference",
-    "motion_only": "the motion teacher",
-    "residual_only": "the residual teacher",
+    "pkd_reference": "PKD, own end last",
+    "motion_only": "motion teacher",
+    "residual_only": "residual teacher",
     "pkd+labels": "PKD with labels",
 }
 RULE_NAMES = {
@@ -99,7 +99,7 @@ def trial_summary(trials: pd.DataFrame, *, kind: str = "light", by_rate: bool = 
         interval = statistics.accuracy_interval(counts)
         figures = {name: getattr(interval, name) / 100 for name in ("estimate", "low", "high")}
         figures["accuracy"] = figures.pop("estimate")
-        name = METHOD_NAMES[method] + (f", rate × {factor:.2g}" if by_rate else "")
+        name = METHOD_NAMES[method] + (f" × {factor:.2g}" if by_rate else "")
         rows.append({"modality": modality, "method": name, **figures})
     return pd.DataFrame(rows)
 
