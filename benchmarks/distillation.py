@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from pkdlib import distillation, networks
+from pkdlib import distillation, methods, networks
 from pkdlib.networks import CHANNELS, MODALITIES
 
 CLASSES, CLIPS, SEGMENTS, SIDE = 12, 8, 3, 96
@@ -32,7 +32,7 @@ def step(backbones, groups, optimisers, batch, labels) -> None:
 
 def needed(trial) -> set[str]:
     """Name the networks that a trial computes: its student's, and its present teacher's if that is another."""
-    teacher = distillation.teacher_at(distillation.METHODS[trial.method].stages, PROGRESS)
+    teacher = methods.teacher_at(methods.METHODS[trial.method].stages, PROGRESS)
     return {trial.modality, teacher} & set(MODALITIES)
 
 
@@ -61,7 +61,7 @@ def main() -> None:
     batch = {m: torch.randn(CLIPS, SEGMENTS, CHANNELS[m], SIDE, SIDE) for m in MODALITIES}
     labels = torch.eye(CLASSES)[:CLIPS]
     for kind in ("light", "paper"):
-        wanted = distillation.trials(kind, distillation.METHODS)
+        wanted = distillation.trials(kind, methods.METHODS)
         ratios = []
         for _ in range(rounds):
             together = seconds(backbones, wanted, batch, labels)

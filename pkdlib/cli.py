@@ -103,7 +103,7 @@ def _export(chosen: argparse.Namespace) -> None:
 
     parameters = _parameters(chosen)
     if chosen.results:
-        _say("results", str(reproduce.publish(parameters, Path(chosen.results))))
+        _say("results", str(reproduce.publish(parameters, Path(chosen.results), chosen.tables)))
     if chosen.model:
         experiments.ship(parameters, Path(chosen.model))
         _say("model", chosen.model)
@@ -176,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_parameters(command)
     command.add_argument("--target", metavar="DIR", help="write weights and logits there (export)")
     command.add_argument("--results", metavar="DIR", help="write the tables there, as results/ holds them to commit")
+    command.add_argument("--tables", nargs="+", default=(), metavar="NAME", help="of the tables, write these alone")
     command.add_argument("--model", metavar="DIR", help="write the first run's model there, in half precision")
 
     command = _add(commands, "clean", _clean, "what the caches hold; remove it", _CLEAN_HELP)

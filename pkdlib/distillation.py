@@ -1,9 +1,9 @@
 r"""Train internal classifiers on frozen backbones: cross-entropy, progressive knowledge distillation, and others.
 
-A method is data: a schedule of teachers, and the weight of a label term. All methods of all modalities, and all kinds
-of classifiers, train in one pass: the frozen backbones' activations and the teachers' logits are computed once a batch
-and shared by every classifier, and classifiers of one shape are stacked. As Adam works on each parameter by itself and
-the losses are summed, each classifier trains as it would alone.
+A method is data (`methods`). All methods of all modalities, and all kinds of classifiers, train in one pass: the
+frozen backbones' activations and the teachers' logits are computed once a batch and shared by every classifier, and
+classifiers of one shape are stacked. As Adam works on each parameter by itself and the losses are summed, each
+classifier trains as it would alone.
 
 The loss of one classifier with logits z is
 
@@ -24,70 +24,12 @@ from pkdlib import classifiers, clips, networks, training
 from pkdlib.classifiers import Stack
 from pkdlib.clips import FrameBank
 from pkdlib.datasets import Split
+from pkdlib.methods import LABELS, METHODS, OWN, canonical, teacher_at
 from pkdlib.networks import MODALITIES
 
-LABELS, OWN = "labels", "own"
 # The reference divides the learning rate by 10 at 150, 200 and 250 of PKD's 300 epochs.
 LR_MILESTONES = (1 / 2, 2 / 3, 5 / 6)
 LR_DECAY = 0.1
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """A part of a schedule.
-
-    Args:
-        teacher: A modality, whose network's final logits teach; `own`, the student network's own; or `labels`.
-        share: Its share of the epochs.
-    """
-
-    teacher: str
-    share: float = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """A way to train internal classifiers.
-
-    Args:
-        stages: Its teachers in turn; their shares sum to 1.
-        label_weight: Weight w of the label term beside the teacher's, 0..1.
-    """
-
-    stages: tuple[Stage, ...]
-    label_weight: float = 0.0
-
-
-def in_turn(*teachers: str) -> tuple[Stage, ...]:
-    """Lay out three teachers in PKD's shares: 50, 50 and 200 of the reference's 300 epochs.
-
-    Args:
-        *teachers: Three names.
-
-    Returns:
-        The stages.
-    """
-    return tuple(Stage(teacher, share) for teacher, share in zip(teachers, (1 / 6, 1 / 6, 4 / 6), strict=True))
-
-
-# In order of importance; of methods that coincide for a modality the first gives its name to both. PKD's third teacher
-# is the I-frame network, as the paper's abstract says; in the reference's code it is the student's own final exit.
-METHODS: dict[str, Method] = {
-    "ce": Method((Stage(LABELS),)),
-    "pkd": Method(in_turn("motion", "residual", "iframe")),
-    "self": Method((Stage(OWN),)),
-    "iframe": Method((Stage("iframe"),)),
-    "anti": Method(in_turn("iframe", "residual", "motion")),
-    "swapped": Method(in_turn("residual", "motion", "iframe")),
-    "pkd_reference": Method(in_turn("motion", "residual", OWN)),
-    "motion_only": Method((Stage("motion"),)),
-    "residual_only": Method((Stage("residual"),)),
-    "pkd+labels": Method(in_turn("motion", "residual", "iframe"), label_weight=0.5),
-}
-
-
-class MethodError(Exception):
-    """A method that is not known; the message names those that are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +39,7 @@ class Trial:
     Args:
         modality: The student network's.
         kind: Of the classifiers, a key of `classifiers.KINDS`.
-        method: A key of METHODS.
+        method: A key of `methods.METHODS`.
         lr_factor: Factor on the recipe's learning rate.
     """
 
@@ -125,47 +67,12 @@ class Distilled:
     curves: list[dict[str, float | str]]
 
 
-def selected(names: str) -> list[str]:
-    """Read a list of methods.
-
-    Args:
-        names: Separated by commas; `all` is every one, and nothing none.
-
-    Returns:
-        Keys of METHODS, in its order.
-
-    Raises:
-        MethodError: If a name is not known.
-    """
-    if names == "all":
-        return list(METHODS)
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    for name in wanted:
-        if name not in METHODS:
-            raise MethodError(f"method {name!r} is not known; the methods are: {', '.join(METHODS)}")
-    return [name for name in METHODS if name in wanted]
-
-
-def canonical(method: str, modality: str) -> str:
-    """Name the first method that trains a modality's classifiers just so: its own last exit is one of the teachers.
-
-    Args:
-        method: A key of METHODS.
-        modality: The student network's.
-
-    Returns:
-        A key of METHODS; for the I-frame network `self` and `iframe` are one, for instance.
-    """
-    wanted = _resolved(METHODS[method], modality)
-    return next(name for name, other in METHODS.items() if _resolved(other, modality) == wanted)
-
-
 def trials(kind: str, methods: Iterable[str], lr_factors: Sequence[float] = (1.0,)) -> list[Trial]:
     """List the trainings of some methods, each that coincides with another once.
 
     Args:
         kind: Of the classifiers.
-        methods: Keys of METHODS.
+        methods: Keys of `methods.METHODS`.
         lr_factors: Factors on the learning rate.
 
     Returns:
@@ -393,25 +300,6 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, temperature: float = 1.0
     return -(targets * log_probabilities).sum(dim=-1).mean(dim=-1) * temperature**2
 
 
-def teacher_at(schedule: Sequence[Stage], progress: float) -> str:
-    """Say who teaches at a point of the training.
-
-    Args:
-        schedule: A method's stages; their shares sum to 1.
-        progress: Share of the epochs done, 0 <= progress < 1.
-
-    Returns:
-        A modality, `own` or `labels`.
-    """
-    end = 0.0
-    for stage in schedule:
-        end += stage.share
-        # The tolerance keeps a boundary that falls on a whole epoch there, whatever the rounding of the shares.
-        if progress < end - 1e-9:
-            return stage.teacher
-    return schedule[-1].teacher
-
-
 def step_decay(progress: float) -> float:
     """Return the learning rate's share of its start: a tenth less at each milestone passed.
 
@@ -422,12 +310,3 @@ def step_decay(progress: float) -> float:
         1, 0.1, 0.01 or 0.001.
     """
     return LR_DECAY ** sum(progress >= milestone - 1e-9 for milestone in LR_MILESTONES)
-
-
-def _resolved(method: Method, modality: str) -> Method:
-    # With the student's own end named by its modality, methods that coincide are equal.
-    stages = tuple(
-        dataclasses.replace(stage, teacher=modality if stage.teacher == OWN else stage.teacher)
-        for stage in method.stages
-    )
-    return dataclasses.replace(method, stages=stages)

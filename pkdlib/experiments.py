@@ -23,6 +23,7 @@ from pkdlib import (
     distillation,
     early_exit,
     flatness,
+    methods,
     networks,
     runs,
     training,
@@ -132,7 +133,7 @@ def trials(p: Parameters) -> list[Trial]:
     Returns:
         The methods of both kinds, and of the light kind `ce` and `pkd` at other learning rates.
     """
-    light, paper = distillation.selected(p.light_methods), distillation.selected(p.paper_methods)
+    light, paper = methods.selected(p.light_methods), methods.selected(p.paper_methods)
     sensitive = [method for method in SENSITIVE_METHODS if method in light]
     return [
         *distillation.trials("light", light),
@@ -147,7 +148,7 @@ def networks_of(run: Run, kind: str, method: str) -> dict[str, networks.MultiExi
     Args:
         run: Which.
         kind: A key of `classifiers.KINDS`.
-        method: A key of `distillation.METHODS`.
+        method: A key of `methods.METHODS`.
 
     Returns:
         Modality -> network, in eval mode.
@@ -156,7 +157,7 @@ def networks_of(run: Run, kind: str, method: str) -> dict[str, networks.MultiExi
     return {
         modality: cascades.assemble(
             backbone,
-            _load_exits(run, backbone, weights, Trial(modality, kind, distillation.canonical(method, modality))),
+            _load_exits(run, backbone, weights, Trial(modality, kind, methods.canonical(method, modality))),
         )
         for modality, backbone in backbones(run).items()
     }
@@ -337,7 +338,7 @@ def cascade_logits(
     keys = []
     for member in order:
         modality, number = member.rsplit("-", 1)
-        trial = Trial(modality, kind, distillation.canonical(method, modality))
+        trial = Trial(modality, kind, methods.canonical(method, modality))
         keys.append(f"{modality}/backbone/{number}" if int(number) == NUM_EXITS else f"{trial.key}/{number}")
     return np.stack([values[f"{part}/{key}"] for key in keys], axis=1)
 

@@ -7,7 +7,7 @@ exit 4 is the network's own end.
 Shapes: a clip is (segments, C, H, W), a batch (B, segments, C, H, W); logits are (B, classes).
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
 import torch
 from torch import Tensor, nn
@@ -39,30 +39,24 @@ class Backbone(nn.Module):
         self.widths = tuple(width for _, width in stages)
         self.head = nn.Linear(self.widths[-1], num_classes)
 
-    def features(self, frames: Tensor) -> Iterator[Tensor]:
+    def features(self, frames: Tensor) -> Generator[Tensor, Tensor | None, None]:
         """Yield each stage's output, computing a stage only when it is asked for.
 
         Args:
             frames: (N, C, H, W).
 
         Yields:
-            (N, width, height, width) of stages 1 to 4.
+            (N, width, height, width) of stages 1 to 4. `send` takes the rows (int64) that go on to the next stage, or
+            None for all.
         """
-        frames = self.stem(self.laid_out(frames))
+        if not self.training:  # oneDNN runs forward passes faster in this layout, but not the way back
+            frames = frames.contiguous(memory_format=torch.channels_last)
+        frames = self.stem(frames)
         for stage in self.stages:
             frames = stage(frames)
-            yield frames
-
-    def laid_out(self, frames: Tensor) -> Tensor:
-        """Put frames into the layout that suits the mode: oneDNN is faster channels last, but not on the way back.
-
-        Args:
-            frames: (N, C, H, W).
-
-        Returns:
-            The same values.
-        """
-        return frames if self.training else frames.contiguous(memory_format=torch.channels_last)
+            rows = yield frames
+            if rows is not None:
+                frames = frames[rows]
 
     def classify(self, features: Tensor, segments: int) -> Tensor:
         """Turn the last stage's output into clip logits.
@@ -116,15 +110,14 @@ class MultiExitNetwork(nn.Module):
             that stay, or None for all.
         """
         segments = clips.shape[1]
-        features = self.backbone.stem(self.backbone.laid_out(clips.flatten(0, 1)))
-        for number, stage in enumerate(self.backbone.stages, start=1):
-            features = stage(features)
-            if number == NUM_EXITS:
-                yield self.backbone.classify(features, segments)
-                return
-            keep = yield self.exits[number - 1](features, segments)
-            if keep is not None:
-                features = features.unflatten(0, (-1, segments))[keep].flatten(0, 1)
+        features = self.backbone.features(clips.flatten(0, 1))
+        stage = next(features)
+        for exit_ in self.exits:
+            keep = yield exit_(stage, segments)
+            # A clip's segments are rows one after the other.
+            rows = None if keep is None else (keep[:, None] * segments + torch.arange(segments)).flatten()
+            stage = features.send(rows)
+        yield self.backbone.classify(stage, segments)
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """Compute the logits of all four exits.

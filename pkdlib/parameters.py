@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pkdlib import resources, runs
+from pkdlib import methods, resources, runs
 
 # Names that IPython or papermill put into a notebook's namespace themselves.
 _FOREIGN_NAMES = frozenset({"In", "Out", "papermill"})
@@ -213,6 +213,13 @@ def _check_ranges(parameters: Parameters) -> None:
     for name in ("split", "seed"):
         if values[name] < -1:
             raise ParameterError(f"parameter {name} = {values[name]} must be at least 0, or -1 for all")
+    for name in ("light_methods", "paper_methods"):
+        try:
+            chosen = methods.selected(values[name])
+        except methods.MethodError as error:
+            raise ParameterError(f"parameter {name}: {error}") from error
+        if not {"ce", "pkd"} <= set(chosen):
+            raise ParameterError(f"parameter {name} = {values[name]!r} must hold ce and pkd, which the pages compare")
     if parameters.candidates < parameters.segments:
         raise ParameterError(
             f"parameter candidates = {parameters.candidates} must be at least segments = {parameters.segments}"

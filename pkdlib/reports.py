@@ -243,7 +243,7 @@ def trials_sentence(trials: pd.DataFrame) -> str:
     Returns:
         A sentence.
     """
-    summary = summaries.trial_summary(trials)
+    summary = summaries.method_summary(trials)
     told = []
     for modality, rows in summary.groupby("modality", sort=False):
         accuracy = rows.set_index("method")["accuracy"] * 100

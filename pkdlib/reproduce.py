@@ -85,20 +85,27 @@ def reproduce(
     return targets
 
 
-def publish(parameters: Parameters, target: Path) -> Path:
+def publish(parameters: Parameters, target: Path, names: Sequence[str] = ()) -> Path:
     """Write the tables of finished runs, and what the notebooks took, as results to commit.
 
     Args:
         parameters: The notebooks' parameters.
         target: The folder of results.
+        names: Tables to write, beside the accuracies of all systems; empty means all.
 
     Returns:
         `<target>/<profile>/<dataset>`.
+
+    Raises:
+        ValueError: If there is no table of a name.
     """
     from pkdlib import summaries, tables  # these need torch, which otherwise the notebooks' kernels alone load
 
-    where = tables.publish(parameters, target)
-    summary = summaries.accuracy_table(tables.all_tables(parameters))
+    for name in names:
+        if name not in tables.TABLES:
+            raise ValueError(f"there is no table {name!r}; the tables are: {', '.join(tables.TABLES)}")
+    where = tables.publish(parameters, target, names or tuple(tables.TABLES))
+    summary = summaries.accuracy_table({name: tables.table(parameters, name) for name in ("exits", "ensembles")})
     runs.write_atomically(where / "accuracy.csv", lambda path: summary.to_csv(path, index=False, float_format="%.6g"))
     timings = output_folder(parameters) / "timings.json"
     if timings.is_file():

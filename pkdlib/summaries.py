@@ -76,31 +76,47 @@ def accuracy_summary(exits: pd.DataFrame, part: str = "test") -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values(["modality", "method", "exit"], ignore_index=True)
 
 
-def trial_summary(trials: pd.DataFrame, *, kind: str = "light", by_rate: bool = False) -> pd.DataFrame:
-    """Summarise the accuracy of every method's internal classifiers, the mean over the three exits.
+def method_summary(trials: pd.DataFrame) -> pd.DataFrame:
+    """Summarise the accuracy of light internal classifiers by what trained them, the mean over the three exits.
 
     Args:
         trials: The table `trials`.
-        kind: Of the classifiers.
-        by_rate: Whether to tell the learning rates apart, of the methods that were tried at several; otherwise the
-            recipe's alone is told, of all methods.
 
     Returns:
-        modality, method (with the factor on the learning rate, if asked for), accuracy, low, high; fractions in 0..1.
+        modality, method, accuracy, low, high; fractions in 0..1.
     """
-    chosen = trials[(trials["kind"] == kind) & (trials["part"] == "test")]
-    several = chosen.groupby("method")["lr_factor"].transform("nunique") > 1
-    chosen = chosen[several] if by_rate else chosen[chosen["lr_factor"] == 1]
-    if by_rate:
-        chosen = chosen.sort_values(["method", "lr_factor"], kind="stable")
+    light = _light(trials)
+    return _mean_over_exits(light[light["lr_factor"] == 1].assign(name=lambda rows: rows["method"].map(METHOD_NAMES)))
+
+
+def rate_summary(trials: pd.DataFrame) -> pd.DataFrame:
+    """Summarise the accuracy of light internal classifiers by learning rate, of the methods that were tried at several.
+
+    Args:
+        trials: The table `trials`.
+
+    Returns:
+        modality, method (with the factor on the learning rate), accuracy, low, high; fractions in 0..1.
+    """
+    light = _light(trials)
+    light = light[light.groupby("method")["lr_factor"].transform("nunique") > 1]
+    light = light.sort_values(["method", "lr_factor"], kind="stable")
+    factors = light["lr_factor"].map("{:.2g}".format)
+    return _mean_over_exits(light.assign(name=light["method"].map(METHOD_NAMES) + " × " + factors))
+
+
+def _light(trials: pd.DataFrame) -> pd.DataFrame:
+    return trials[(trials["kind"] == "light") & (trials["part"] == "test")]
+
+
+def _mean_over_exits(trials: pd.DataFrame) -> pd.DataFrame:
     rows = []
-    for (modality, method, factor), group in chosen.groupby(["modality", "method", "lr_factor"], sort=False):
-        counts = group.groupby(statistics.CELL, as_index=False)[["clips", "correct"]].sum()
-        interval = statistics.accuracy_interval(counts)
-        figures = {name: getattr(interval, name) / 100 for name in ("estimate", "low", "high")}
-        figures["accuracy"] = figures.pop("estimate")
-        name = METHOD_NAMES[method] + (f" × {factor:.2g}" if by_rate else "")
-        rows.append({"modality": modality, "method": name, **figures})
+    for (modality, name), group in trials.groupby(["modality", "name"], sort=False):
+        interval = statistics.accuracy_interval(
+            group.groupby(statistics.CELL, as_index=False)[["clips", "correct"]].sum()
+        )
+        ends = {"low": interval.low / 100, "high": interval.high / 100}
+        rows.append({"modality": modality, "method": name, "accuracy": interval.estimate / 100, **ends})
     return pd.DataFrame(rows)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pkdlib import cost, distillation, early_exit, experiments, runs, study, wise
+from pkdlib import cost, early_exit, experiments, methods, runs, study, wise
 from pkdlib.distillation import Trial
 from pkdlib.early_exit import Policy
 from pkdlib.networks import MODALITIES, NUM_EXITS
@@ -21,9 +21,8 @@ from pkdlib.parameters import Parameters
 from pkdlib.study import Run
 
 Rows = Iterator[dict[str, Any]]
-# The internal classifiers of the cascades, and the parts of the data whose accuracy the tables tell.
+# The internal classifiers of the cascades.
 KIND = "paper"
-PARTS = ("validation", "test")
 
 
 def curves(run: Run) -> Rows:
@@ -51,7 +50,7 @@ def exits(run: Run) -> Rows:
         modality, method, exit, part, group, clips, correct; method `backbone` at exit 4 is the network's own end.
     """
     values = experiments.logits(run)
-    for part in PARTS:
+    for part in ("validation", "test"):
         count = _counter(run, part)
         for modality in MODALITIES:
             yield from count(
@@ -59,7 +58,7 @@ def exits(run: Run) -> Rows:
                 {"modality": modality, "method": "backbone", "exit": NUM_EXITS},
             )
             for method in _methods(run):
-                if distillation.canonical(method, modality) != method:
+                if methods.canonical(method, modality) != method:
                     continue  # it stands under the name of the one that it coincides with
                 for number in range(1, NUM_EXITS):
                     yield from count(
@@ -321,7 +320,7 @@ def publish(p: Parameters, target: Path, names: Iterable[str] = tuple(TABLES)) -
 
 
 def _methods(run: Run) -> list[str]:
-    return distillation.selected(run.parameters.paper_methods)
+    return methods.selected(run.parameters.paper_methods)
 
 
 def _counter(run: Run, part: str) -> Callable[[np.ndarray, dict[str, Any]], Rows]:

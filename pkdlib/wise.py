@@ -290,18 +290,14 @@ def _derivatives(weights, exits, labels, ridge) -> tuple[np.ndarray, np.ndarray]
 
 def _prox(values, slopes):
     # Apply the penalty's proximal map, by Moreau's decomposition: subtract the projection on its slopes at 0.
-    #
     # With slopes (-t, t) this is soft thresholding, with (-inf, t) its nonnegative form, with (0, 0) the identity.
-    #
     lower, upper = slopes
     return values - np.minimum(np.maximum(values, lower), upper)
 
 
 def _minimise_quadratic(hessian, linear, start, slopes) -> np.ndarray:
     # Minimise v'Hv/2 + linear'v + penalty(v): coordinate descent finds the signs, a linear system the values.
-    #
     # Coordinate descent alone would be slow, since exits of one network have almost the same logits.
-    #
     if slopes == (0, 0):
         return np.linalg.solve(hessian, -linear)
     values = start.copy()

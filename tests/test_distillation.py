@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pkdlib import classifiers, clips, distillation, networks, training
+from pkdlib import classifiers, clips, distillation, methods, networks, training
 from pkdlib.clips import FrameBank
 from pkdlib.datasets import Split
-from pkdlib.distillation import METHODS, Method, MethodError, Stage, Trial
+from pkdlib.distillation import Trial
+from pkdlib.methods import METHODS, Method, Stage
 from pkdlib.networks import MODALITIES
 from pkdlib.training import Recipe
 
@@ -65,48 +66,9 @@ def test_extreme_logits_give_a_finite_loss():
     assert torch.isfinite(distillation.soft_cross_entropy(logits, torch.tensor([[1.0, 0.0]])))
 
 
-def test_every_schedule_is_whole():
-    for name, method in METHODS.items():
-        assert sum(stage.share for stage in method.stages) == pytest.approx(1), name
-
-
-def test_pkd_takes_its_teachers_in_the_papers_order_and_shares():
-    teachers = [distillation.teacher_at(METHODS["pkd"].stages, epoch / 300) for epoch in range(300)]
-    assert teachers == ["motion"] * 50 + ["residual"] * 50 + ["iframe"] * 200
-    assert {distillation.teacher_at(METHODS["ce"].stages, epoch / 300) for epoch in range(300)} == {"labels"}
-
-
-@pytest.mark.parametrize(
-    ("modality", "method", "first"),
-    [
-        ("iframe", "iframe", "self"),
-        ("iframe", "pkd_reference", "pkd"),
-        ("motion", "motion_only", "self"),
-        ("residual", "residual_only", "self"),
-        ("motion", "iframe", "iframe"),
-        ("motion", "pkd_reference", "pkd_reference"),
-    ],
-)
-def test_methods_that_coincide_for_a_modality_have_one_name(modality, method, first):
-    assert distillation.canonical(method, modality) == first
-
-
 def test_what_coincides_is_trained_once():
     counts = {m: sum(trial.modality == m for trial in distillation.trials("light", METHODS)) for m in MODALITIES}
     assert counts == {"iframe": 8, "motion": 9, "residual": 9}
-
-
-def test_methods_are_read_from_a_list():
-    assert distillation.selected("pkd, ce") == ["ce", "pkd"]
-    assert distillation.selected("all") == list(METHODS)
-    assert distillation.selected("") == []
-    with pytest.raises(MethodError, match=r"'pdk' is not known; the methods are: ce, pkd, self"):
-        distillation.selected("ce,pdk")
-
-
-def test_a_boundary_on_a_whole_epoch_stays_there():
-    thirds = (Stage("motion", 1 / 3), Stage("residual", 1 / 3), Stage("iframe", 1 / 3))
-    assert [distillation.teacher_at(thirds, epoch / 3) for epoch in range(3)] == ["motion", "residual", "iframe"]
 
 
 def test_frozen_means_frozen(backbones, bank, tmp_path):
@@ -150,7 +112,7 @@ def test_training_together_equals_an_independent_loop_for_each_exit(backbones, b
     for number, exit_ in enumerate(alone):
         optimiser = torch.optim.Adam(exit_.parameters(), eps=1e-3)
         for epoch in range(25):
-            teacher = distillation.teacher_at(method.stages, epoch / 25)
+            teacher = methods.teacher_at(method.stages, epoch / 25)
             teacher = trial.modality if teacher == "own" else teacher
             factor = 0.1 ** sum(epoch / 25 >= milestone for milestone in (1 / 2, 2 / 3, 5 / 6))
             optimiser.param_groups[0]["lr"] = 0.01 * trial.lr_factor * factor

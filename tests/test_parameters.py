@@ -8,6 +8,15 @@ from pkdlib.parameters import ParameterError, Parameters
 PROFILES = sorted(path.stem for path in resources.folder("profiles").glob("*.yaml") if "." not in path.stem)
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("ce,pdk", "light_methods: method 'pdk' is not known; the methods are: ce, pkd"), ("ce", "must hold ce and pkd")],
+)
+def test_methods_are_checked_before_anything_is_trained(value, message):
+    with pytest.raises(ParameterError, match=message):
+        Parameters.for_profile("smoke", light_methods=value)
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_is_whole(profile):
     p = Parameters.for_profile(profile)

@@ -38,6 +38,7 @@ FLOORS = {
     "runs": 1,
     "measure": 1,
     "parameters": 1,
+    "methods": 1,
     "resources": 1,
     "transcode": 2,
     "pictures": 2,

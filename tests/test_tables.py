@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pkdlib import distillation, experiments, reports, resources, results, runs, study, summaries, tables, wise
+from pkdlib import experiments, methods, reports, resources, results, runs, study, summaries, tables, wise
 from pkdlib.datasets import DatasetError
 from pkdlib.parameters import Parameters
 
@@ -60,7 +60,7 @@ def test_exits_count_what_the_logits_say(p, found):
 
 def test_trials_hold_every_method_once_and_agree_with_the_exits(found):
     trials = found["trials"]
-    assert set(trials["method"]) == set(distillation.METHODS)
+    assert set(trials["method"]) == set(methods.METHODS)
     key = ["modality", "kind", "method", "lr_factor", "exit", "part", "group"]
     assert not trials.duplicated(key).any()
     assert set(trials.query("kind == 'light' and method == 'ce'")["lr_factor"].round(2)) == {0.33, 1.0, 3.0}
@@ -84,7 +84,7 @@ def test_the_last_exit_of_the_cascade_is_the_iframe_networks_end(found):
 def test_never_leaving_early_is_wise_over_all_exits(p, found):
     cascade = found["early_exit"].query("setting == 1.0 and system == 'wise_cascade'")
     whole = found["ensembles"].query("part == 'test' and rule == 'wise' and prefix == 12")
-    for method in distillation.selected(p.paper_methods):
+    for method in methods.selected(p.paper_methods):
         never = cascade[cascade["method"] == method]
         assert round((never["accuracy"] * never["clips"]).sum()) == correct(whole[whole["method"] == method])
 
