@@ -167,8 +167,8 @@ def _is_exit(rows: pd.DataFrame, modality: str, number: int) -> pd.Series:
 
 
 def _ensemble(tables: Tables, rule: str, method: str = "pkd") -> pd.DataFrame:
-    table = _table(tables, "ensembles", [*CELL, "method", "rule", "prefix", "part", "clips", "correct"])
-    rows = table[(table["rule"] == rule) & (table["part"] == "test")]
+    table = _table(tables, "ensembles", [*CELL, "kind", "method", "rule", "prefix", "part", "clips", "correct"])
+    rows = table[(table["rule"] == rule) & (table["part"] == "test") & (table["kind"] != "light")]
     # Bare networks have no internal classifiers, so their rows are the same under any method's name.
     rows = rows.drop_duplicates(CELL) if rule.startswith("late") else rows[rows["method"] == method]
     if rows.empty:
@@ -203,6 +203,8 @@ def _wise_fusion(tables: Tables) -> list[Comparison]:
     rivals: dict[str, Callable[[], pd.DataFrame]] = {
         "the last exit alone": lambda: _all_exits(_ensemble(tables, "last")),
         "equal weights": lambda: _all_exits(_ensemble(tables, "uniform")),
+        "the mean at own temperatures": lambda: _all_exits(_ensemble(tables, "tempered")),
+        "stacking": lambda: _all_exits(_ensemble(tables, "stacking")),
         "late fusion of bare networks, fitted weights": lambda: _ensemble(tables, "late_fitted"),
     }
     return [
@@ -232,16 +234,41 @@ def _attempt(name: str, build: Callable[[str], Comparison]) -> Comparison:
         return Comparison(name, missing=str(reason))
 
 
+# How a cascade leaves where its classifiers alone are compared.
+_PLAIN = {"order": "residual motion iframe", "rule": "wise", "criterion": "max_softmax"}
+_CASCADES = {
+    "cascade of the paper's classifiers, by PKD": {"kind": "paper", "method": "pkd"},
+    "cascade of light classifiers, by cross-entropy": {"kind": "light", "method": "ce"},
+}
+
+
 def _early_exit(tables: Tables) -> list[Comparison]:
-    table = _table(tables, "early_exit", [*RUN, "method", "system", "setting", "gmac", "accuracy", "clips"])
+    columns = [*RUN, "system", "kind", "method", *_PLAIN, "setting", "gmac", "accuracy", "clips"]
+    table = _table(tables, "early_exit", columns)
     if not table["accuracy"].between(0, 1).all():
         raise ValueError("table 'early_exit': accuracy must be a fraction from 0 to 1")
-    cascade = table[(table["system"] == "wise_cascade") & (table["method"] == "pkd")]
-    # Like late fusion, fewer segments use bare networks: their rows are the same under any method's name.
     fewer = table[table["system"] == "fewer_segments"]
-    fewer = fewer.drop_duplicates([*(CELL if "group" in table else RUN), "setting"])
-    if cascade.empty or fewer.empty:
-        raise NotMeasured("the table 'early_exit' does not hold both systems, wise_cascade and fewer_segments")
+    if fewer.empty:
+        raise NotMeasured("the table 'early_exit' does not hold the system fewer_segments")
+    return [
+        _attempt(
+            f"{name} - fewer segments, at equal cost",
+            lambda n, w=wanted: _at_equal_cost(n, _rows_where(table, {"system": "cascade", **w, **_PLAIN}), fewer),
+        )
+        for name, wanted in _CASCADES.items()
+    ]
+
+
+def _rows_where(table: pd.DataFrame, wanted: dict[str, object]) -> pd.DataFrame:
+    rows = table
+    for name, value in wanted.items():
+        rows = rows[rows[name] == value]
+    if rows.empty:
+        raise NotMeasured(f"no rows with {', '.join(f'{name} = {value}' for name, value in wanted.items())}")
+    return rows
+
+
+def _at_equal_cost(name: str, cascade: pd.DataFrame, fewer: pd.DataFrame) -> Comparison:
     found = []
     for run, rows in cascade.groupby(RUN):
         rivals = fewer[(fewer["split"] == run[0]) & (fewer["seed"] == run[1])]
@@ -253,16 +280,44 @@ def _early_exit(tables: Tables) -> list[Comparison]:
     note = f"Averaged over the costs that both reach, on average {start:.3g} to {end:.3g} GMAC a clip."
     if "group" not in gains:
         note += " The interval is over runs, and leaves out chance in the choice of test clips, which runs share."
-    return [Comparison("cascade - fewer segments, at equal cost", (gains.drop(columns=["start", "end"]),), note)]
+    return Comparison(name, (gains.drop(columns=["start", "end"]),), note)
 
 
 def _half_cost(tables: Tables) -> list[Comparison]:
-    table = _table(tables, "policies", [*CELL, "system", "clips", "correct", "gmac"])
-    policy, everything = (table[table["system"] == name] for name in ("policy", "everything"))
+    table = _table(tables, "policies", [*CELL, "kind", "share", "clips", "correct", "gmac"])
+    policy, everything = (_rows_where(table, {"kind": "light", "share": share}) for share in (0.5, 1.0))
     costs = [np.average(rows["gmac"], weights=rows["clips"]) for rows in (policy, everything)]
-    note = f"The policies spend {100 * costs[0] / costs[1]:.0f} % of the multiply-accumulates of running everything."
+    note = f"The policies spend {100 * costs[0] / costs[1]:.0f} % of the multiply-accumulates of running everything"
+    note += f"{_times(tables)}."
     difference = statistics.group_differences(policy, everything)
     return [Comparison("policy chosen on validation - running everything", (difference,), note)]
+
+
+def _times(tables: Tables) -> str:
+    # The share of wall time that the half-cost policies take, over the runs where it was measured.
+    if (table := tables.get("latency")) is None or table.empty:
+        return ""
+    light = table[(table["system"] == "policy") & (table["kind"] == "light")]
+    told = []
+    for batch, rows in light.groupby("batch"):
+        wide = rows.pivot(index=RUN, columns="setting", values="milliseconds")
+        ratios = 100 * wide[0.5] / wide[1.0]
+        told.append(
+            f"{ratios.median():.0f} % at a batch of {batch} ({ratios.min():.0f} to {ratios.max():.0f} over runs)"
+        )
+    return f" and of its wall time {' and '.join(told)}, decoding apart"
+
+
+def _protocol(tables: Tables) -> list[Comparison]:
+    table = _table(tables, "audit", [*CELL, "gain", "switch", "difference"])
+    found = []
+    for gain, rows in table.groupby("gain", sort=False):
+        clean, *_, last = rows["switch"].unique()
+        wide = rows.pivot(index=CELL, columns="switch", values="difference")
+        difference = (wide[last] - wide[clean]).rename("difference").reset_index()
+        note = "" if gain != "cost saved" else "In per cent of the cost of running everything."
+        found.append(Comparison(f"{gain}: {last} - {clean}", (difference,), note))
+    return found
 
 
 def _gains(cascade: pd.DataFrame, fewer: pd.DataFrame) -> list[dict[str, object]]:
@@ -311,4 +366,5 @@ _COMPARISONS: dict[str, Callable[[Tables], list[Comparison]]] = {
     "bare-fusion": _bare_fusion,
     "early-exit": _early_exit,
     "early-exit-half": _half_cost,
+    "protocol": _protocol,
 }

@@ -13,8 +13,9 @@ with t the teacher's logits, T the temperature, y the label and w the method's l
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,17 +42,20 @@ class Trial:
         kind: Of the classifiers, a key of `classifiers.KINDS`.
         method: A key of `methods.METHODS`.
         lr_factor: Factor on the recipe's learning rate.
+        epochs_factor: Factor on its epochs, a whole number.
     """
 
     modality: str
     kind: str
     method: str
     lr_factor: float = 1.0
+    epochs_factor: int = 1
 
     @property
     def key(self) -> str:
         """Its name in files."""
-        return f"{self.modality}/{self.kind}/{self.method}/x{self.lr_factor:.3g}"
+        longer = f"/epochs-x{self.epochs_factor}" if self.epochs_factor > 1 else ""
+        return f"{self.modality}/{self.kind}/{self.method}/x{self.lr_factor:.3g}{longer}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +65,12 @@ class Distilled:
     Args:
         exits: Trial -> three classifiers, in eval mode.
         curves: A row an epoch and trial: epoch, the trial's fields, and its mean loss over batches and exits.
+        looks: What `look` gave after each epoch.
     """
 
     exits: Mapping[Trial, nn.ModuleList]
     curves: list[dict[str, float | str]]
+    looks: list[Any]
 
 
 def trials(kind: str, methods: Iterable[str], lr_factors: Sequence[float] = (1.0,)) -> list[Trial]:
@@ -98,12 +104,14 @@ def train_exits(
     num_classes: int,
     folder: Path,
     temperature: float = 1.0,
+    forward: Callable[..., tuple[dict[str, list[Tensor]], dict[str, Tensor]]] | None = None,
+    look: Callable[[Sequence["Group"]], Any] | None = None,
 ) -> Distilled:
     """Train internal classifiers by several methods at equal budget, in one pass over the frozen backbones.
 
     The classifiers of one kind and exit start from the same weights, and all trials see the same batches and crops. The
     backbones stay in eval mode, so that their batch-norm statistics do not move. The last epoch counts; nothing is
-    selected.
+    selected. Trials of more epochs than others go on alone.
 
     Args:
         backbones: One for each modality, trained.
@@ -114,6 +122,8 @@ def train_exits(
         num_classes: Classes.
         folder: Where the checkpoint lies; a training killed before resumes from its last whole epoch.
         temperature: T, of the soft targets.
+        forward: Computes what `frozen_pass` does, which is the default.
+        look: Called after each epoch with the groups, in eval mode; plain values, which a checkpoint can hold.
 
     Returns:
         The classifiers.
@@ -125,11 +135,12 @@ def train_exits(
         backbone.eval().requires_grad_(False)
     groups = stacked(backbones, wanted, num_classes=num_classes, seed=recipe.seed)
     optimisers = [torch.optim.Adam(group.parameters(), eps=training.ADAM_EPS) for group in groups]
+    epochs = [recipe.epochs * group.epochs_factor for group in groups]
 
-    def run_epoch(epoch: int) -> dict[str, list[float]]:
-        progress = epoch / recipe.epochs
-        for group, optimiser in zip(groups, optimisers, strict=True):
-            training.set_lr(optimiser, recipe.lr * group.lr_factor * step_decay(progress))
+    def run_epoch(epoch: int) -> dict[str, Any]:
+        progress = [epoch / own for own in epochs]
+        for group, optimiser, share in zip(groups, optimisers, progress, strict=True):
+            training.set_lr(optimiser, recipe.lr * group.lr_factor * step_decay(share))
             group.train()
         sums = [torch.zeros(len(group.trials)) for group in groups]
         batches = list(training.shuffled_batches(split.train, recipe.batch_size, recipe.seed, epoch))
@@ -143,33 +154,38 @@ def train_exits(
                 seed=recipe.seed,
                 epoch=epoch,
             )
-            features, finals = frozen_pass(backbones, batch)
+            features, finals = (forward or frozen_pass)(backbones, batch)
             labels = functional.one_hot(bank.labels[indices], num_classes).float()
-            for group, optimiser, total in zip(groups, optimisers, sums, strict=True):
-                losses = group.losses(features, finals, labels, progress, recipe.segments, temperature)
+            for group, optimiser, total, share in zip(groups, optimisers, sums, progress, strict=True):
+                if share >= 1:
+                    continue
+                losses = group.losses(features, finals, labels, share, recipe.segments, temperature)
                 training.check_finite(losses.sum(), f"internal classifiers, epoch {epoch + 1}, batch {step + 1}")
                 optimiser.zero_grad()
                 losses.sum().backward()
                 optimiser.step()
                 total += losses.detach() / len(group.stacks)
-        return {"epoch": epoch, "losses": [(total / len(batches)).tolist() for total in sums]}
+        row = {"epoch": epoch, "losses": [(total / len(batches)).tolist() for total in sums]}
+        return row | {"look": look([group.eval() for group in groups]) if look else None}
 
     checkpoint = folder / training.CHECKPOINT
     modules = {f"group{n}": group for n, group in enumerate(groups)}
-    modules |= {f"optimiser{n}": optimiser for n, optimiser in enumerate(optimisers)}
-    rows = training.resumable_epochs(run_epoch, recipe.epochs, modules, {}, checkpoint, description="exits")
+    modules |= {f"optimiser{n}": optimiser for n, optimiser in enumerate(optimisers)} | dict(backbones)
+    rows = training.resumable_epochs(run_epoch, max(epochs), modules, {}, checkpoint, description="exits")
     checkpoint.unlink()
     curves = [
         {"epoch": row["epoch"], **dataclasses.asdict(trial), "loss": loss}
         for row in rows
-        for group, losses in zip(groups, row["losses"], strict=True)
+        for group, losses, last in zip(groups, row["losses"], epochs, strict=True)
+        if row["epoch"] < last
         for trial, loss in zip(group.trials, losses, strict=True)
     ]
-    return Distilled({trial: exits for group in groups for trial, exits in group.eval().unstack().items()}, curves)
+    exits = {trial: exits for group in groups for trial, exits in group.eval().unstack().items()}
+    return Distilled(exits, curves, [row["look"] for row in rows])
 
 
 class Group(nn.Module):
-    """The trials of one modality, kind and learning rate: a stack of classifiers behind each of three stages.
+    """The trials of one modality, kind, learning rate and length: a stack of classifiers behind each of three stages.
 
     Args:
         trials: They differ in the method alone.
@@ -182,6 +198,7 @@ class Group(nn.Module):
         self.trials = tuple(trials)
         self.modality = trials[0].modality
         self.lr_factor = trials[0].lr_factor
+        self.epochs_factor = trials[0].epochs_factor
         self.stacks = nn.ModuleList(Stack([exit_] * len(trials)) for exit_ in exits)
 
     def losses(
@@ -252,9 +269,9 @@ def stacked(
     """
     alike: dict[tuple, list[Trial]] = {}
     for trial in wanted:
-        alike.setdefault((trial.modality, trial.kind, trial.lr_factor), []).append(trial)
+        alike.setdefault((trial.modality, trial.kind, trial.lr_factor, trial.epochs_factor), []).append(trial)
     groups = []
-    for (modality, kind, _), members in alike.items():
+    for (modality, kind, *_), members in alike.items():
         torch.manual_seed(seed)
         exits = classifiers.internal_classifiers(kind, backbone=backbones[modality], num_classes=num_classes)
         groups.append(Group(members, exits))

@@ -52,6 +52,24 @@ EXITS = (*BACKBONE, "exit_", "light_methods", "paper_methods")
 FLATNESS = (*BACKBONE, "flatness_")
 
 
+def step(run: Run, name: str, make: Callable[[Path], None], *decided_by: str) -> Path:
+    """Make a step of a run, or find it made; with it are recorded the data and the parameters that decide it.
+
+    Args:
+        run: Which.
+        name: Of the step.
+        make: Writes the step's files into a folder.
+        *decided_by: Beginnings of the names of those parameters, beside SHARED.
+
+    Returns:
+        The step's folder.
+    """
+    p, data = run.parameters, dataset(run.parameters)
+    torch.set_num_threads(p.threads)
+    settings = p.only(*SHARED, *decided_by) | {"split": run.split, "seed": run.seed}
+    return run.store.step(name, make, settings | {"protocol": PROTOCOL, "data": data.checksum})
+
+
 def backbones(run: Run) -> dict[str, networks.Backbone]:
     """Train the three backbones, or load them.
 
@@ -88,7 +106,7 @@ def backbone_step(run: Run, modality: str) -> Path:
         (target / "weights.safetensors").write_bytes(save(trained.backbone.state_dict()))
         runs.write_json(target / "curves.json", {"curves": trained.curves, "kept_epoch": trained.epoch})
 
-    return _step(run, f"backbone-{modality}", make, *BACKBONE)
+    return step(run, f"backbone-{modality}", make, *BACKBONE)
 
 
 def exits_step(run: Run) -> Path:
@@ -121,7 +139,7 @@ def exits_step(run: Run) -> Path:
         (target / "weights.safetensors").write_bytes(save(tensors))
         runs.write_json(target / "curves.json", distilled.curves)
 
-    return _step(run, "exits", make, *EXITS)
+    return step(run, "exits", make, *EXITS)
 
 
 def trials(p: Parameters) -> list[Trial]:
@@ -188,9 +206,10 @@ def logits_step(run: Run) -> Path:
             tensors |= {key: torch.cat(values).contiguous() for key, values in gathered.items()}
         (target / "logits.safetensors").write_bytes(save(tensors))
 
-    return _step(run, "logits", make, *EXITS)
+    return step(run, "logits", make, *EXITS)
 
 
+@functools.lru_cache(maxsize=2)
 def logits(run: Run) -> dict[str, np.ndarray]:
     """Read a run's logits.
 
@@ -273,7 +292,7 @@ def flatness_step(run: Run, modality: str) -> Path:
         ]
         runs.write_json(target / "flatness.json", rows)
 
-    return _step(run, f"flatness-{modality}", make, *FLATNESS)
+    return step(run, f"flatness-{modality}", make, *FLATNESS)
 
 
 def model_step(run: Run) -> Path:
@@ -285,7 +304,7 @@ def model_step(run: Run) -> Path:
     Returns:
         A folder that `cascades.load` reads.
     """
-    return _step(run, "model", lambda target: cascades.save(_cascade(run), target), *EXITS)
+    return step(run, "model", lambda target: cascades.save(_cascade(run), target), *EXITS)
 
 
 def ship(p: Parameters, target: Path) -> None:
@@ -389,14 +408,6 @@ def _cascade(run: Run) -> Cascade:
         costs=cascade_costs(run, kind, order),
         origin={"dataset": data.name, "profile": p.profile, "split": run.split, "seed": run.seed},
     )
-
-
-def _step(run: Run, name: str, make: Callable[[Path], None], *decided_by: str) -> Path:
-    # What decides a step is recorded with it: the data, the networks' input, and the parameters of these beginnings.
-    p, data = run.parameters, dataset(run.parameters)
-    torch.set_num_threads(p.threads)
-    settings = p.only(*SHARED, *decided_by) | {"split": run.split, "seed": run.seed}
-    return run.store.step(name, make, settings | {"protocol": PROTOCOL, "data": data.checksum})
 
 
 def _load_backbone(run: Run, modality: str, step: Path) -> networks.Backbone:

@@ -52,6 +52,7 @@ class Parameters:
         exit_temperature: Of the soft targets that they learn from.
         light_methods: Methods that train the light internal classifiers, separated by commas; `all` is every one.
         paper_methods: Methods that train the paper's heavy ones.
+        audit_epochs: Epochs of the classifiers that are trained by the reference's choices.
         flatness_clips: Training clips on which curvature is measured.
         flatness_probes: The most probes that a trace may take.
     """
@@ -86,6 +87,7 @@ class Parameters:
     exit_temperature: float = 1.0
     light_methods: str = "all"
     paper_methods: str
+    audit_epochs: int
     flatness_clips: int
     flatness_probes: int
 

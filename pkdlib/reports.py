@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pkdlib import resources, results, runs, statistics, summaries, verdicts
+from pkdlib.claims import CLAIMS
 from pkdlib.summaries import MODALITY_NAMES
 
 TIMINGS = "timings.json"
@@ -62,43 +63,29 @@ def training_sentence(curves: pd.DataFrame) -> str:
         f"{MODALITY_NAMES[name]} {100 * row.train_accuracy:.0f} % and {100 * row.validation_accuracy:.0f} %"
         for name, row in zip(kept.index, kept.itertuples(), strict=True)
     ]
-    return f"At the epoch that was kept, training and validation accuracy: {', '.join(told)} ({_count_runs(curves)})."
+    return f"At the epoch that was kept, training and validation accuracy: {', '.join(told)} ({count_runs(curves)})."
 
 
-def weights_sentence(weights: pd.DataFrame) -> str:
-    """Say which exits carry the WISE score once all are visited.
-
-    Args:
-        weights: The table `weights`.
-
-    Returns:
-        A sentence.
-    """
-    last = weights[(weights["method"] == "pkd") & (weights["prefix"] == weights["prefix"].max())]
-    means = last.groupby("member")["weight"].mean().sort_values(ascending=False)
-    ends = means[means.index.str.endswith(f"-{FINAL}")]
-    finals = ends.abs().sum() / means.abs().sum()
-    heaviest = ", ".join(f"{name} ({value:.2f})" for name, value in means.head(3).items())
-    return (
-        f"With all twelve exits visited, the heaviest are {heaviest}; the three final exits hold {100 * finals:.0f} % "
-        f"of the weights' sum of absolute values, and {int((means < 0).sum())} exits weigh less than nothing "
-        f"({_count_runs(weights)})."
-    )
-
-
-def judged(own: dict[str, pd.DataFrame] | None = None, *, dataset: str = "", profile: str = "") -> pd.DataFrame:
-    """Judge every claim on all committed results, and set a reader's own run beside them, without a verdict.
+def judged(
+    own: dict[str, pd.DataFrame] | None = None,
+    *,
+    dataset: str = "",
+    profile: str = "",
+    fewest_seeds: int = verdicts.MIN_SEEDS,
+) -> pd.DataFrame:
+    """Judge every claim on all committed studies, and set a reader's own run beside them, without a verdict.
 
     Args:
         own: Tables of the reader's own run.
         dataset: Of that run.
         profile: Of that run.
+        fewest_seeds: Committed results of fewer seeds are no study.
 
     Returns:
         The rows of `verdicts.judge`, with the columns data and, for the reader's own figures, yours.
     """
     frames = []
-    for name, committed in results.published_sets():
+    for name, committed in results.published_sets(fewest_seeds):
         found = results.published(name, committed)
         frames.append(verdicts.judge(found, committed, name).assign(data=f"{committed} ({name})"))
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
@@ -144,6 +131,35 @@ def as_html(frame: pd.DataFrame) -> str:
     """
     with pd.option_context("display.max_colwidth", None):
         return frame.to_html(index=False, border=0, justify="left", classes="pkd-table")
+
+
+def claims_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Set every claim out in one row: the paper's figure, what each set of committed results says, the confound.
+
+    Args:
+        frame: Of `judged`.
+
+    Returns:
+        claim, paper, a column for each set of results (verdict and figures where there is one comparison, else a count
+        of verdicts), and what confounds it.
+    """
+    rows = []
+    for claim in CLAIMS:
+        row = {"claim": claim.title, "paper": claim.paper_figure}
+        for data, own in frame[frame["claim"] == claim.id].groupby("data", sort=False):
+            row[data] = _in_short(own)
+        rows.append(row | {"what confounds or limits it": claim.caveat or claim.not_measured})
+    columns = ["claim", "paper", *frame["data"].unique(), "what confounds or limits it"]
+    return pd.DataFrame(rows, columns=columns).fillna("")
+
+
+def _in_short(rows: pd.DataFrame) -> str:
+    if len(rows) == 1:
+        (row,) = rows.itertuples()
+        figures = _estimate(row)
+        return f"{row.verdict}: {figures}" if figures else row.verdict
+    counts = rows["verdict"].value_counts()
+    return ", ".join(f"{word} at {count}" for word, count in counts.items()) + f" of {len(rows)} comparisons"
 
 
 def drawn_differences(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -209,7 +225,7 @@ def backbones_sentence(exits: pd.DataFrame) -> str:
     ends = summaries.accuracy_summary(exits)
     ends = ends[ends["exit"] == FINAL].drop_duplicates("modality").sort_values("accuracy", ascending=False)
     told = [f"the {MODALITY_NAMES[row.modality]} network {_interval(row)}" for row in ends.itertuples()]
-    return f"On the test clips, {', '.join(told[:-1])} and {told[-1]} ({_count_runs(exits)})."
+    return f"On the test clips, {', '.join(told[:-1])} and {told[-1]} ({count_runs(exits)})."
 
 
 def exits_sentence(exits: pd.DataFrame) -> str:
@@ -230,7 +246,7 @@ def exits_sentence(exits: pd.DataFrame) -> str:
         f"PKD's classifiers stand above cross-entropy's at {int((gains > 0).sum())} of {len(gains)} exits; the "
         f"largest difference is {gains.max():+.1f} points (exit {best[1]} of the {MODALITY_NAMES[best[0]]} network), "
         f"the smallest {gains.min():+.1f} (exit {worst[1]} of the {MODALITY_NAMES[worst[0]]} network), "
-        f"{_count_runs(exits)}."
+        f"{count_runs(exits)}."
     )
 
 
@@ -251,7 +267,7 @@ def trials_sentence(trials: pd.DataFrame) -> str:
             f"of the {MODALITY_NAMES[modality]} network {accuracy.idxmax()} is highest with {accuracy.max():.1f} % "
             f"(cross-entropy {accuracy['cross-entropy']:.1f} %, PKD {accuracy['PKD']:.1f} %)"
         )
-    return f"By their mean accuracy, {'; '.join(told)}; {_count_runs(trials)}."
+    return f"By their mean accuracy, {'; '.join(told)}; {count_runs(trials)}."
 
 
 def rates_sentence(trials: pd.DataFrame) -> str:
@@ -267,45 +283,7 @@ def rates_sentence(trials: pd.DataFrame) -> str:
     sums = chosen.groupby(["lr_factor", "method"])[["correct", "clips"]].sum()
     accuracy = (100 * sums["correct"] / sums["clips"]).unstack("method")
     told = [f"{row.pkd - row.ce:+.1f} points at {factor:.2g} times the rate" for factor, row in accuracy.iterrows()]
-    return f"Over all exits and networks, PKD less cross-entropy is {', '.join(told)} ({_count_runs(trials)})."
-
-
-def ensembles_sentence(ensembles: pd.DataFrame) -> str:
-    """Say how WISE over all exits compares with its baselines.
-
-    Args:
-        ensembles: The table `ensembles`.
-
-    Returns:
-        A sentence.
-    """
-    summary = summaries.ensemble_summary(ensembles).set_index(["method", "rule"])["accuracy"]
-    return (
-        f"With all twelve exits of the PKD networks, WISE answers {summary['pkd', 'wise']:.1f} % of the test clips "
-        f"rightly, their uniform mean {summary['pkd', 'uniform']:.1f} %; the bare backbones' three outputs alone, with "
-        f"fitted weights, {summary['backbone', 'late_fitted']:.1f} % ({_count_runs(ensembles)})."
-    )
-
-
-def early_exit_sentence(early_exit: pd.DataFrame) -> str:
-    """Say what early exit saves at what accuracy, and what fewer segments would.
-
-    Args:
-        early_exit: The table `early_exit`.
-
-    Returns:
-        A sentence.
-    """
-    means = _weighted(early_exit, ["method", "system", "setting"])
-    cascade = means[(means["system"] == "wise_cascade") & (means["method"] == "pkd")]
-    whole = cascade[cascade["setting"] == 1.0].iloc[0]
-    half = cascade[cascade["gmac"] <= 0.75 * whole["gmac"]].sort_values("gmac").tail(1)
-    fewer = means[means["system"] == "fewer_segments"].sort_values("gmac")
-    text = f"Never leaving early costs {whole['gmac']:.3f} GMAC a clip at {100 * whole['accuracy']:.1f} %"
-    for row in half.itertuples():
-        text += f"; leaving at a confidence of {row.setting:g} costs {row.gmac:.3f} at {100 * row.accuracy:.1f} %"
-    told = [f"{int(row.setting)} ({row.gmac:.3f} GMAC, {100 * row.accuracy:.1f} %)" for row in fewer.itertuples()]
-    return f"{text}. Bare backbones, fused late, with fewer segments: {', '.join(told)}; {_count_runs(early_exit)}."
+    return f"Over all exits and networks, PKD less cross-entropy is {', '.join(told)} ({count_runs(trials)})."
 
 
 def costs_sentence(cost: pd.DataFrame) -> str:
@@ -317,12 +295,18 @@ def costs_sentence(cost: pd.DataFrame) -> str:
     Returns:
         A sentence.
     """
-    means = cost[cost["exit"] < FINAL].groupby(["modality", "exit"])[["gmac", "gmac_bare"]].mean()
-    dear = means[means["gmac"] >= means["gmac_bare"]]
-    if dear.empty:
-        return "Here every internal exit costs less than its bare backbone to the end."
-    named = [f"exit {number} of the {MODALITY_NAMES[modality]} network" for modality, number in dear.index]
-    return f"Leaving costs more than the bare backbone to its end at {', '.join(named)}."
+    told = []
+    for kind, rows in cost.groupby("kind", sort=False):
+        means = rows[rows["exit"] < FINAL].groupby(["modality", "exit"])[["gmac", "gmac_ic", "gmac_bare"]].mean()
+        dear = means[means["gmac"] >= means["gmac_bare"]]
+        own = means["gmac_ic"].groupby("modality").sum() / means["gmac_bare"].groupby("modality").first()
+        where = [f"exit {number} of the {MODALITY_NAMES[modality]} network" for modality, number in dear.index]
+        named = f"at {', '.join(where)}" if where else "at none of them"
+        told.append(
+            f"With {summaries.KIND_NAMES[kind]}, whose three together take {_range(100 * own)} % of their network's "
+            f"own cost, leaving costs more than the bare network to its end {named}."
+        )
+    return " ".join(told)
 
 
 def flatness_sentence(flatness: pd.DataFrame) -> str:
@@ -491,19 +475,19 @@ def _timings(profile: str, dataset: str) -> dict[str, Any]:
     return runs.read_json(path) if path.is_file() else {}
 
 
-def _weighted(early_exit: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    sums = early_exit.assign(
-        gmac=early_exit["gmac"] * early_exit["clips"], accuracy=early_exit["accuracy"] * early_exit["clips"]
-    )
-    means = sums.groupby(keys)[["gmac", "accuracy", "clips"]].sum()
-    return means[["gmac", "accuracy"]].div(means["clips"], axis=0).reset_index()
-
-
 def _interval(row: Any) -> str:
     return f"reaches {100 * row.accuracy:.1f} % (95 % interval {100 * row.low:.1f} to {100 * row.high:.1f})"
 
 
-def _count_runs(frame: pd.DataFrame) -> str:
+def count_runs(frame: pd.DataFrame) -> str:
+    """Say how many runs a table holds.
+
+    Args:
+        frame: With the columns split and seed.
+
+    Returns:
+        Such as `one run` or `15 runs`.
+    """
     count = len(frame[["split", "seed"]].drop_duplicates())
     return "one run" if count == 1 else f"{count} runs"
 
@@ -515,6 +499,11 @@ def _figure(value: float) -> str:
 def _estimate(row: Any) -> str:
     interval = f" ({row.low:.2f} to {row.high:.2f})" if np.isfinite(row.low) and np.isfinite(row.high) else ""
     return _figure(row.estimate) + interval
+
+
+def _range(values: pd.Series) -> str:
+    low, high = f"{values.min():.2g}", f"{values.max():.2g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _minutes(seconds: float) -> str:

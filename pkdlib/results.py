@@ -4,7 +4,10 @@ import pandas as pd
 
 from pkdlib import resources, runs
 
-NAMES = ("curves", "exits", "trials", "ensembles", "weights", "early_exit", "policies", "cost", "flatness")
+NAMES = (
+    *("curves", "exits", "trials", "ensembles", "weights"),
+    *("early_exit", "policies", "latency", "decoding", "audit", "cost", "flatness"),
+)
 
 
 def published(profile: str, dataset: str) -> dict[str, pd.DataFrame]:
@@ -21,14 +24,18 @@ def published(profile: str, dataset: str) -> dict[str, pd.DataFrame]:
     return {name: pd.read_csv(folder / f"{name}.csv") for name in NAMES if (folder / f"{name}.csv").is_file()}
 
 
-def published_sets() -> list[tuple[str, str]]:
+def published_sets(fewest_seeds: int = 1) -> list[tuple[str, str]]:
     """List the committed results.
+
+    Args:
+        fewest_seeds: Leave out those of fewer seeds.
 
     Returns:
         (profile, dataset) pairs.
     """
-    folder = resources.folder("results")
-    return sorted((path.parent.parent.name, path.parent.name) for path in folder.glob(f"*/*/{runs.RECORD}"))
+    records = resources.folder("results").glob(f"*/*/{runs.RECORD}")
+    seeds = {path: {run["seed"] for run in runs.read_json(path)["runs"]} for path in records}
+    return sorted((p.parent.parent.name, p.parent.name) for p, own in seeds.items() if len(own) >= fewest_seeds)
 
 
 def decoder() -> pd.DataFrame | None:

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pkdlib import bitstream, claims, results, statistics
+from pkdlib import bitstream, claims, results, statistics, verdicts
 
 MODALITY_NAMES = {"iframe": "I-frame", "motion": "motion-vector", "residual": "residual"}
+# How the cascades leave that differ in their classifiers alone.
+BASE = {"order": "residual motion iframe", "rule": "wise", "criterion": "max_softmax"}
+KIND_NAMES = {"paper": "the paper's classifiers", "light": "light classifiers"}
 METHOD_NAMES = {
     "ce": "cross-entropy",
     "pkd": "PKD",
@@ -24,7 +27,15 @@ METHOD_NAMES = {
 }
 RULE_NAMES = {
     "wise": "WISE",
+    "wise_nonnegative": "WISE, no weight below 0",
+    "wise_l1": "WISE with an L1 term",
+    "wise_train": "WISE fitted on training logits",
     "uniform": "uniform mean",
+    "tempered": "mean at own temperatures",
+    "stacking": "stacking (logistic regression)",
+    "no_scaling": "the reference's no-scaling",
+    "no_lateral": "the reference's no-lateral",
+    "last": "last exit alone",
     "late_equal": "late fusion, equal weights",
     "late_fitted": "late fusion, fitted weights",
 }
@@ -68,9 +79,7 @@ def accuracy_summary(exits: pd.DataFrame, part: str = "test") -> pd.DataFrame:
     chosen = exits[exits["part"] == part]
     methods = [method for method in chosen["method"].unique() if method != "backbone"] or ["backbone"]
     for (modality, method, number), counts in chosen.groupby(["modality", "method", "exit"], sort=False):
-        interval = statistics.accuracy_interval(counts)
-        figures = {name: getattr(interval, name) / 100 for name in ("estimate", "low", "high")}
-        figures["accuracy"] = figures.pop("estimate")
+        figures = _fractions(counts)
         for name in methods if method == "backbone" else [method]:
             rows.append({"modality": modality, "method": name, "exit": number, **figures})
     return pd.DataFrame(rows).sort_values(["modality", "method", "exit"], ignore_index=True)
@@ -105,6 +114,90 @@ def rate_summary(trials: pd.DataFrame) -> pd.DataFrame:
     return _mean_over_exits(light.assign(name=light["method"].map(METHOD_NAMES) + " × " + factors))
 
 
+def compared_methods(curves: pd.DataFrame) -> pd.DataFrame:
+    """Choose the curves of both kinds of classifiers by cross-entropy and PKD, and of bare networks.
+
+    Args:
+        curves: The table `early_exit`.
+
+    Returns:
+        The rows of these, with the column series.
+    """
+    base = curves[_is_base(curves, "order", "rule", "criterion") & curves["method"].isin(["ce", "pkd"])]
+    named = base["kind"].map(KIND_NAMES) + ", " + base["method"].map(METHOD_NAMES)
+    bare = curves[curves["system"] == "fewer_segments"]
+    return pd.concat([base.assign(series=named), bare.assign(series="bare networks, fewer segments")])
+
+
+def compared_variants(curves: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Choose the curves of light classifiers by cross-entropy that differ in one thing.
+
+    Args:
+        curves: The table `early_exit`.
+        what: `order`, `rule` or `criterion`.
+
+    Returns:
+        The rows of these, with the column series.
+    """
+    others = [name for name in BASE if name != what]
+    chosen = curves[_is_base(curves, *others) & (curves["kind"] == "light") & (curves["method"] == "ce")]
+    named = chosen[what].map(RULE_NAMES) if what == "rule" else chosen[what].str.replace("_", " ")
+    return chosen.assign(series=named)
+
+
+def operating_points(curves: pd.DataFrame, policies: pd.DataFrame, latency: pd.DataFrame) -> pd.DataFrame:
+    """Summarise what each policy and each number of segments costs and answers, averaged over runs.
+
+    Args:
+        curves: The table `early_exit`.
+        policies: The table `policies`.
+        latency: The table `latency`.
+
+    Returns:
+        system, setting (share of the cost, or segments), gmac, milliseconds_1 and milliseconds_32 (of the networks, a
+        clip, at these batch sizes), decoding (milliseconds), accuracy, low, high (fractions in 0..1).
+    """
+    chosen = policies.assign(system="policy", setting=policies["share"])
+    bare = curves[curves["system"] == "fewer_segments"]
+    bare = bare.assign(correct=bare["accuracy"] * bare["clips"])
+    times = latency.groupby(["system", "kind", "setting", "batch"])[["milliseconds", "decoding"]].mean()
+    rows = []
+    for (system, kind, setting), counts in pd.concat([chosen, bare]).groupby(["system", "kind", "setting"], sort=False):
+        spent = times.loc[system, kind, setting]
+        name = f"policy, {KIND_NAMES[kind]}" if system == "policy" else "bare networks, fused late"
+        figures = {f"milliseconds_{batch}": row["milliseconds"] for batch, row in spent.iterrows()}
+        figures |= {"decoding": spent["decoding"].mean(), "gmac": np.average(counts["gmac"], weights=counts["clips"])}
+        rows.append({"system": name, "setting": setting, **figures, **_fractions(counts)})
+    return pd.DataFrame(rows)
+
+
+def audit_summary(audit: pd.DataFrame) -> pd.DataFrame:
+    """Summarise each gain under each switch of the protocol with its interval.
+
+    Args:
+        audit: The table `audit`.
+
+    Returns:
+        gain, switch, unit, difference, low, high.
+    """
+    rows = []
+    for (gain, switch), table in audit.groupby(["gain", "switch"], sort=False):
+        interval = statistics.two_way_interval(table)
+        unit = "% of the cost of running everything" if gain == "cost saved" else "percentage points"
+        ends = {"difference": interval.estimate, "low": interval.low, "high": interval.high}
+        rows.append({"gain": gain, "switch": switch, "unit": unit, **ends})
+    return pd.DataFrame(rows)
+
+
+def _is_base(curves: pd.DataFrame, *names: str) -> pd.Series:
+    return pd.concat([curves[name] == BASE[name] for name in names], axis=1).all(axis=1)
+
+
+def _fractions(counts: pd.DataFrame) -> dict[str, float]:
+    interval = statistics.accuracy_interval(counts)
+    return {"accuracy": interval.estimate / 100, "low": interval.low / 100, "high": interval.high / 100}
+
+
 def _light(trials: pd.DataFrame) -> pd.DataFrame:
     return trials[(trials["kind"] == "light") & (trials["part"] == "test")]
 
@@ -112,40 +205,28 @@ def _light(trials: pd.DataFrame) -> pd.DataFrame:
 def _mean_over_exits(trials: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (modality, name), group in trials.groupby(["modality", "name"], sort=False):
-        interval = statistics.accuracy_interval(
-            group.groupby(statistics.CELL, as_index=False)[["clips", "correct"]].sum()
-        )
-        ends = {"low": interval.low / 100, "high": interval.high / 100}
-        rows.append({"modality": modality, "method": name, "accuracy": interval.estimate / 100, **ends})
+        counts = group.groupby(statistics.CELL, as_index=False)[["clips", "correct"]].sum()
+        rows.append({"modality": modality, "method": name, **_fractions(counts)})
     return pd.DataFrame(rows)
 
 
-def ensemble_summary(ensembles: pd.DataFrame, part: str = "test") -> pd.DataFrame:
-    """Summarise the accuracy of every rule at its last prefix, and of late fusion.
+def rule_summary(ensembles: pd.DataFrame) -> pd.DataFrame:
+    """Summarise the test accuracy of every rule that combines all exits trained by PKD, and of late fusion.
 
     Args:
         ensembles: The table `ensembles`.
-        part: `test` or `validation`.
 
     Returns:
-        method, rule, exits (how many are combined), accuracy, low, high; per cent.
+        cascade (whose classifiers), rule, accuracy, low, high; fractions in 0..1. Late fusion stands in every cascade.
     """
+    test = ensembles[(ensembles["part"] == "test") & ensembles["prefix"].isin([0, ensembles["prefix"].max()])]
     rows = []
-    chosen = ensembles[ensembles["part"] == part]
-    last = chosen["prefix"].max()
-    for (method, rule), counts in chosen[chosen["prefix"].isin([0, last])].groupby(["method", "rule"], sort=False):
-        interval = statistics.accuracy_interval(counts)
-        combined = 1 if rule == "last" else 3 if method == "backbone" else last
-        rows.append(
-            {
-                "method": method,
-                "rule": rule,
-                "exits": combined,
-                "accuracy": interval.estimate,
-                "low": interval.low,
-                "high": interval.high,
-            }
-        )
+    for kind in KIND_NAMES:
+        chosen = test[((test["kind"] == kind) & (test["method"] == "pkd")) | (test["prefix"] == 0)]
+        for rule, name in RULE_NAMES.items():
+            counts = chosen[chosen["rule"] == rule]
+            if len(counts):
+                rows.append({"cascade": f"{KIND_NAMES[kind]}, PKD", "rule": name, **_fractions(counts)})
     return pd.DataFrame(rows)
 
 
@@ -163,10 +244,11 @@ def accuracy_table(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
     for (modality, method, number), counts in exits.groupby(["modality", "method", "exit"], sort=False):
         name = f"{MODALITY_NAMES[modality]} network"
         rows.append((name if method == "backbone" else f"{name}, exit {number}, {METHOD_NAMES[method]}", counts))
-    ensembles = found["ensembles"][found["ensembles"]["part"] == "test"]
+    ensembles = found["ensembles"]
+    ensembles = ensembles[(ensembles["part"] == "test") & (ensembles["kind"] != "light")]
     for (_, rule), counts in ensembles[ensembles["prefix"] == 0].groupby(["method", "rule"], sort=False):
         rows.append((RULE_NAMES[rule], counts))
-    whole = ensembles[(ensembles["prefix"] == ensembles["prefix"].max()) & (ensembles["rule"] != "last")]
+    whole = ensembles[(ensembles["prefix"] == ensembles["prefix"].max()) & ensembles["rule"].isin(["wise", "uniform"])]
     for (method, rule), counts in whole.groupby(["method", "rule"], sort=False):
         rows.append((f"{RULE_NAMES[rule]} of all exits, {METHOD_NAMES[method]}", counts))
     figures = []
@@ -185,13 +267,16 @@ def accuracy_table(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(figures)
 
 
-def accuracy_tables() -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the accuracies of every set of committed results, rounded for reading.
+def accuracy_tables(fewest_seeds: int = verdicts.MIN_SEEDS) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the accuracies of every committed study, rounded for reading.
+
+    Args:
+        fewest_seeds: Committed results of fewer seeds are no study.
 
     Yields:
         The data's name, and its table.
     """
-    for profile, dataset in results.published_sets():
+    for profile, dataset in results.published_sets(fewest_seeds):
         frame = accuracy_table(results.published(profile, dataset)).set_index("system").round(1)
         yield f"{dataset} ({profile})", frame
 

@@ -6,23 +6,18 @@ begin with split and seed.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from pkdlib import cost, early_exit, experiments, methods, runs, study, wise
+from pkdlib import audit, classifiers, cost, ensembles, experiments, latency, methods, runs, study, trade_offs
 from pkdlib.distillation import Trial
-from pkdlib.early_exit import Policy
 from pkdlib.networks import MODALITIES, NUM_EXITS
 from pkdlib.parameters import Parameters
 from pkdlib.study import Run
-
-Rows = Iterator[dict[str, Any]]
-# The internal classifiers of the cascades.
-KIND = "paper"
+from pkdlib.tallies import Rows, count
 
 
 def curves(run: Run) -> Rows:
@@ -51,18 +46,21 @@ def exits(run: Run) -> Rows:
     """
     values = experiments.logits(run)
     for part in ("validation", "test"):
-        count = _counter(run, part)
         for modality in MODALITIES:
             yield from count(
+                run,
+                part,
                 values[f"{part}/{modality}/backbone/{NUM_EXITS}"],
                 {"modality": modality, "method": "backbone", "exit": NUM_EXITS},
             )
-            for method in _methods(run):
+            for method in methods.selected(run.parameters.paper_methods):
                 if methods.canonical(method, modality) != method:
                     continue  # it stands under the name of the one that it coincides with
                 for number in range(1, NUM_EXITS):
                     yield from count(
-                        values[f"{part}/{Trial(modality, KIND, method).key}/{number}"],
+                        run,
+                        part,
+                        values[f"{part}/{Trial(modality, 'paper', method).key}/{number}"],
                         {"modality": modality, "method": method, "exit": number},
                     )
 
@@ -78,134 +76,10 @@ def trials(run: Run) -> Rows:
         under one name.
     """
     values = experiments.logits(run)
-    count = _counter(run, "test")
     for trial in experiments.trials(run.parameters):
         for number in range(1, NUM_EXITS):
             where = dataclasses.asdict(trial) | {"exit": number}
-            yield from count(values[f"test/{trial.key}/{number}"], where)
-
-
-def ensembles(run: Run) -> Rows:
-    """Yield the accuracy of combined exits, and of the late fusion of bare backbones.
-
-    Args:
-        run: Which.
-
-    Yields:
-        method, rule, prefix, part, group, clips, correct. Rules `wise`, `uniform` and `last` (the prefix's last exit
-        alone) have prefixes 1 to 12; `late_equal` and `late_fitted` fuse the three final outputs and have prefix 0.
-    """
-    values = experiments.logits(run)
-    count = _counter(run, "test")
-    for method in _methods(run):
-        fitted = wise.fit_prefixes(
-            experiments.cascade_logits(values, "validation", KIND, method), experiments.labels(run, "validation")
-        )
-        stacked = experiments.cascade_logits(values, "test", KIND, method)
-        rules = {
-            "wise": wise.scores(stacked, fitted),
-            "uniform": wise.scores(stacked, wise.uniform_weights(len(fitted))),
-            "last": stacked,
-        }
-        for rule, scores in rules.items():
-            for prefix in range(1, scores.shape[1] + 1):
-                yield from count(scores[:, prefix - 1], {"method": method, "rule": rule, "prefix": prefix})
-    weights = _late_fusion_weights(run, values, run.parameters.segments)
-    finals = _finals(values, "test", run.parameters.segments)
-    for rule, vector in (("late_equal", np.full(3, 1 / 3)), ("late_fitted", weights)):
-        where = {"method": "backbone", "rule": rule, "prefix": 0}
-        yield from count(np.einsum("nkc,k->nc", finals, vector), where)
-
-
-def weights(run: Run) -> Rows:
-    """Yield the WISE weights.
-
-    Args:
-        run: Which.
-
-    Yields:
-        method, prefix, member, weight.
-    """
-    values = experiments.logits(run)
-    for method in _methods(run):
-        stacked = experiments.cascade_logits(values, "validation", KIND, method)
-        for vector in wise.fit_prefixes(stacked, experiments.labels(run, "validation")):
-            for member, weight in zip(wise.ORDER, vector, strict=False):
-                yield {"method": method, "prefix": len(vector), "member": member, "weight": weight}
-
-
-def early_exits(run: Run) -> Rows:
-    """Yield accuracy against cost: the WISE cascade at each threshold, and bare late fusion with fewer segments.
-
-    Args:
-        run: Which.
-
-    Yields:
-        method, system, setting, group, gmac, accuracy, clips, for each group of test clips.
-    """
-    values = experiments.logits(run)
-    truth, groups = experiments.labels(run, "test"), _groups(run, "test")
-    prices = experiments.cascade_costs(run, KIND)
-    for method in _methods(run):
-        stacked = experiments.cascade_logits(values, "validation", KIND, method)
-        fitted = wise.fit_prefixes(stacked, experiments.labels(run, "validation"))
-        scores = wise.scores(experiments.cascade_logits(values, "test", KIND, method), fitted)
-        for group in np.unique(groups):
-            members = groups == group
-            for row in early_exit.trade_off(scores[members], truth[members], prices):
-                yield {"method": method, "system": "wise_cascade", "group": str(group), **row}
-    bare = sum(figures.bare for figures in experiments.costs(run, KIND).values()) / cost.GMAC
-    for segments in range(1, run.parameters.segments + 1):
-        vector = _late_fusion_weights(run, values, segments)
-        right = np.einsum("nkc,k->nc", _finals(values, "test", segments), vector).argmax(axis=1) == truth
-        for group in np.unique(groups):
-            yield {
-                "method": "backbone",
-                "system": "fewer_segments",
-                "group": str(group),
-                "setting": float(segments),
-                "gmac": bare * segments / run.parameters.segments,
-                "accuracy": float(right[groups == group].mean()),
-                "clips": int((groups == group).sum()),
-            }
-
-
-def policies(run: Run) -> Rows:
-    """Yield a policy at half the cost of running everything, both with light classifiers trained by cross-entropy.
-
-    Order, criterion and threshold are those with the highest validation accuracy among all whose validation cost is at
-    most half of it (the cheapest among equals); the weights are fitted on the same validation clips.
-
-    Args:
-        run: Which.
-
-    Yields:
-        system (`everything`, in the reference's order without leaving, or `policy`), order, criterion, group, part,
-        clips, correct, gmac (mean a clip of the group).
-    """
-    values, truth = experiments.logits(run), experiments.labels(run, "validation")
-    found = []
-    for order in wise.ORDERS:
-        members, prices = wise.visiting_order(order), experiments.cascade_costs(run, "light", order)
-        stacked = experiments.cascade_logits(values, "validation", "light", "ce", members)
-        fitted = wise.fit_prefixes(stacked, truth)
-        scores = wise.scores(stacked, fitted)
-        for criterion in early_exit.CRITERIA:
-            threshold = early_exit.choose_threshold(scores, truth, prices, criterion=criterion, budget=prices[-1] / 2)
-            (row,) = early_exit.trade_off(scores, truth, prices, [threshold], criterion)
-            policy = Policy(order=order, weights=tuple(fitted), criterion=criterion, threshold=threshold)
-            found.append((-row["accuracy"], row["gmac"], len(found), policy))
-    chosen = min(found)[-1]
-    first = next(policy for *_, policy in found if policy.order == wise.ORDERS[0])
-    count, groups = _counter(run, "test"), _groups(run, "test")
-    for system, policy in (("everything", dataclasses.replace(first, threshold=early_exit.NEVER)), ("policy", chosen)):
-        members, prices = wise.visiting_order(policy.order), experiments.cascade_costs(run, "light", policy.order)
-        stacked = experiments.cascade_logits(values, "test", "light", "ce", members)
-        scores = wise.scores(stacked, policy.weights)
-        exits = early_exit.leave_at(scores, policy.threshold, policy.criterion)
-        where = {"system": system, "order": " ".join(policy.order), "criterion": policy.criterion}
-        for row in count(scores[np.arange(len(exits)), exits], where):
-            yield row | {"gmac": float(prices[exits[groups == row["group"]]].mean())}
+            yield from count(run, "test", values[f"test/{trial.key}/{number}"], where)
 
 
 def costs(run: Run) -> Rows:
@@ -215,18 +89,20 @@ def costs(run: Run) -> Rows:
         run: Which.
 
     Yields:
-        modality, exit, gmac (with the classifiers passed), gmac_ic (this classifier alone), gmac_bare (the backbone to
-        its end without any), a clip.
+        kind, modality, exit, gmac (with the classifiers passed), gmac_ic (this classifier alone), gmac_bare (the
+        backbone to its end without any), a clip.
     """
-    for modality, figures in experiments.costs(run, KIND).items():
-        for number, (paid, own) in enumerate(zip(figures.cumulative, figures.own, strict=True), start=1):
-            yield {
-                "modality": modality,
-                "exit": number,
-                "gmac": paid / cost.GMAC,
-                "gmac_ic": own / cost.GMAC,
-                "gmac_bare": figures.bare / cost.GMAC,
-            }
+    for kind in classifiers.KINDS:
+        for modality, figures in experiments.costs(run, kind).items():
+            for number, (paid, own) in enumerate(zip(figures.cumulative, figures.own, strict=True), start=1):
+                yield {
+                    "kind": kind,
+                    "modality": modality,
+                    "exit": number,
+                    "gmac": paid / cost.GMAC,
+                    "gmac_ic": own / cost.GMAC,
+                    "gmac_bare": figures.bare / cost.GMAC,
+                }
 
 
 def flatness(run: Run) -> Rows:
@@ -247,10 +123,13 @@ TABLES: dict[str, Callable[[Run], Rows]] = {
     "curves": curves,
     "exits": exits,
     "trials": trials,
-    "ensembles": ensembles,
-    "weights": weights,
-    "early_exit": early_exits,
-    "policies": policies,
+    "ensembles": ensembles.accuracies,
+    "weights": ensembles.weight_rows,
+    "early_exit": trade_offs.curves,
+    "policies": trade_offs.policies,
+    "latency": latency.latency,
+    "decoding": latency.decoding,
+    "audit": audit.audit,
     "cost": costs,
     "flatness": flatness,
 }
@@ -276,16 +155,17 @@ def table(p: Parameters, name: str) -> pd.DataFrame:
     return frame
 
 
-def all_tables(p: Parameters) -> dict[str, pd.DataFrame]:
-    """Compute all tables.
+def all_tables(p: Parameters, names: Iterable[str] = tuple(TABLES)) -> dict[str, pd.DataFrame]:
+    """Compute tables.
 
     Args:
         p: The parameters.
+        names: Keys of TABLES.
 
     Returns:
         Name -> table.
     """
-    return {name: table(p, name) for name in TABLES}
+    return {name: table(p, name) for name in names}
 
 
 def publish(p: Parameters, target: Path, names: Iterable[str] = tuple(TABLES)) -> Path:
@@ -317,36 +197,6 @@ def publish(p: Parameters, target: Path, names: Iterable[str] = tuple(TABLES)) -
     }
     runs.write_json(where / runs.RECORD, record)
     return where
-
-
-def _methods(run: Run) -> list[str]:
-    return methods.selected(run.parameters.paper_methods)
-
-
-def _counter(run: Run, part: str) -> Callable[[np.ndarray, dict[str, Any]], Rows]:
-    truth, groups = experiments.labels(run, part), _groups(run, part)
-
-    def count(scores: np.ndarray, where: dict[str, Any]) -> Rows:
-        right = scores.argmax(axis=1) == truth
-        for group in np.unique(groups):
-            members = groups == group
-            tally = {"clips": int(members.sum()), "correct": int(right[members].sum())}
-            yield {**where, "part": part, "group": str(group), **tally}
-
-    return count
-
-
-def _groups(run: Run, part: str) -> np.ndarray:
-    data = study.dataset(run.parameters)
-    return np.array([data.clips[index].group for index in getattr(data.splits[run.split], part)])
-
-
-def _finals(values: dict[str, np.ndarray], part: str, segments: int) -> np.ndarray:
-    return np.stack([values[f"{part}/{m}/backbone/segments{segments}"] for m in MODALITIES], axis=1)
-
-
-def _late_fusion_weights(run: Run, values: dict[str, np.ndarray], segments: int) -> np.ndarray:
-    return wise.fit(_finals(values, "validation", segments), experiments.labels(run, "validation"))
 
 
 def _step_record(run: Run) -> dict[str, Any]:

@@ -23,6 +23,9 @@ MIN_SEEDS = 5
 # "As good as" allows a loss of this many points; the few clips of UT-Interaction could never show 1.
 NON_INFERIORITY_MARGINS = {"ut_interaction": 5.0}
 
+# The tables that claims are judged from.
+TABLES = tuple(dict.fromkeys(name for claim in CLAIMS for name in claim.tables))
+
 COLUMNS = [
     *("claim", "title", "comparison", "paper_figure", "estimate", "low", "high", "p", "sign_flip_p"),
     *("smallest_effect", "seeds", "runs", "groups", "verdict", "qualifier", "sentence"),
@@ -89,7 +92,7 @@ def judge(tables: dict[str, pd.DataFrame], dataset: str, profile: str) -> pd.Dat
     and the sentence says that chance in the test clips is left out.
 
     Args:
-        tables: the tables `exits`, `ensembles`, `early_exit` and `flatness`, by name; any may be missing.
+        tables: the tables of TABLES by name; any may be missing.
         dataset: name of the data set, such as "marionette".
         profile: profile of the runs, such as "full".
 

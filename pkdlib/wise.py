@@ -180,6 +180,22 @@ def uniform_weights(num_exits: int) -> list[np.ndarray]:
     return [np.full(k, 1 / k) for k in range(1, num_exits + 1)]
 
 
+def tempered_weights(logits: np.ndarray, labels: np.ndarray, *, ridge: float = RIDGE) -> list[np.ndarray]:
+    """Fit a baseline: the mean of all exits visited, each first scaled by a temperature of its own.
+
+    Args:
+        logits: (N, exits, classes).
+        labels: (N,).
+        ridge: As in `fit`.
+
+    Returns:
+        One vector a prefix.
+    """
+    logits = _require_logits(logits, ("N", "exits", "classes"))
+    scales = np.array([fit_temperature(logits[:, k], labels, ridge=ridge) for k in range(logits.shape[1])])
+    return [scales[:k] / k for k in range(1, len(scales) + 1)]
+
+
 def reference_variant_scores(logits: np.ndarray) -> dict[str, np.ndarray]:
     """Score the reference's two ablations of WISE, each with the fallback that its code hard-codes at the last exit.
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pkdlib import charts, claims, display
+from pkdlib import cascade_charts, charts, claims, display, encodings
 
 SVG = "{http://www.w3.org/2000/svg}"
 MODALITIES = ["iframe", "motion", "residual"]
@@ -62,13 +62,31 @@ def _differences():
 
 def _early_exit():
     rows = [
-        (0, 0, "pkd", "wise_cascade", 0.5, 1.0, 0.50, 100),
-        (0, 1, "pkd", "wise_cascade", 0.5, 2.0, 0.80, 300),
-        (0, 0, "ce", "wise_cascade", 0.5, 1.5, 0.55, 100),
-        (0, 0, "backbone", "fewer_segments", 1.0, 3.0, 0.60, 100),
+        (0, 0, "a", 0.5, 1.0, 0.50, 100),
+        (0, 1, "a", 0.5, 2.0, 0.80, 300),
+        (0, 0, "b", 0.5, 1.5, 0.55, 100),
+        (0, 0, "c", 1.0, 3.0, 0.60, 100),
     ]
-    names = ["split", "seed", "method", "system", "setting", "gmac", "accuracy", "clips"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=["split", "seed", "series", "setting", "gmac", "accuracy", "clips"])
+
+
+def _points():
+    rows = [("a", 0.5, 1.0, 0.5, 0.4, 0.6), ("a", 1.0, 2.0, 0.9, 0.8, 1.0), ("b", 1.0, 1.5, 0.3, 0.2, 0.4)]
+    return pd.DataFrame(rows, columns=["system", "setting", "gmac", "accuracy", "low", "high"])
+
+
+def _front():
+    return cascade_charts.front(_points(), "gmac", "cost (GMAC per clip)")
+
+
+def _rules():
+    rows = [(c, r, 0.5, 0.4, 0.6) for c in ("light", "paper") for r in ("WISE", "uniform mean")]
+    return pd.DataFrame(rows, columns=["cascade", "rule", "accuracy", "low", "high"])
+
+
+def _switches():
+    rows = [(g, s, "percentage points", 1.0, -1.0, 3.0) for g in ("x", "y") for s in ("clean", "all together")]
+    return pd.DataFrame(rows, columns=["gain", "switch", "unit", "difference", "low", "high"])
 
 
 def _cost():
@@ -99,7 +117,8 @@ def _ensembles():
         for group in ("a", "b")
     ]
     rows += [("backbone", "late_fitted", 0, "test", "a", 10, 7), ("backbone", "late_equal", 0, "test", "a", 10, 6)]
-    return pd.DataFrame(rows, columns=["method", "rule", "prefix", "part", "group", "clips", "correct"])
+    table = pd.DataFrame(rows, columns=["method", "rule", "prefix", "part", "group", "clips", "correct"])
+    return pd.concat([table.assign(kind="paper"), table.assign(kind="light", correct=0)])
 
 
 def _profile():
@@ -119,14 +138,16 @@ CHARTS = {
     charts.accuracy_by_method: _methods,
     charts.modality_profile: _profile,
     charts.accuracies: _ends,
-    charts.accuracy_by_prefix: _ensembles,
+    cascade_charts.accuracy_by_prefix: _ensembles,
     charts.training_curves: _curves,
     charts.accuracy_by_exit: _summary,
     charts.differences: _differences,
-    charts.accuracy_against_cost: _early_exit,
+    cascade_charts.accuracy_against_cost: _early_exit,
+    cascade_charts.accuracy_by_rule: _rules,
+    cascade_charts.gains_by_switch: _switches,
     charts.exit_costs: _cost,
     charts.flatness: _flatness,
-    charts.wise_weights: _weights,
+    cascade_charts.wise_weights: _weights,
     charts.published: _published,
 }
 
@@ -223,12 +244,23 @@ def test_accuracy_is_drawn_in_per_cent():
 
 
 def test_runs_are_averaged_by_their_clips():
-    rows = {row["system"]: row for row in _rows(charts.accuracy_against_cost(_early_exit()))}
-    pkd = rows["WISE cascade, PKD"]
-    assert pkd["gmac"] == pytest.approx((1.0 * 100 + 2.0 * 300) / 400)
-    assert pkd["accuracy"] == pytest.approx((50 * 100 + 80 * 300) / 400)
-    assert pkd["runs"] == 2
-    assert set(rows) == {"WISE cascade, PKD", "WISE cascade, cross-entropy (CE)", "bare late fusion, fewer segments"}
+    rows = {row["series"]: row for row in _rows(cascade_charts.accuracy_against_cost(_early_exit()))}
+    assert rows["a"]["gmac"] == pytest.approx((1.0 * 100 + 2.0 * 300) / 400)
+    assert rows["a"]["accuracy"] == pytest.approx((50 * 100 + 80 * 300) / 400)
+    assert set(rows) == {"a", "b", "c"}
+
+
+def test_the_front_leaves_out_what_is_dearer_and_no_better():
+    chart = _front().to_dict()
+    line, *_ = chart["layer"]
+    rows = chart["datasets"][line["data"]["name"]]
+    assert [(row["system"], row["setting"]) for row in rows] == [("a", 0.5), ("a", 1.0)]
+    assert charts.show(_front(), "A front.").markup
+
+
+def test_prefixes_are_those_of_the_papers_classifiers():
+    rows = _rows(cascade_charts.accuracy_by_prefix(_ensembles()))
+    assert min(row["accuracy"] for row in rows) > 0
 
 
 def test_costs_are_split_into_the_network_and_the_classifiers_passed():
@@ -268,9 +300,9 @@ COLOUR_BLINDNESS = {
     "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
 }
 PALETTES = {
-    "modalities": (tuple(charts.MODALITY_COLOURS.values()), 20),
-    "verdicts": (tuple(charts.VERDICT_COLOURS.values()), 12),
-    "series": (charts.SERIES_COLOURS, 12),
+    "modalities": (tuple(encodings.MODALITY_COLOURS.values()), 20),
+    "verdicts": (tuple(encodings.VERDICT_COLOURS.values()), 12),
+    "series": (encodings.SERIES_COLOURS, 12),
 }
 
 

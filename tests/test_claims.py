@@ -175,9 +175,15 @@ def ensembles(rng, accuracy):
         for (method, rule), curve in accuracy.items():
             for prefix in [0] if rule.startswith("late") else range(1, 13):
                 correct = round((curve(prefix) + shared + rng.normal(0, 1)) / 100 * CLIPS)
-                row = {"method": method, "rule": rule, "prefix": prefix, "part": "test"}
+                kind = "none" if rule.startswith("late") else "paper"
+                row = {"kind": kind, "method": method, "rule": rule, "prefix": prefix, "part": "test"}
                 rows.append(cell | row | {"clips": CLIPS, "correct": correct})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    light = table[table["kind"] == "paper"].assign(kind="light", correct=0)  # other classifiers must not be mixed in
+    return pd.concat([table, light], ignore_index=True)
+
+
+PLAIN = {"order": "residual motion iframe", "rule": "wise", "criterion": "max_softmax"}
 
 
 def early_exit(rng, gain, *, by_group=False):
@@ -186,11 +192,14 @@ def early_exit(rng, gain, *, by_group=False):
         shared = rng.normal(0, 0.01)
         for setting, gmac in [(0.5, 1.0), (0.8, 2.0), (0.99, 4.0)]:
             accuracy = 0.5 + 0.02 * gmac + gain / 100 + shared + rng.normal(0, 0.003)
-            row = {"method": "pkd", "system": "wise_cascade", "setting": setting}
+            row = {"kind": "paper", "method": "pkd", "system": "cascade", "setting": setting, **PLAIN}
             rows.append(unit | row | {"gmac": gmac, "accuracy": accuracy, "clips": 40})
+            for other in ({"criterion": "margin"}, {"rule": "uniform"}, {"order": "motion residual iframe"}):
+                rows.append(unit | row | other | {"gmac": gmac, "accuracy": 0.0, "clips": 40})
         for segments in (1, 2, 3):
             gmac = 1.5 * segments
-            row = {"method": "bare", "system": "fewer_segments", "setting": segments}
+            row = {"kind": "none", "method": "none", "system": "fewer_segments", "setting": segments}
+            row |= dict.fromkeys(PLAIN, "none")
             rows.append(unit | row | {"gmac": gmac, "accuracy": 0.5 + 0.02 * gmac + shared, "clips": 40})
     return pd.DataFrame(rows)
 
@@ -270,12 +279,39 @@ def test_a_policy_at_half_the_cost_is_judged_by_non_inferiority():
     rng, rows = np.random.default_rng(0), []
     for cell in cells():
         base = rng.normal(70, 2)
-        for system, gmac in (("everything", 2.0), ("policy", 0.9)):
-            correct = round((base + rng.normal(0, 0.5)) / 100 * 400)
-            rows.append(cell | {"system": system, "gmac": gmac, "clips": 400, "correct": correct})
-    (row,) = rows_of(judge({"policies": pd.DataFrame(rows)}, "marionette", "full"), "early-exit-half").itertuples()
+        for share, gmac in ((1.0, 2.0), (0.5, 0.9), (0.25, 0.4)):
+            correct = round((base + rng.normal(0, 0.5)) / 100 * 400) if share > 0.25 else 0
+            row = {"kind": "light", "share": share, "gmac": gmac, "clips": 400, "correct": correct}
+            rows += [cell | row, cell | row | {"kind": "paper", "correct": 0}]
+    tables = {"policies": pd.DataFrame(rows)}
+    (row,) = rows_of(judge(tables, "marionette", "full"), "early-exit-half").itertuples()
     assert row.verdict == "holds"
-    assert "spend 45 % of the multiply-accumulates" in row.sentence
+    assert "spend 45 % of the multiply-accumulates of running everything." in row.sentence
+    times = [
+        run | {"system": "policy", "kind": "light", "setting": setting, "batch": batch, "milliseconds": value}
+        for run in runs()
+        for batch in (1, 32)
+        for setting, value in ((0.5, 3.0 + run["seed"]), (1.0, 10.0))
+    ]
+    (row,) = rows_of(
+        judge(tables | {"latency": pd.DataFrame(times)}, "marionette", "full"), "early-exit-half"
+    ).itertuples()
+    assert "of its wall time 50 % at a batch of 1 (30 to 70 over runs)" in row.sentence
+
+
+def test_the_protocols_effect_is_the_last_switch_less_the_first():
+    rng, rows = np.random.default_rng(0), []
+    for cell in cells():
+        base = rng.normal(2, 1)
+        for gain, added in (("PKD - CE", 4.0), ("cost saved", 0.0)):
+            for switch, value in (("clean", 0.0), ("one", 9.0), ("all together", added)):
+                rows.append(cell | {"gain": gain, "switch": switch, "difference": base + value + rng.normal(0, 0.1)})
+    found = rows_of(judge({"audit": pd.DataFrame(rows)}, "marionette", "full"), "protocol")
+    assert found["verdict"].to_dict() == {
+        "PKD - CE: all together - clean": "holds",
+        "cost saved: all together - clean": "does not hold",
+    }
+    assert found.loc["PKD - CE: all together - clean", "estimate"] == pytest.approx(4, abs=0.2)
 
 
 def test_intervals_are_simultaneous_and_p_values_holms():
@@ -358,7 +394,7 @@ def test_early_exit_is_compared_at_equal_cost(gain, word, by_group):
 
 def test_early_exit_without_a_common_cost_is_not_measured():
     table = early_exit(np.random.default_rng(6), 1.0)
-    table.loc[table["system"] == "wise_cascade", "gmac"] += 100
+    table.loc[table["system"] == "cascade", "gmac"] += 100
     row = rows_of(judge({"early_exit": table}, "marionette", "full"), "early-exit").iloc[0]
     assert row["verdict"] == "not measured" and "no cost in common" in row["sentence"]
     with pytest.raises(ValueError, match="fraction"):

@@ -76,13 +76,20 @@ def test_05_wise(execute, parameters):
 
 def test_06_early_exit(execute, parameters):
     execute("06")
-    early = tables.table(parameters, "early_exit").query("system == 'wise_cascade'").sort_values("setting")
-    for _, group in early.groupby(["method", "group"]):
+    early = tables.table(parameters, "early_exit").query("system == 'cascade'").sort_values("setting")
+    for _, group in early.groupby(["kind", "method", "order", "rule", "criterion", "group"]):
         assert group.gmac.is_monotonic_increasing and group.gmac.min() > 0  # a stricter threshold never costs less
 
 
 def test_07_results(execute):
     assert "verdict" in execute("07").lower()
+
+
+def test_08_protocol(execute, parameters):
+    execute("08")
+    audit = tables.table(parameters, "audit").set_index(["gain", "switch", "group"]).difference
+    saved = audit["cost saved"].unstack("switch")
+    assert (saved["cost of right answers only"] >= saved["clean"]).all()  # what is left out can only cost less
 
 
 def test_an_unknown_parameter_ends_bare_papermill_with_one_clear_line(tmp_path):

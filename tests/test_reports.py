@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pkdlib import reports, resources, results, summaries
+from pkdlib import cascade_reports, reports, resources, results, summaries
 
 
 def counts(**columns) -> dict:
@@ -44,9 +44,11 @@ def test_the_costs_sentence_names_exits_that_cost_more_than_the_bare_network():
     cost = pd.DataFrame(
         [(0, 0, "iframe", number, gmac, 0.1, 4.1) for number, gmac in ((1, 1.25), (2, 3.2), (3, 6.5), (4, 7.3))],
         columns=["split", "seed", "modality", "exit", "gmac", "gmac_ic", "gmac_bare"],
-    )
-    assert reports.costs_sentence(cost).endswith("at exit 3 of the I-frame network.")
-    assert "every internal exit costs less" in reports.costs_sentence(cost[cost["exit"] != 3])
+    ).assign(kind="paper")
+    sentence = reports.costs_sentence(cost)
+    assert sentence.endswith("at exit 3 of the I-frame network.") and "take 7.3 % of their network" in sentence
+    assert sentence.startswith("With the paper's classifiers")
+    assert reports.costs_sentence(cost[cost["exit"] != 3]).endswith("at none of them.")
 
 
 def test_the_flatness_sentence_counts_runs_in_the_papers_order():
@@ -77,20 +79,62 @@ def test_the_sentences_on_methods_take_the_mean_over_exits():
     assert "+5.0 points at 0.5 times the rate, +10.0 points at 1 times the rate (one run)" in sentence
 
 
-def test_the_early_exit_sentence_weighs_groups_by_their_clips():
+BASE = ("residual motion iframe", "wise", "max_softmax")
+CURVES = ["system", "kind", "method", "order", "rule", "criterion", "setting", "group", "gmac", "accuracy", "clips"]
+
+
+def early_exit_curves() -> pd.DataFrame:
     rows = [
-        ("pkd", "wise_cascade", 1.0, "a", 1.0, 1.0, 30),
-        ("pkd", "wise_cascade", 1.0, "b", 1.0, 0.0, 10),
-        ("pkd", "wise_cascade", 0.9, "a", 0.5, 1.0, 30),
-        ("pkd", "wise_cascade", 0.9, "b", 0.1, 0.0, 10),
-        ("backbone", "fewer_segments", 1.0, "a", 0.2, 0.5, 30),
-        ("backbone", "fewer_segments", 1.0, "b", 0.2, 0.1, 10),
+        ("cascade", "light", "ce", *BASE, 1.0, "a", 1.0, 1.0, 30),
+        ("cascade", "light", "ce", *BASE, 1.0, "b", 1.0, 0.0, 10),
+        ("cascade", "light", "ce", *BASE, 0.9, "a", 0.5, 1.0, 30),
+        ("cascade", "light", "ce", *BASE, 0.9, "b", 0.1, 0.0, 10),
+        ("cascade", "light", "ce", *BASE[:2], "margin", 1.0, "a", 9.0, 0.0, 30),
+        ("fewer_segments", *["none"] * 5, 1.0, "a", 0.2, 0.5, 30),
+        ("fewer_segments", *["none"] * 5, 1.0, "b", 0.2, 0.1, 10),
     ]
-    names = ["method", "system", "setting", "group", "gmac", "accuracy", "clips"]
-    sentence = reports.early_exit_sentence(pd.DataFrame(rows, columns=names).assign(split=0, seed=0))
-    assert "Never leaving early costs 1.000 GMAC a clip at 75.0 %" in sentence
-    assert "leaving at a confidence of 0.9 costs 0.400 at 75.0 %" in sentence
-    assert "1 (0.200 GMAC, 40.0 %); one run" in sentence
+    return pd.DataFrame(rows, columns=CURVES).assign(split=0, seed=0)
+
+
+def test_the_early_exit_sentence_weighs_groups_by_their_clips():
+    sentence = cascade_reports.early_exit_sentence(early_exit_curves())
+    assert "light classifiers, cross-entropy: 1.000 GMAC a clip and 75.0 % without leaving early" in sentence
+    assert "0.400 and 75.0 % at a confidence of 0.9" in sentence
+    assert "1 (0.200 GMAC, 40.0 %). One run" in sentence
+
+
+def test_variants_differ_in_one_thing():
+    series = set(summaries.compared_variants(early_exit_curves(), "criterion")["series"])
+    assert series == {"max softmax", "margin"}
+    assert set(summaries.compared_variants(early_exit_curves(), "order")["series"]) == {"residual motion iframe"}
+
+
+def test_operating_points_join_accuracy_cost_and_time():
+    policies = pd.DataFrame(
+        [("light", 0.5, "a", 30, 30, 0.4), ("light", 0.5, "b", 10, 0, 0.8), ("light", 1.0, "a", 30, 15, 1.0)],
+        columns=["kind", "share", "group", "clips", "correct", "gmac"],
+    ).assign(split=0, seed=0, method="ce", order="motion iframe residual", criterion="margin")
+    rows = [("policy", "light", share, batch, share * batch, 7.0) for share in (0.5, 1.0) for batch in (1, 32)]
+    rows += [("fewer_segments", "none", 1.0, batch, 2.0, 3.0) for batch in (1, 32)]
+    names = ["system", "kind", "setting", "batch", "milliseconds", "decoding"]
+    latency = pd.DataFrame(rows, columns=names).assign(split=0, seed=0)
+    points = summaries.operating_points(early_exit_curves(), policies, latency)
+    half = points[(points["system"] == "policy, light classifiers") & (points["setting"] == 0.5)].iloc[0]
+    assert (half["gmac"], half["milliseconds_1"], half["milliseconds_32"]) == (0.5, 0.5, 16)
+    assert half["accuracy"] == 0.5  # the mean over groups, as every interval's estimate is
+    sentence = cascade_reports.policies_sentence(points, policies)
+    assert "for 50 % of its multiply-accumulates, 50 % of its wall time at a batch of 1" in sentence
+    assert "motion-vector in 1 of 1 runs" in sentence
+
+
+def test_the_audit_sentence_takes_the_clean_protocol_first():
+    rows = [("PKD - CE", "clean", 1.0), ("PKD - CE", "all together", 4.5), ("cost saved", "clean", 20.0)]
+    rows += [("cost saved", "cost of right answers only", 55.0)]
+    table = pd.DataFrame(rows, columns=["gain", "switch", "difference"])
+    table = pd.concat([table.assign(seed=seed, split=0, group=group) for seed in (0, 1) for group in "ab"])
+    sentence = cascade_reports.audit_sentence(summaries.audit_summary(table))
+    assert "+1.0 by the clean protocol, +4.5 with all together" in sentence
+    assert "20.0 by the clean protocol, 55.0 with cost of right answers only" in sentence
 
 
 def test_the_modality_sentence_takes_the_first_and_last_position():
@@ -156,8 +200,10 @@ def test_committed_results_are_whole_and_of_the_clean_protocol(profile, dataset)
     record = json.loads((folder / "run.json").read_text())
     assert record["protocol"] == "clean" and not record["modified"]
     found = results.published(profile, dataset)
-    # The `quick` results are of before every method was trained; flatness is not measured at `full` yet.
-    assert set(found) == set(results.NAMES) - {"quick": {"trials", "policies"}, "full": {"flatness"}}[profile]
+    if not found:
+        pytest.skip("its times and accuracies are committed, no tables")
+    # At `full`, flatness is not measured yet.
+    assert set(found) >= set(results.NAMES) - {"flatness", "audit", "latency", "decoding"}
     runs_made = {(run["split"], run["seed"]) for run in record["runs"]}
     for name, frame in found.items():
         assert set(zip(frame["split"], frame["seed"], strict=True)) == runs_made, name

@@ -1,0 +1,192 @@
+"""Measure how much of a gain is protocol: repeat the reference's choices one at a time, and all together.
+
+The choices: the best epoch by test accuracy, twice the epochs for PKD, backbones whose batch-norm statistics drift
+while classifiers train, weights fitted on training logits, WISE compared with one network alone, and cost counted for
+right answers only. For the first three, light classifiers are trained anew, with a look at the test clips after every
+epoch; those looks are read nowhere else.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from pkdlib import clips, distillation, early_exit, ensembles, experiments, networks, study, trade_offs, training
+from pkdlib.distillation import Group, Trial
+from pkdlib.networks import MODALITIES
+from pkdlib.study import Run
+from pkdlib.tallies import Rows, by_group
+
+# From the choices that are on to each test clip's part in a gain.
+Gain = Callable[[Sequence[str]], np.ndarray]
+LOOKS = "looks.safetensors"
+DOUBLE = 2  # PKD's epochs in the reference, as a multiple of cross-entropy's
+CONFIDENCE = 0.9  # at which the reference's cascade leaves where its cost is counted
+PAPERS = ("paper", "pkd")
+
+# Gain -> switch -> the reference's choices that it turns on.
+SWITCHES = {
+    "PKD - CE": {
+        "clean": (),
+        "selection on test": ("test",),
+        "double epochs for PKD": ("double",),
+        "drifting batch norm": ("drift",),
+        "all together": ("test", "double", "drift"),
+    },
+    "WISE - fusion": {
+        "clean": (),
+        "weights fitted on training logits": ("train",),
+        "compared with one network": ("alone",),
+        "all together": ("train", "alone"),
+    },
+    "cost saved": {"clean": (), "cost of right answers only": ("right",)},
+}
+
+
+def audit_step(run: Run) -> Path:
+    """Train light classifiers under the reference's choices, looking at the test clips after every epoch.
+
+    Args:
+        run: Which.
+
+    Returns:
+        A folder with `looks.safetensors`: uint8 (epochs, exits, clips), 1 where a test clip was answered rightly, under
+        `clean/` or `drift/` and the trial's key.
+    """
+    p, data = run.parameters, study.dataset(run.parameters)
+    lengths = (("ce", 1), ("pkd", 1), ("pkd", DOUBLE))
+    trials = [Trial(modality, "light", method, epochs_factor=n) for modality in MODALITIES for method, n in lengths]
+
+    def make(target: Path) -> None:
+        seen = {}
+        for name, forward in (("clean", distillation.frozen_pass), ("drift", drifting_pass)):
+            backbones = experiments.backbones(run)
+            distilled = distillation.train_exits(
+                backbones,
+                study.frame_bank(p),
+                data.splits[run.split],
+                run.recipe(epochs=p.audit_epochs, lr=p.exit_lr),
+                trials,
+                num_classes=len(data.classes),
+                folder=target,
+                temperature=p.exit_temperature,
+                forward=forward,
+                look=lambda groups, nets=backbones: _look(run, nets, groups),
+            )
+            for trial in trials:
+                looks = distilled.looks[: p.audit_epochs * trial.epochs_factor]
+                seen[f"{name}/{trial.key}"] = torch.stack([look[trial.key] for look in looks])
+        (target / LOOKS).write_bytes(save(seen))
+
+    return experiments.step(run, "audit", make, *experiments.EXITS, "audit_")
+
+
+@torch.no_grad()
+def drifting_pass(
+    backbones: Mapping[str, networks.Backbone], batch: Mapping[str, Tensor]
+) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
+    """Compute what `distillation.frozen_pass` does in training mode, as the reference: batch-norm statistics move.
+
+    Args:
+        backbones: One for each modality; in eval mode again afterwards.
+        batch: Modality -> (B, segments, C, H, W).
+
+    Returns:
+        As `distillation.frozen_pass`.
+    """
+    for backbone in backbones.values():
+        backbone.train()
+    outputs = distillation.frozen_pass(backbones, batch)
+    for backbone in backbones.values():
+        backbone.eval()
+    return outputs
+
+
+def audit(run: Run) -> Rows:
+    """Yield each gain under each switch.
+
+    Args:
+        run: Which.
+
+    Yields:
+        gain, switch, group, clips, difference: percentage points of accuracy (for `PKD - CE` the mean over the internal
+        classifiers), or of the cost of running everything for `cost saved`.
+    """
+    measured = {"PKD - CE": _distillation(run), "WISE - fusion": _wise(run), "cost saved": _saving(run)}
+    for gain, switches in SWITCHES.items():
+        for switch, choices in switches.items():
+            values = measured[gain](choices)
+            for group, members in by_group(run, "test"):
+                difference = float(values[members].mean())
+                yield {"gain": gain, "switch": switch, "group": group, "clips": len(members), "difference": difference}
+
+
+def _distillation(run: Run) -> Gain:
+    seen = {key: value.numpy() for key, value in load_file(audit_step(run) / LOOKS).items()}
+
+    def gain(choices: Sequence[str]) -> np.ndarray:
+        name = "drift" if "drift" in choices else "clean"
+        longer = DOUBLE if "double" in choices else 1
+
+        def right(method: str, factor: int) -> np.ndarray:
+            looks = [seen[f"{name}/{Trial(m, 'light', method, epochs_factor=factor).key}"] for m in MODALITIES]
+            epochs, exits, _ = np.concatenate(looks, axis=1).shape
+            looks = np.concatenate(looks, axis=1)
+            best = looks.mean(axis=2).argmax(axis=0) if "test" in choices else np.full(exits, epochs - 1)
+            return looks[best, np.arange(exits)].mean(axis=0)
+
+        return 100 * (right("pkd", longer) - right("ce", 1))
+
+    return gain
+
+
+def _wise(run: Run) -> Gain:
+    truth = experiments.labels(run, "test")
+    logits = ensembles.stacked(run, "test", *PAPERS)
+
+    def right(scores: np.ndarray) -> np.ndarray:
+        return (scores.argmax(axis=1) == truth).astype(float)
+
+    def gain(choices: Sequence[str]) -> np.ndarray:
+        weights = ensembles.weights(run, *PAPERS, "wise_train" if "train" in choices else "wise")[-1]
+        fused = ensembles.late_fusion(run, run.parameters.segments)
+        baseline = logits[:, -1] if "alone" in choices else fused
+        return 100 * (right(np.einsum("nkc,k->nc", logits, weights)) - right(baseline))
+
+    return gain
+
+
+def _saving(run: Run) -> Gain:
+    system = trade_offs.System(*PAPERS)
+    scores, prices = system.scores(run, "test"), system.costs(run)
+    exits = early_exit.leave_at(scores, CONFIDENCE)
+    right = scores[np.arange(len(exits)), exits].argmax(axis=1) == experiments.labels(run, "test")
+
+    def gain(choices: Sequence[str]) -> np.ndarray:
+        # The reference multiplies an exit's cost by the number of its right answers: a wrong one is free.
+        paid = np.where(right | ("right" not in choices), prices[exits], 0)
+        return 100 * (1 - paid / prices[-1])
+
+    return gain
+
+
+@torch.no_grad()
+def _look(run: Run, backbones: Mapping[str, networks.Backbone], groups: Sequence[Group]) -> dict[str, Tensor]:
+    # One look at the test clips: trial's key -> uint8 (exits, clips).
+    p, test = run.parameters, study.dataset(run.parameters).splits[run.split].test
+    bank = study.frame_bank(p)
+    found: dict[str, list[Tensor]] = {}
+    for indices in training.ordered_batches(test, p.batch_size):
+        batch = clips.test_batch(bank, indices, modalities=MODALITIES, size=p.input_size, segments=p.segments)
+        features, _ = distillation.frozen_pass(backbones, batch)
+        for group in groups:
+            outputs = [
+                stack(stage, p.segments) for stack, stage in zip(group.stacks, features[group.modality], strict=True)
+            ]
+            answers = torch.stack(outputs, dim=1).argmax(dim=-1)  # (trials, exits, clips)
+            for trial, own in zip(group.trials, answers, strict=True):
+                found.setdefault(trial.key, []).append((own == bank.labels[indices]).to(torch.uint8))
+    return {key: torch.cat(parts, dim=1) for key, parts in found.items()}

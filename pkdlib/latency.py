@@ -1,0 +1,151 @@
+"""Time a run's cascades and its bare networks on real clips, and the decoding of each modality.
+
+Systems are timed in turn, round after round, so that a load on the machine falls on all alike; the median over rounds
+counts. Networks are timed on tensors that lie in memory; decoding is timed apart, from the compressed files, so that
+what a policy saves of each can be seen.
+"""
+
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pkdlib import clips, early_exit, experiments, runs, study, trade_offs, training
+from pkdlib.early_exit import Policy
+from pkdlib.networks import MODALITIES
+from pkdlib.study import Run
+from pkdlib.tallies import Rows
+
+BATCHES = (1, 32)
+CLIPS = 32  # test clips that are timed, spread over the part
+ROUNDS = 3
+
+
+def latency_step(run: Run) -> Path:
+    """Time the chosen policies, running everything, and bare networks with fewer segments; and decoding.
+
+    Args:
+        run: Which.
+
+    Returns:
+        A folder with `latency.json`.
+    """
+
+    def make(target: Path) -> None:
+        test = study.dataset(run.parameters).splits[run.split].test
+        chosen = [test[i] for i in clips.segment_centres(len(test), min(CLIPS, len(test)))]
+        runs.write_json(target / "latency.json", {"systems": _systems(run, chosen), "decoding": _decoding(run, chosen)})
+
+    return experiments.step(run, "latency", make, *experiments.EXITS)
+
+
+def latency(run: Run) -> Rows:
+    """Yield how long each system takes.
+
+    Args:
+        run: Which.
+
+    Yields:
+        system (`policy` or `fewer_segments`), kind, setting (share of the cost, or segments), batch, milliseconds (a
+        clip, median over rounds), decoding (milliseconds a clip to decode the modalities that it asks for).
+    """
+    content = runs.read_json(latency_step(run) / "latency.json")
+    spent = {(row["modality"], row["segments"]): row["milliseconds"] for row in content["decoding"]}
+    for row in content["systems"]:
+        decoded = sum(share * spent[modality, row["segments"]] for modality, share in row["reached"].items())
+        columns = ("system", "kind", "setting", "batch", "milliseconds")
+        yield {name: row[name] for name in columns} | {"decoding": decoded}
+
+
+def decoding(run: Run) -> Rows:
+    """Yield how long decoding one modality of a clip takes.
+
+    Args:
+        run: Which.
+
+    Yields:
+        modality, segments, milliseconds (a clip, median over rounds).
+    """
+    for row in runs.read_json(latency_step(run) / "latency.json")["decoding"]:
+        yield {name: row[name] for name in ("modality", "segments", "milliseconds")}
+
+
+def _systems(run: Run, chosen: list[int]) -> list[dict]:
+    p = run.parameters
+    bank, nets = study.frame_bank(p), experiments.backbones(run)
+
+    def inputs(indices: list[int], segments: int) -> dict[str, torch.Tensor]:
+        return clips.test_batch(bank, indices, modalities=MODALITIES, size=p.input_size, segments=segments)
+
+    def bare(batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        for modality, net in nets.items():
+            net(batch[modality])
+        return dict.fromkeys(MODALITIES, float(len(batch["motion"])))
+
+    timed: list[tuple[dict, Callable, list]] = []
+    for size in BATCHES:
+        batches = list(training.ordered_batches(chosen, size))
+        for segments in range(1, p.segments + 1):
+            where = {"system": "fewer_segments", "kind": "none", "setting": float(segments), "segments": segments}
+            where["batch"] = size
+            timed.append((where, bare, [inputs(indices, segments) for indices in batches]))
+        whole = timed[-1][2]
+        for kind, method in trade_offs.CHOSEN:
+            cascade = experiments.networks_of(run, kind, method)
+            for share in (*trade_offs.SHARES, 1.0):
+                where = {"system": "policy", "kind": kind, "setting": share, "segments": p.segments, "batch": size}
+                policy = trade_offs.choose(run, kind, method, share)
+                timed.append((where, _executor(cascade, policy), whole))
+    return _interleaved(timed, len(chosen))
+
+
+def _executor(cascade: dict, policy: Policy) -> Callable[[dict[str, torch.Tensor]], dict[str, float]]:
+    def execute(batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        asked = dict.fromkeys(MODALITIES, 0.0)
+
+        def load(modality: str, positions: np.ndarray) -> torch.Tensor:
+            asked[modality] = float(len(positions))
+            return batch[modality] if len(positions) == len(batch[modality]) else batch[modality][positions]
+
+        early_exit.execute(cascade, load, len(batch["motion"]), policy)
+        return asked
+
+    return execute
+
+
+@torch.no_grad()
+def _interleaved(timed: list[tuple[dict, Callable, list]], count: int) -> list[dict]:
+    seconds = np.zeros((ROUNDS + 1, len(timed)))
+    reached = [dict.fromkeys(MODALITIES, 0.0) for _ in timed]
+    for turn in range(ROUNDS + 1):  # the first warms up
+        for number, (_, execute, batches) in enumerate(timed):
+            started = time.perf_counter()
+            asked = [execute(batch) for batch in batches]
+            seconds[turn, number] = time.perf_counter() - started
+            reached[number] = {m: sum(a[m] for a in asked) / count for m in MODALITIES}
+    medians = 1000 * np.median(seconds[1:], axis=0) / count
+    return [
+        where | {"milliseconds": float(median), "reached": shares}
+        for (where, *_), median, shares in zip(timed, medians, reached, strict=True)
+    ]
+
+
+def _decoding(run: Run, chosen: list[int]) -> list[dict]:
+    p, data = run.parameters, study.dataset(run.parameters)
+    asked = [(modality, segments) for modality in MODALITIES for segments in range(1, p.segments + 1)]
+    seconds = np.zeros((ROUNDS, len(asked)))
+    for turn, (number, (modality, segments)) in itertools.product(range(ROUNDS), enumerate(asked)):
+        started = time.perf_counter()
+        for index in chosen:
+            clips.read_clip(
+                data.clips[index].path, modality, size=p.input_size, segments=segments, candidates=p.candidates
+            )
+        seconds[turn, number] = time.perf_counter() - started
+    medians = 1000 * np.median(seconds, axis=0) / len(chosen)
+    return [
+        {"modality": modality, "segments": segments, "milliseconds": float(median)}
+        for (modality, segments), median in zip(asked, medians, strict=True)
+    ]

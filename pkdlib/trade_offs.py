@@ -1,0 +1,182 @@
+"""Trade accuracy for computation: what a run's cascades answer when they leave early, computed from saved logits."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from pkdlib import cost, early_exit, ensembles, experiments, wise
+from pkdlib.early_exit import Policy
+from pkdlib.study import Run
+from pkdlib.tallies import Rows, by_group, count
+
+# Shares of the cost of running everything, for each of which a policy is chosen on validation.
+SHARES = (0.25, 0.5, 0.75)
+# Whose policies: light classifiers by cross-entropy, and the paper's own by PKD.
+CHOSEN = (("light", "ce"), ("paper", "pkd"))
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """A cascade that leaves early.
+
+    Args:
+        kind: Of the internal classifiers.
+        method: What trained them.
+        order: The modalities, in the order in which they are visited.
+        rule: Of the weights, a key of `ensembles.RULES`.
+        criterion: A key of `early_exit.CRITERIA`.
+    """
+
+    kind: str
+    method: str
+    order: tuple[str, ...] = wise.ORDERS[0]
+    rule: str = "wise"
+    criterion: str = "max_softmax"
+
+    def scores(self, run: Run, part: str) -> np.ndarray:
+        """Compute the scores on which each exit would answer.
+
+        Args:
+            run: Which.
+            part: `validation` or `test`.
+
+        Returns:
+            (clips, exits, classes).
+        """
+        return wise.scores(ensembles.stacked(run, part, self.kind, self.method, self.order), self.weights(run))
+
+    def weights(self, run: Run) -> tuple[np.ndarray, ...]:
+        """Fit the weights of the exits.
+
+        Args:
+            run: Which.
+
+        Returns:
+            A vector for each prefix.
+        """
+        return ensembles.weights(run, self.kind, self.method, self.rule, self.order)
+
+    def costs(self, run: Run) -> np.ndarray:
+        """Measure what leaving at each exit costs.
+
+        Args:
+            run: Which.
+
+        Returns:
+            (exits,) GMAC a clip.
+        """
+        return experiments.cascade_costs(run, self.kind, self.order)
+
+    def columns(self) -> dict[str, str]:
+        """Describe the system in a table.
+
+        Returns:
+            kind, method, order, rule and criterion.
+        """
+        return dataclasses.asdict(self) | {"order": " ".join(self.order)}
+
+
+def systems(run: Run) -> list[System]:
+    """List the cascades whose curves are drawn: every method, and light classifiers with one thing changed at a time.
+
+    Args:
+        run: Which.
+
+    Returns:
+        The systems, without doubles.
+    """
+    light = System("light", "ce")
+    return [
+        *(System(kind, method) for kind, method in ensembles.taught(run)),
+        *(dataclasses.replace(light, order=order) for order in wise.ORDERS[1:]),
+        *(dataclasses.replace(light, criterion=name) for name in list(early_exit.CRITERIA)[1:]),
+        *(dataclasses.replace(light, rule=rule) for rule in ("uniform", "tempered", "wise_train")),
+    ]
+
+
+def curves(run: Run) -> Rows:
+    """Yield accuracy against cost: each cascade at each threshold, and bare late fusion with fewer segments.
+
+    Args:
+        run: Which.
+
+    Yields:
+        system (`cascade` or `fewer_segments`), kind, method, order, rule, criterion, setting (threshold or segments),
+        group, gmac (mean a clip), accuracy, clips; a row for each group of test clips.
+    """
+    truth, groups = experiments.labels(run, "test"), by_group(run, "test")
+    for system in systems(run):
+        scores, prices = system.scores(run, "test"), system.costs(run)
+        for group, members in groups:
+            for row in early_exit.trade_off(scores[members], truth[members], prices, criterion=system.criterion):
+                yield {"system": "cascade", **system.columns(), "group": group, **row}
+    bare = sum(figures.bare for figures in experiments.costs(run, "light").values()) / cost.GMAC
+    for segments in range(1, run.parameters.segments + 1):
+        right = ensembles.late_fusion(run, segments).argmax(axis=1) == truth
+        for group, members in groups:
+            yield {
+                "system": "fewer_segments",
+                **dict.fromkeys(("kind", "method", "order", "rule", "criterion"), "none"),
+                "group": group,
+                "setting": float(segments),
+                "gmac": bare * segments / run.parameters.segments,
+                "accuracy": float(right[members].mean()),
+                "clips": len(members),
+            }
+
+
+@functools.lru_cache(maxsize=64)
+def choose(run: Run, kind: str, method: str, share: float) -> Policy:
+    """Choose a policy for a budget on the validation clips.
+
+    Among all orders, criteria and thresholds whose mean cost there is at most the budget it takes the most accurate,
+    the cheapest among equals. The weights are fitted on the same clips.
+
+    Args:
+        run: Which.
+        kind: Of the internal classifiers.
+        method: What trained them.
+        share: The budget, as a share of the cost of running everything; at 1 the policy is to run everything, in the
+            reference's order.
+
+    Returns:
+        The policy.
+    """
+    if share == 1:
+        whole = System(kind, method)
+        return Policy(order=whole.order, weights=whole.weights(run))
+    truth, found = experiments.labels(run, "validation"), []
+    for order in wise.ORDERS:
+        for criterion in early_exit.CRITERIA:
+            system = System(kind, method, order, criterion=criterion)
+            scores, prices = system.scores(run, "validation"), system.costs(run)
+            threshold = early_exit.choose_threshold(
+                scores, truth, prices, criterion=criterion, budget=share * prices[-1]
+            )
+            (row,) = early_exit.trade_off(scores, truth, prices, [threshold], criterion)
+            policy = Policy(order=order, weights=system.weights(run), criterion=criterion, threshold=threshold)
+            found.append((-row["accuracy"], row["gmac"], len(found), policy))
+    return min(found)[-1]
+
+
+def policies(run: Run) -> Rows:
+    """Yield what the chosen policies answer and cost on the test clips, and running everything beside them.
+
+    Args:
+        run: Which.
+
+    Yields:
+        kind, method, share, order, criterion, part, group, clips, correct, gmac (mean a clip of the group).
+    """
+    for kind, method in CHOSEN:
+        for share in (*SHARES, 1.0):
+            policy = choose(run, kind, method, share)
+            system = System(kind, method, policy.order, criterion=policy.criterion)
+            scores, prices = system.scores(run, "test"), system.costs(run)
+            exits = early_exit.leave_at(scores, policy.threshold, policy.criterion)
+            paid = {group: float(prices[exits[members]].mean()) for group, members in by_group(run, "test")}
+            where = {"kind": kind, "method": method, "share": share}
+            where |= {"order": " ".join(policy.order), "criterion": policy.criterion}
+            for row in count(run, "test", scores[np.arange(len(exits)), exits], where):
+                yield row | {"gmac": paid[row["group"]]}
