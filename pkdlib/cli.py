@@ -133,11 +133,11 @@ def _clean(chosen: argparse.Namespace) -> None:
 
 
 def _book(chosen: argparse.Namespace) -> None:
-    from pkdlib import book, measure, reports
+    from pkdlib import book, facts, measure
 
     root = Path(chosen.root).resolve() if chosen.root else resources.repository()
     with measure.measured() as cost:
-        page = book.build(substitutions=reports.facts(), root=root)
+        page = book.build(substitutions=facts.collect(), root=root)
     measure.remember(root / book.EXECUTED / runs.TIMINGS, "build", "book", cost())
     _say("book", str(page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page))
 

@@ -1,32 +1,15 @@
 """What the pages say of the tables: sentences whose every number comes from a table, and the table of verdicts."""
 
 from collections.abc import Iterator
-from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pkdlib import resources, results, runs, statistics, summaries, verdicts
+from pkdlib import resources, results, runs, summaries, verdicts
 from pkdlib.claims import CLAIMS
 from pkdlib.summaries import MODALITY_NAMES
 
-TIMINGS = "timings.json"
-CODEC_NAMES = {
-    "mpeg4": "MPEG-4 Part 2",
-    "h264": "H.264",
-    "mpeg1video": "MPEG-1",
-    "mpeg2video": "MPEG-2",
-    "h263": "H.263",
-    "msmpeg4v3": "MS MPEG-4 v3",
-    "wmv1": "WMV 1",
-    "wmv2": "WMV 2",
-    "flv1": "FLV 1",
-    "hevc": "H.265",
-    "vp8": "VP8",
-    "vp9": "VP9",
-    "av1": "AV1",
-}
 FINAL = 4  # a network's own end, behind its three internal classifiers
 
 
@@ -162,6 +145,19 @@ def _in_short(rows: pd.DataFrame) -> str:
     return ", ".join(f"{word} at {count}" for word, count in counts.items()) + f" of {len(rows)} comparisons"
 
 
+def as_markdown(frame: pd.DataFrame) -> str:
+    """Write a table as Markdown.
+
+    Args:
+        frame: Words and rounded figures.
+
+    Returns:
+        Markdown.
+    """
+    lines = [frame.columns, ["---"] * len(frame.columns), *frame.to_numpy()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 def drawn_differences(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield the comparisons in points that have an interval, for each set of results.
 
@@ -205,7 +201,7 @@ def page_costs(notebook: str) -> str:
         A sentence with time and memory for each profile that was measured.
     """
     parts = []
-    for path in sorted(resources.folder("results").glob(f"*/*/{TIMINGS}")):
+    for path in sorted(resources.folder("results").glob(f"*/*/{runs.TIMINGS}")):
         for name, cost in runs.read_json(path)["notebooks"].items():
             if name.startswith(notebook):
                 where = f"`{path.parent.parent.name}` on {path.parent.name}"
@@ -328,113 +324,6 @@ def flatness_sentence(flatness: pd.DataFrame) -> str:
     return f"The order I-frame < residual < motion of sharpness holds {' and '.join(told)}."
 
 
-def facts() -> dict[str, Any]:
-    """Give the numbers that the book's prose takes from the committed results.
-
-    Returns:
-        Name -> text, for the substitutions of the book's pages.
-    """
-    from pkdlib import __version__
-
-    values: dict[str, Any] = {"version": __version__}
-    book = _timings("quick", "marionette")
-    values["quick_minutes"] = f"{book['total_seconds'] / 60:.0f}" if book else "(not measured yet)"
-    values["quick_memory_gb"] = f"{book['peak_memory_mib'] / 1024:.1f}" if book else "(not measured yet)"
-    tested = f"{book['test_seconds'] / 60:.0f}" if "test_seconds" in book else "(not yet measured in one run)"
-    values["test_minutes"] = tested
-    record = resources.folder("results") / "quick" / "marionette" / runs.RECORD
-    values["marionette_clips"] = runs.read_json(record)["data"]["clips"] if record.is_file() else "(not run yet)"
-    values["verdicts_summary"] = verdicts_sentence(judged())
-    values["ut_fused_accuracy"] = fused_accuracy("full", "ut_interaction")
-    timed = results.decoder()
-    values["decoder_speed"] = "(not run yet)" if timed is None else decoder_speed(timed)
-    compared = results.readers()
-    values["readers_speed"] = readers_speed(compared["speed"]) if compared else "(not run yet)"
-    values["readers_formats"] = readers_formats(compared["formats"]) if compared else "(not run yet)"
-    values["readers_ours"] = _ours(compared["speed"]) if compared else "(not run yet)"
-    return values
-
-
-def decoder_speed(timed: pd.DataFrame) -> str:
-    """Set out what each way of reading costs.
-
-    Args:
-        timed: Of `results.decoder`.
-
-    Returns:
-        A Markdown table: a column a file, ratios to the floor where there is one, else milliseconds a call.
-    """
-    files = timed["file"].unique()
-    header = ["what is read", *(name.removesuffix("_mpeg4.mp4").replace("_", " ") for name in files)]
-    rows = []
-    for what, group in timed[~timed["what"].str.startswith("floor")].groupby("what", sort=False):
-        cells = group.set_index("file").loc[files]
-        ratios, times = cells["ratio"], cells["milliseconds"]
-        rows.append([what, *(f"{value:.1f} ms" for value in times)])
-        if ratios.notna().all():
-            rows[-1] = [what, *(f"{value:.2f} ×" for value in ratios)]
-    return _markdown(header, rows)
-
-
-def readers_speed(speed: pd.DataFrame) -> str:
-    """Set out how long readers take beside one PyAV pass with vectors and pictures.
-
-    Args:
-        speed: Of `results.readers`.
-
-    Returns:
-        A Markdown table: the smallest and the largest ratio over the clips of each kind.
-    """
-    golden, names = speed["file"].str.startswith("golden/"), speed["codec"].map(CODEC_NAMES)
-    speed = speed.assign(kind=np.where(golden, "the paper's form", names), who=speed["reader"] + ": " + speed["gives"])
-    counts = speed.groupby("kind", sort=False)["file"].nunique()
-    cells = speed.groupby(["who", "kind"])["ratio"].agg(lambda rows: f"{rows.min():.1f} to {rows.max():.1f}")
-    header = ["reader: what it gives", *(f"{name}, {count} clips" for name, count in counts.items())]
-    floor, *others = speed["who"].unique()
-    rows = [[f"{floor} (the floor)", *["1"] * len(counts)]]
-    rows += [[who, *(cells.get((who, name), "") for name in counts.index)] for who in others]
-    return _markdown(header, rows)
-
-
-def readers_formats(formats: pd.DataFrame) -> str:
-    """Set out what readers do with files of each codec.
-
-    Args:
-        formats: Of `results.readers`.
-
-    Returns:
-        A Markdown table.
-    """
-    readers, rows = list(formats["reader"].unique()), []
-    for codec, b_frames in product(CODEC_NAMES, (False, True)):
-        files = formats[(formats["codec"] == codec) & (formats["b_frames"] == b_frames)]
-        if len(files):
-            told = [_format_words(files[files["reader"] == reader]) for reader in readers]
-            name = CODEC_NAMES[codec] + (", B-frames" if b_frames else "")
-            rows.append([name, str(files["file"].nunique()), *told])
-    return _markdown(["codec", "files", *readers], rows)
-
-
-def _ours(speed: pd.DataFrame) -> str:
-    ratios = speed.loc[speed["reader"] == "pkdlib", "ratio"]
-    return f"{ratios.min():.1f} to {ratios.max():.1f}"
-
-
-def _format_words(files: pd.DataFrame) -> str:
-    read = files[files["outcome"].isin(["read", "no vectors"])]
-    others = {"read": "reads", "refused": "refuses", "no vectors": "pictures, no vectors"}
-    words = [others.get(outcome, outcome) for outcome in files["outcome"].unique()]
-    for column, what in (("unstable", "vary from run to run"), ("different", "differ")):
-        if (count := int(read[column].fillna(0).sum())) > 0:
-            words.append(f"{count} of {int(read['frames'].sum())} frames {what}")
-    return "; ".join(words)
-
-
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def verdicts_sentence(frame: pd.DataFrame) -> str:
     """Count the verdicts.
 
@@ -450,29 +339,6 @@ def verdicts_sentence(frame: pd.DataFrame) -> str:
     told = [f"{count} *{word}*" for word, count in counts.items()]
     sets = frame["data"].unique()
     return f"Of {len(frame)} comparisons on {' and '.join(sets)}: {', '.join(told)}."
-
-
-def fused_accuracy(profile: str, dataset: str) -> str:
-    """Say the accuracy of the late fusion with fitted weights on committed results.
-
-    Args:
-        profile: Of the runs.
-        dataset: Of the runs.
-
-    Returns:
-        Per cent with its interval.
-    """
-    found = results.published(profile, dataset)
-    if "ensembles" not in found:
-        return "(not run yet)"
-    rows = found["ensembles"]
-    fused = statistics.accuracy_interval(rows[(rows["rule"] == "late_fitted") & (rows["part"] == "test")])
-    return f"{fused.estimate:.1f} % (95 % interval {fused.low:.1f} to {fused.high:.1f})"
-
-
-def _timings(profile: str, dataset: str) -> dict[str, Any]:
-    path = resources.folder("results") / profile / dataset / TIMINGS
-    return runs.read_json(path) if path.is_file() else {}
 
 
 def _interval(row: Any) -> str:

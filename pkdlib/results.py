@@ -1,5 +1,7 @@
 """Read the committed results: the tables that the book shows and judges. Needs no torch."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from pkdlib import resources, runs
@@ -20,8 +22,7 @@ def published(profile: str, dataset: str) -> dict[str, pd.DataFrame]:
     Returns:
         Name -> table; empty where none are committed.
     """
-    folder = resources.folder("results") / profile / dataset
-    return {name: pd.read_csv(folder / f"{name}.csv") for name in NAMES if (folder / f"{name}.csv").is_file()}
+    return _tables(f"{profile}/{dataset}", NAMES)
 
 
 def published_sets(fewest_seeds: int = 1) -> list[tuple[str, str]]:
@@ -54,6 +55,18 @@ def readers() -> dict[str, pd.DataFrame]:
     Returns:
         `formats` and `speed`; empty where they are not committed.
     """
-    folder = resources.folder("results") / "readers"
-    names = [name for name in ("formats", "speed") if (folder / f"{name}.csv").is_file()]
-    return {name: pd.read_csv(folder / f"{name}.csv") for name in names}
+    return _tables("readers", ("formats", "speed"))
+
+
+def coverage() -> dict[str, pd.DataFrame]:
+    """Read the committed simulation of intervals (`benchmarks/coverage.py`).
+
+    Returns:
+        `coverage` and `power`; empty where they are not committed.
+    """
+    return _tables("coverage", ("coverage", "power"))
+
+
+def _tables(place: str, names: Iterable[str]) -> dict[str, pd.DataFrame]:
+    paths = {name: resources.folder("results") / place / f"{name}.csv" for name in names}
+    return {name: pd.read_csv(path) for name, path in paths.items() if path.is_file()}

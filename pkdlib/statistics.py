@@ -113,13 +113,14 @@ def two_way_interval(differences: pd.DataFrame, level: float = 0.95, *, null: fl
     The model is d = mean + (effect of the group) + (effect of the run) + (effect of the cell). The variance
     is `two_way_variance`, the interval estimate +- t(level, degrees of freedom) * standard error.
 
-    By simulation (tests/test_statistics.py), 95 % intervals cover 94.5 to 98 % in designs of 3
-    splits x 5 seeds with 8, 8 and 9 groups and of 5 folds x 5 seeds with 4 groups each, with normal and with
+    By simulation (tests/test_statistics.py, benchmarks/coverage.py), 95 % intervals cover 94.5 to 98 % in designs
+    of 3 splits x 5 seeds with 8, 8 and 9 groups and of 5 folds x 5 seeds with 4 groups each, with normal and with
     heavy-tailed effects; they are widest of the mark, on the safe side, where cell noise is all there is.
 
     What it leaves out: an effect shared by all runs of a split beyond their groups, since they train on the
-    same clips. Three splits tell too little about it. Where its spread is half that of the groups, coverage
-    falls to about 91.5 % with three splits (94 % with five). A single run's interval is about that run.
+    same clips. Three splits tell too little about it. Where its spread is half that of the groups and runs
+    differ little, coverage falls to about 82 % with three splits (90 % with five). A single run's interval is about
+    that run.
 
     Args:
         differences: columns `split`, `seed`, `group`, `difference`. A group counts as the same one wherever

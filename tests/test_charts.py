@@ -190,6 +190,7 @@ def test_every_number_axis_says_what_it_is(draw):
         "exits visited",
         "cost (GMAC per video)",
         "accumulated motion (pixels)",
+        "percentage points",
     }
     assert titles & units
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pkdlib import cascade_reports, reports, resources, results, summaries
+from pkdlib import cascade_reports, facts, reports, resources, results, speeds, summaries
 
 
 def counts(**columns) -> dict:
@@ -145,12 +145,12 @@ def test_the_modality_sentence_takes_the_first_and_last_position():
 
 
 def test_the_committed_results_feed_the_prose():
-    facts = reports.facts()
-    assert facts["marionette_clips"] == 600
-    low, high = map(float, facts["ut_fused_accuracy"].split("interval ")[1].rstrip(")").split(" to "))
+    values = facts.collect()
+    assert values["marionette_clips"] == 600
+    low, high = map(float, values["ut_fused_accuracy"].split("interval ")[1].rstrip(")").split(" to "))
     assert 40 < low < high  # chance is 17 %
     timings = json.loads((resources.folder("results") / "quick" / "marionette" / "timings.json").read_text())
-    assert float(facts["quick_memory_gb"]) == pytest.approx(timings["peak_memory_mib"] / 1024, abs=0.05)
+    assert float(values["quick_memory_gb"]) == pytest.approx(timings["peak_memory_mib"] / 1024, abs=0.05)
 
 
 def test_the_readers_tables_say_what_the_committed_files_hold():
@@ -158,7 +158,7 @@ def test_the_readers_tables_say_what_the_committed_files_hold():
     with (folder / "speed.csv").open() as file:
         golden = [row for row in csv.DictReader(file) if row["file"].startswith("golden/")]
     ours = [float(row["ratio"]) for row in golden if row["reader"] == "pkdlib" and row["gives"] == "accumulated motion"]
-    lines = reports.facts()["readers_speed"].splitlines()
+    lines = facts.collect()["readers_speed"].splitlines()
     assert "| the paper's form, 3 clips |" in lines[0]
     (line,) = (line for line in lines if line.startswith("| pkdlib: accumulated motion |"))
     assert line.split("|")[2].strip() == f"{min(ours):.1f} to {max(ours):.1f}"
@@ -167,7 +167,7 @@ def test_the_readers_tables_say_what_the_committed_files_hold():
         rows = [row for row in csv.DictReader(file) if row["reader"] == "motion-vector-extractor"]
     with_b = [row for row in rows if row["codec"] == "h264" and row["b_frames"] == "True"]
     unstable, frames = (sum(int(row[name]) for row in with_b) for name in ("unstable", "frames"))
-    table = reports.facts()["readers_formats"]
+    table = facts.collect()["readers_formats"]
     (line,) = (line for line in table.splitlines() if line.startswith(f"| H.264, B-frames | {len(with_b)} |"))
     assert f" | reads; {unstable} of {frames} frames vary from run to run |" in line
     assert table.count("\n") == 1 + len({(row["codec"], row["b_frames"]) for row in rows})
@@ -190,7 +190,7 @@ def test_a_reader_that_fails_is_told_as_it_failed():
         ("a", "mpeg4", False, 9, "two", "refused", None, None, None, "no"),
         ("b", "mpeg4", False, 9, "two", "refused", None, None, None, "no"),
     ]
-    table = reports.readers_formats(pd.DataFrame(rows, columns=columns))
+    table = speeds.readers_formats(pd.DataFrame(rows, columns=columns))
     assert table.splitlines()[2] == "| MPEG-4 Part 2 | 2 | reads; crashes (signal 11); 2 of 9 frames differ | refuses |"
 
 
@@ -221,7 +221,7 @@ def test_committed_results_are_whole_and_of_the_clean_protocol(profile, dataset)
 def test_the_decoders_table_says_what_the_committed_file_holds():
     with (resources.folder("results") / "decode" / "speed.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    lines = reports.facts()["decoder_speed"].splitlines()
+    lines = facts.collect()["decoder_speed"].splitlines()
     assert lines[0].count("|") == len({row["file"] for row in rows}) + 2
     for row in rows:
         if not row["what"].startswith("floor"):

@@ -1,0 +1,68 @@
+"""The numbers and tables that the book's prose takes from the committed results."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pkdlib import coverage, reports, resources, results, runs, speeds, statistics
+
+MISSING = "(not run yet)"
+
+
+def collect() -> dict[str, Any]:
+    """Give the numbers and tables that the book's prose takes from the committed results.
+
+    Returns:
+        Name -> text, for the substitutions of the book's pages.
+    """
+    from pkdlib import __version__
+
+    values: dict[str, Any] = {"version": __version__}
+    book = _json("quick", "marionette", runs.TIMINGS)
+    values["quick_minutes"] = f"{book['total_seconds'] / 60:.0f}" if book else "(not measured yet)"
+    values["quick_memory_gb"] = f"{book['peak_memory_mib'] / 1024:.1f}" if book else "(not measured yet)"
+    tested = f"{book['test_seconds'] / 60:.0f}" if "test_seconds" in book else "(not yet measured in one run)"
+    values["test_minutes"] = tested
+    record = _json("quick", "marionette", runs.RECORD)
+    values["marionette_clips"] = record["data"]["clips"] if record else MISSING
+    values["ut_fused_accuracy"] = fused_accuracy("full", "ut_interaction")
+    verdicts = reports.judged()
+    values["verdicts_summary"] = reports.verdicts_sentence(verdicts)
+    values["smallest_effects"] = coverage.smallest_effects(verdicts)
+    values["decoder_speed"] = _told(speeds.decoder_speed, results.decoder())
+    compared = results.readers()
+    values["readers_speed"] = _told(speeds.readers_speed, compared.get("speed"))
+    values["readers_formats"] = _told(speeds.readers_formats, compared.get("formats"))
+    values["readers_ours"] = _told(speeds.our_ratio, compared.get("speed"))
+    simulated = results.coverage()
+    values["coverage_tables"] = _told(coverage.coverage_tables, simulated.get("coverage"))
+    values["coverage_seen"] = _told(coverage.coverage_sentences, simulated.get("coverage"))
+    values["power_seen"] = _told(coverage.power_sentence, simulated.get("power"))
+    values["coverage_spreads"] = _told(coverage.spreads_sentence, _json("coverage", runs.RECORD).get("spreads"))
+    return values
+
+
+def fused_accuracy(profile: str, dataset: str) -> str:
+    """Say the accuracy of the late fusion with fitted weights on committed results.
+
+    Args:
+        profile: Of the runs.
+        dataset: Of the runs.
+
+    Returns:
+        Per cent with its interval.
+    """
+    found = results.published(profile, dataset)
+    if "ensembles" not in found:
+        return MISSING
+    rows = found["ensembles"]
+    fused = statistics.accuracy_interval(rows[(rows["rule"] == "late_fitted") & (rows["part"] == "test")])
+    return f"{fused.estimate:.1f} % (95 % interval {fused.low:.1f} to {fused.high:.1f})"
+
+
+def _json(*place: str) -> dict[str, Any]:
+    path = resources.folder("results").joinpath(*place)
+    return runs.read_json(path) if path.is_file() else {}
+
+
+def _told(tell: Callable[[Any], str], found: Any) -> str:
+    return MISSING if found is None else tell(found)
