@@ -91,14 +91,16 @@ def accuracy_by_rule(summary: pd.DataFrame) -> alt.FacetChart:
     """
     frame = encodings.per_cent(summary, "accuracy", "low", "high")
     base = alt.Chart(frame).encode(
-        y=alt.Y("rule:N", title=None, sort=list(dict.fromkeys(frame["rule"])), axis=alt.Axis(labelLimit=260)),
+        y=alt.Y(
+            "rule:N", title=None, sort=list(dict.fromkeys(frame["rule"])), axis=alt.Axis(labelLimit=260, minExtent=190)
+        ),
         color=alt.value(SERIES_COLOURS[3]),
     )
     x = alt.X("low:Q", title="accuracy (%)", scale=alt.Scale(zero=False))
     tips = ["rule:N", *encodings.tips(frame, accuracy="accuracy (%)", low="from (%)", high="to (%)")]
     intervals = base.mark_rule(strokeWidth=3, opacity=0.6).encode(x=x, x2="high:Q")
     points = base.mark_point(size=70).encode(x="accuracy:Q", tooltip=tips)
-    panel = alt.layer(intervals, points).properties(width=250, height=alt.Step(22))
+    panel = alt.layer(intervals, points).properties(width=220, height=alt.Step(22))
     return panel.facet(column=alt.Column("cascade:N", title=None))
 
 
@@ -121,7 +123,7 @@ def accuracy_against_cost(curves: pd.DataFrame) -> alt.LayerChart:
     base = alt.Chart(means).encode(
         x=alt.X("gmac:Q", title="cost (GMAC per clip)", scale=alt.Scale(zero=False)),
         y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False)),
-        color=encodings.series_colour("series", names, columns=3),
+        color=encodings.series_colour("series", names, columns=2),
     )
     tips = ["series:N", "setting:Q", *encodings.tips(means, gmac="GMAC per clip", accuracy="accuracy (%)")]
     points = base.mark_point().encode(shape=encodings.series_shape("series", names), tooltip=tips)

@@ -60,7 +60,7 @@ def rules_sentence(ensembles: pd.DataFrame) -> str:
     told = []
     for kind, name in KIND_NAMES.items():
         accuracy = _accuracies(ensembles, kind).sort_values(ascending=False)
-        lost = accuracy["WISE"] - accuracy["WISE fitted on training logits"]
+        lost = accuracy["WISE"] - accuracy["WISE on training logits"]
         best = f"{accuracy.index[0]} is highest with {accuracy.iloc[0]:.1f} %"
         rank = list(accuracy.index).index("WISE") + 1
         told.append(
@@ -155,12 +155,14 @@ def audit_sentence(summary: pd.DataFrame) -> str:
     told = []
     for gain, rows in summary.groupby("gain", sort=False):
         clean, others = rows.iloc[0], rows.iloc[1:]
-        parts = [f"{row.difference:+.1f} with {row.switch}" for row in others.itertuples()]
-        if gain == "cost saved":
-            parts = [f"{row.difference:.1f} with {row.switch}" for row in others.itertuples()]
-        value = f"{clean['difference']:.1f}" if gain == "cost saved" else f"{clean['difference']:+.1f}"
+        parts = [f"{_signed(row.difference)} with {row.switch}" for row in others.itertuples()]
+        value = _signed(clean["difference"])
         told.append(f"*{gain}* ({clean['unit']}): {value} by the clean protocol, {', '.join(parts)}.")
     return " ".join(told)
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 1) + 0.0:+.1f}"  # adding 0 takes the sign of -0.0 away
 
 
 def _accuracies(ensembles: pd.DataFrame, kind: str) -> pd.Series:

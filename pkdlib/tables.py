@@ -92,17 +92,20 @@ def costs(run: Run) -> Rows:
         kind, modality, exit, gmac (with the classifiers passed), gmac_ic (this classifier alone), gmac_bare (the
         backbone to its end without any), a clip.
     """
-    for kind in classifiers.KINDS:
-        for modality, figures in experiments.costs(run, kind).items():
-            for number, (paid, own) in enumerate(zip(figures.cumulative, figures.own, strict=True), start=1):
-                yield {
-                    "kind": kind,
-                    "modality": modality,
-                    "exit": number,
-                    "gmac": paid / cost.GMAC,
-                    "gmac_ic": own / cost.GMAC,
-                    "gmac_bare": figures.bare / cost.GMAC,
-                }
+    p = run.parameters
+    yield from _exit_costs(p.size, len(study.dataset(p).classes), p.segments, p.input_size)
+
+
+def paper_costs(num_classes: int = 101) -> pd.DataFrame:
+    """Measure what leaving costs at the paper's size: ResNet-50 and two ResNet-18, one segment of 224 pixels.
+
+    Args:
+        num_classes: Classes; UCF-101's by default.
+
+    Returns:
+        The columns of `costs`.
+    """
+    return pd.DataFrame(_exit_costs("paper", num_classes, 1, 224))
 
 
 def flatness(run: Run) -> Rows:
@@ -197,6 +200,21 @@ def publish(p: Parameters, target: Path, names: Iterable[str] = tuple(TABLES)) -
     }
     runs.write_json(where / runs.RECORD, record)
     return where
+
+
+def _exit_costs(size: str, num_classes: int, segments: int, input_size: int) -> Rows:
+    for kind in classifiers.KINDS:
+        measured = experiments.exit_costs(kind, size, num_classes, segments, input_size)
+        for modality, figures in measured.items():
+            for number, (paid, own) in enumerate(zip(figures.cumulative, figures.own, strict=True), start=1):
+                yield {
+                    "kind": kind,
+                    "modality": modality,
+                    "exit": number,
+                    "gmac": paid / cost.GMAC,
+                    "gmac_ic": own / cost.GMAC,
+                    "gmac_bare": figures.bare / cost.GMAC,
+                }
 
 
 def _step_record(run: Run) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def test_the_audit_sentence_takes_the_clean_protocol_first():
     table = pd.concat([table.assign(seed=seed, split=0, group=group) for seed in (0, 1) for group in "ab"])
     sentence = cascade_reports.audit_sentence(summaries.audit_summary(table))
     assert "+1.0 by the clean protocol, +4.5 with all together" in sentence
-    assert "20.0 by the clean protocol, 55.0 with cost of right answers only" in sentence
+    assert "+20.0 by the clean protocol, +55.0 with cost of right answers only" in sentence
 
 
 def test_the_modality_sentence_takes_the_first_and_last_position():
