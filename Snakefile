@@ -23,6 +23,6 @@ rule cell:
         touch(DONE),
     threads: 2
     shell:
-        # Training needs notebooks 03 and 06; the pages over the whole grid are drawn once, by a last `pkd reproduce`.
+        # Training needs notebooks 03, 06 and 08; the pages over the whole grid are drawn once, by a last `pkd reproduce`.
         "pkd reproduce --profile {PROFILE} --dataset {DATASET} {OPTIONS}"
-        " --split {wildcards.split} --seed {wildcards.seed} --only 03 06"
+        " --split {wildcards.split} --seed {wildcards.seed} --only 03 06 08"

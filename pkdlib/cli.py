@@ -197,7 +197,7 @@ example: pkd inspect holiday.mp4 --picture holiday.png
 takes:   a second or two; needs the base install only (pip install pkdlib)
 """
 _REPRODUCE_HELP = """\
-Run the seven notebooks in order through papermill, training whatever is missing. What is finished is kept:
+Run the eight notebooks in order through papermill, training whatever is missing. What is finished is kept:
 the same command again redoes only what changed, and goes on where Ctrl-C or a power cut stopped it, to the
 same tables.
 

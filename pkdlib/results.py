@@ -34,7 +34,7 @@ def published_sets(fewest_seeds: int = 1) -> list[tuple[str, str]]:
     Returns:
         (profile, dataset) pairs.
     """
-    records = resources.folder("results").glob(f"*/*/{runs.RECORD}")
+    records = [path.parent / runs.RECORD for path in resources.folder("results").glob("*/*/exits.csv")]
     seeds = {path: {run["seed"] for run in runs.read_json(path)["runs"]} for path in records}
     return sorted((p.parent.parent.name, p.parent.name) for p, own in seeds.items() if len(own) >= fewest_seeds)
 
