@@ -99,17 +99,17 @@ def _predict(chosen: argparse.Namespace) -> None:
 
 
 def _export(chosen: argparse.Namespace) -> None:
-    from pkdlib import experiments, reproduce
+    from pkdlib import models, reproduce
 
     parameters = _parameters(chosen)
     if chosen.results:
         _say("results", str(reproduce.publish(parameters, Path(chosen.results), chosen.tables)))
     if chosen.model:
-        experiments.ship(parameters, Path(chosen.model))
+        models.ship(parameters, Path(chosen.model))
         _say("model", chosen.model)
     if chosen.target or not (chosen.results or chosen.model):
         target = Path(chosen.target or "export")
-        experiments.export(parameters, target, _log)
+        models.export(parameters, target, _log)
         _say("exported", str(target))
 
 

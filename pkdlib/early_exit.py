@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pkdlib import wise
+from pkdlib.logits import softmax
 from pkdlib.networks import NUM_EXITS, MultiExitNetwork
 
 NEVER = math.inf
@@ -38,7 +39,7 @@ def max_softmax(scores: np.ndarray) -> np.ndarray:
     Returns:
         (N, exits).
     """
-    return _softmax(scores).max(axis=-1)
+    return softmax(scores).max(axis=-1)
 
 
 def margin(scores: np.ndarray) -> np.ndarray:
@@ -50,7 +51,7 @@ def margin(scores: np.ndarray) -> np.ndarray:
     Returns:
         (N, exits).
     """
-    second, first = np.moveaxis(np.sort(_softmax(scores), axis=-1)[..., -2:], -1, 0)
+    second, first = np.moveaxis(np.sort(softmax(scores), axis=-1)[..., -2:], -1, 0)
     return first - second
 
 
@@ -63,7 +64,7 @@ def entropy(scores: np.ndarray) -> np.ndarray:
     Returns:
         (N, exits), 0..1.
     """
-    probabilities = _softmax(scores)
+    probabilities = softmax(scores)
     terms = probabilities * np.log(np.where(probabilities > 0, probabilities, 1))
     return 1 + terms.sum(axis=-1) / np.log(scores.shape[-1])
 
@@ -327,8 +328,3 @@ def _first_sure(confidences: np.ndarray, threshold: float) -> np.ndarray:
     sure = confidences > threshold
     sure[:, -1] = True
     return sure.argmax(axis=1)
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pkdlib import experiments, methods, wise
+from pkdlib import experiments, methods, stacking, wise
 from pkdlib.networks import MODALITIES
 from pkdlib.study import Run
 from pkdlib.tallies import Rows, count
@@ -113,7 +113,7 @@ def accuracies(run: Run) -> Rows:
             for prefix in range(1 if rule in (*BY_PREFIX, "last") else last, last + 1):
                 where = {"kind": kind, "method": method, "rule": rule, "prefix": prefix}
                 yield from count(run, "test", values[:, prefix - 1], where)
-        fitted = wise.fit_stacking(stacked(run, "validation", kind, method), experiments.labels(run, "validation"))
+        fitted = stacking.fit(stacked(run, "validation", kind, method), experiments.labels(run, "validation"))
         where = {"kind": kind, "method": method, "rule": "stacking", "prefix": last}
         yield from count(run, "test", fitted.scores(logits), where)
     finals = _finals(run, "test", run.parameters.segments)

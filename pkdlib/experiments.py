@@ -6,7 +6,6 @@ artefacts into tidy tables without training anything.
 """
 
 import functools
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -29,19 +28,14 @@ from pkdlib import (
     training,
     wise,
 )
-from pkdlib.cascades import Cascade
 from pkdlib.clips import FrameBank
 from pkdlib.distillation import Trial
-from pkdlib.early_exit import Policy
 from pkdlib.networks import MODALITIES, NUM_EXITS
 from pkdlib.parameters import Parameters
-from pkdlib.study import Run, dataset, frame_bank, selected_runs
+from pkdlib.study import Run, dataset, frame_bank
 
 PROTOCOL = "clean"
 PARTS = ("train", "validation", "test")
-# What a run keeps for `pkd predict`: kind and method of its internal classifiers, the order in which it visits the
-# networks, and the confidence at which it answers early.
-PREDICTOR, PREDICTOR_THRESHOLD = ("paper", "pkd", wise.ORDERS[0]), 0.9
 # The sensitivity page trains these methods, with light classifiers, at these factors on the learning rate, too.
 SENSITIVE_METHODS, OTHER_LR_FACTORS = ("ce", "pkd"), (1 / 3, 3.0)
 FLATNESS_TARGET = 0.05
@@ -295,50 +289,6 @@ def flatness_step(run: Run, modality: str) -> Path:
     return step(run, f"flatness-{modality}", make, *FLATNESS)
 
 
-def model_step(run: Run) -> Path:
-    """Keep the run's PKD networks, with their WISE weights, as one cascade for `pkd predict`.
-
-    Args:
-        run: Which.
-
-    Returns:
-        A folder that `cascades.load` reads.
-    """
-    return step(run, "model", lambda target: cascades.save(_cascade(run), target), *EXITS)
-
-
-def ship(p: Parameters, target: Path) -> None:
-    """Write the first run's cascade in half precision, as the repository ships it for `pkd predict`.
-
-    Args:
-        p: Which runs; whatever is missing is computed.
-        target: The folder.
-    """
-    cascade = cascades.load(model_step(selected_runs(p)[0]))
-    cascades.save(cascade, Path(target), dtype=torch.float16)
-
-
-def export(p: Parameters, target: Path, log: Callable[[str], None] = print) -> None:
-    """Copy the cascade (weights and WISE vectors) and the logits of every run to a folder.
-
-    Args:
-        p: Which runs; whatever is missing is computed.
-        target: Where; a single run's files lie directly in it, several in a folder each.
-        log: Called with a line a run.
-    """
-    selected = selected_runs(p)
-    for run in selected:
-        name = f"split{run.split}-seed{run.seed}"
-        place = Path(target) / name if len(selected) > 1 else Path(target)
-        for step, file in (
-            (model_step(run), cascades.WEIGHTS),
-            (model_step(run), cascades.DESCRIPTION),
-            (logits_step(run), "logits.safetensors"),
-        ):
-            runs.write_atomically(place / file, lambda path, source=step / file: shutil.copyfile(source, path))
-        log(f"{name}: {place}")
-
-
 def cascade_logits(
     values: dict[str, np.ndarray], part: str, kind: str, method: str, order: Sequence[str] = wise.ORDER
 ) -> np.ndarray:
@@ -389,25 +339,6 @@ def cascade_costs(run: Run, kind: str, order: Sequence[str] = wise.ORDERS[0]) ->
     """
     measured = {modality: figures.cumulative for modality, figures in costs(run, kind).items()}
     return early_exit.cascade_costs(measured, order) / cost.GMAC
-
-
-def _cascade(run: Run) -> Cascade:
-    p, data = run.parameters, dataset(run.parameters)
-    kind, method, order = PREDICTOR
-    stacked = cascade_logits(logits(run), "validation", kind, method, wise.visiting_order(order))
-    weights = tuple(wise.fit_prefixes(stacked, labels(run, "validation")))
-    return Cascade(
-        networks=networks_of(run, kind, method),
-        classes=data.classes,
-        kind=kind,
-        size=p.size,
-        input_size=p.input_size,
-        segments=p.segments,
-        candidates=p.candidates,
-        policy=Policy(order=order, weights=weights, threshold=PREDICTOR_THRESHOLD),
-        costs=cascade_costs(run, kind, order),
-        origin={"dataset": data.name, "profile": p.profile, "split": run.split, "seed": run.seed},
-    )
 
 
 def _load_backbone(run: Run, modality: str, step: Path) -> networks.Backbone:

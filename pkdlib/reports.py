@@ -123,8 +123,8 @@ def claims_table(frame: pd.DataFrame) -> pd.DataFrame:
         frame: Of `judged`.
 
     Returns:
-        claim, paper, a column for each set of results (verdict and figures where there is one comparison, else a count
-        of verdicts), and what confounds it.
+        claim, paper, a column for each set of results (verdict, figure and interval where there is one comparison, else
+        a count of verdicts and the range of figures), and what confounds it.
     """
     rows = []
     for claim in CLAIMS:
@@ -141,8 +141,9 @@ def _in_short(rows: pd.DataFrame) -> str:
         (row,) = rows.itertuples()
         figures = _estimate(row)
         return f"{row.verdict}: {figures}" if figures else row.verdict
-    counts = rows["verdict"].value_counts()
-    return ", ".join(f"{word} at {count}" for word, count in counts.items()) + f" of {len(rows)} comparisons"
+    counts, estimates = rows["verdict"].value_counts(), rows["estimate"].dropna()
+    told = ", ".join(f"{word} at {count}" for word, count in counts.items()) + f" of {len(rows)} comparisons"
+    return f"{told}: {_figure(estimates.min())} to {_figure(estimates.max())}" if len(estimates) else told
 
 
 def as_markdown(frame: pd.DataFrame) -> str:

@@ -20,19 +20,17 @@ Every function refuses, with a ValueError that names the argument, logits that a
 strengths that do not fit.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.optimize
+
+from pkdlib.logits import checked_labels, checked_logits, cross_entropy, require_ridge, softmax
 
 RIDGE = 1e-2
 TOLERANCE = 1e-8  # on the largest entry of the proximal gradient step, so weights are right to TOLERANCE / ridge
-STACKING_TOLERANCE = 1e-6  # on the largest entry of the gradient; L-BFGS cannot reach far below in float64
 MAX_STEPS = 200
 MAX_SWEEPS = 200
-MAX_STACKING_STEPS = 20_000
 SUFFICIENT_DECREASE = 1e-4
 ROUNDING = 1e-13  # of the objective, relative: a decrease smaller than this cannot be seen
 EXITS = (1, 2, 3, 4)
@@ -76,9 +74,12 @@ def fit(
 
     Raises:
         ConvergenceError: If an entry of the proximal gradient step is still TOLERANCE or above after MAX_STEPS steps.
+        ValueError: If the L1 strength is below 0.
     """
     exits, labels = _exits_and_labels(logits, labels)
-    _require_strengths(ridge, l1)
+    require_ridge(ridge)
+    if not 0 <= l1 < np.inf:
+        raise ValueError(f"l1: {l1} must be 0 or above")
     # The penalty enters the optimality conditions by its slopes below and above 0 alone; a wall is an infinite slope.
     slopes = (-np.inf if nonnegative else -l1, l1)
     weights = np.full(len(exits), 1 / len(exits))
@@ -126,7 +127,7 @@ def fit_prefixes(
     Returns:
         For k = 1 .. exits, weights of shape (k,).
     """
-    logits = _require_logits(logits, ("N", "exits", "classes"))
+    logits = checked_logits(logits, ("N", "exits", "classes"))
     prefixes = range(1, logits.shape[1] + 1)
     return [fit(logits[:, :k], labels, ridge=ridge, l1=l1, nonnegative=nonnegative) for k in prefixes]
 
@@ -145,7 +146,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, *, ridge: float = RI
     Returns:
         1 / temperature, 0 or above.
     """
-    logits = _require_logits(logits, ("N", "classes"))
+    logits = checked_logits(logits, ("N", "classes"))
     return float(fit(logits[:, None], labels, ridge=ridge, nonnegative=True)[0])
 
 
@@ -162,7 +163,7 @@ def scores(logits: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
     Raises:
         ValueError: If the weights are not one vector of the right length for each prefix.
     """
-    logits = _require_logits(logits, ("N", "exits", "classes"))
+    logits = checked_logits(logits, ("N", "exits", "classes"))
     if (lengths := [len(w) for w in weights]) != list(range(1, logits.shape[1] + 1)):
         raise ValueError(f"weights: vectors of lengths {lengths}; need 1 to {logits.shape[1]}, one for each prefix")
     return np.stack([np.tensordot(logits[:, : len(w)], w, axes=(1, 0)) for w in weights], axis=1)
@@ -191,7 +192,7 @@ def tempered_weights(logits: np.ndarray, labels: np.ndarray, *, ridge: float = R
     Returns:
         One vector a prefix.
     """
-    logits = _require_logits(logits, ("N", "exits", "classes"))
+    logits = checked_logits(logits, ("N", "exits", "classes"))
     scales = np.array([fit_temperature(logits[:, k], labels, ridge=ridge) for k in range(logits.shape[1])])
     return [scales[:k] / k for k in range(1, len(scales) + 1)]
 
@@ -212,7 +213,7 @@ def reference_variant_scores(logits: np.ndarray) -> dict[str, np.ndarray]:
     Raises:
         ValueError: If there are not 12 exits.
     """
-    logits = _require_logits(logits, ("N", "exits", "classes"))
+    logits = checked_logits(logits, ("N", "exits", "classes"))
     if logits.shape[1] != len(ORDER):
         raise ValueError(f"logits: {logits.shape[1]} exits; the reference's variants need the {len(ORDER)} of ORDER")
     summed = logits.cumsum(axis=1)
@@ -220,81 +221,10 @@ def reference_variant_scores(logits: np.ndarray) -> dict[str, np.ndarray]:
     return {"no_scaling": summed, "no_lateral": logits.copy()}
 
 
-@dataclasses.dataclass(frozen=True)
-class Stacking:
-    """Multinomial logistic regression on the concatenated logits of all exits.
-
-    Args:
-        matrix: (exits * classes, classes); row `exit * classes + class` belongs to one logit.
-        bias: (classes,).
-    """
-
-    matrix: np.ndarray
-    bias: np.ndarray
-
-    def scores(self, logits: np.ndarray) -> np.ndarray:
-        """Score clips.
-
-        Args:
-            logits: (N, exits, classes), of the exits that were fitted.
-
-        Returns:
-            (N, classes) float64.
-
-        Raises:
-            ValueError: If exits and classes are not those of the fit.
-        """
-        features = _features(logits)
-        if features.shape[1] != len(self.matrix):
-            raise ValueError(f"logits: {features.shape[1]} values a clip; this stacking takes {len(self.matrix)}")
-        return features @ self.matrix + self.bias
-
-
-def fit_stacking(logits: np.ndarray, labels: np.ndarray, *, ridge: float = RIDGE) -> Stacking:
-    """Fit stacking: minimise mean cross-entropy + ridge / 2 * squared norm of the matrix by L-BFGS.
-
-    Logits enter as they are, neither centred nor scaled, as in `fit`. The bias is free, so that of a class without a
-    label has its optimum at minus infinity: it ends where that class's mean probability is below STACKING_TOLERANCE.
-
-    Args:
-        logits: (N, exits, classes).
-        labels: (N,) integers.
-        ridge: Strength of the penalty, above 0.
-
-    Returns:
-        The fitted stacking.
-
-    Raises:
-        ConvergenceError: If an entry of the gradient stays above STACKING_TOLERANCE.
-    """
-    features = _features(logits)
-    num_classes = np.shape(logits)[2]
-    labels = _require_labels(labels, len(features), num_classes)
-    _require_strengths(ridge)
-    fitted = scipy.optimize.minimize(
-        _stacking_objective,
-        np.zeros((features.shape[1] + 1) * num_classes),
-        args=(np.column_stack([features, np.ones(len(features))]), labels, ridge),
-        jac=True,
-        method="L-BFGS-B",
-        options={
-            "gtol": STACKING_TOLERANCE,
-            "ftol": 0,
-            "maxiter": MAX_STACKING_STEPS,
-            "maxfun": 2 * MAX_STACKING_STEPS,
-            "maxcor": 30,
-        },
-    )
-    if (steepest := np.abs(fitted.jac).max()) > STACKING_TOLERANCE:
-        raise ConvergenceError(f"no convergence of the stacking in {fitted.nit} steps (gradient {steepest:.2e})")
-    table = fitted.x.reshape(-1, num_classes)
-    return Stacking(table[:-1], table[-1])
-
-
 def _derivatives(weights, exits, labels, ridge) -> tuple[np.ndarray, np.ndarray]:
     # Return gradient (K,) and Hessian (K, K) of the smooth part: cross-entropy and ridge.
     num_exits, num_samples, _ = exits.shape
-    probabilities = _softmax(np.tensordot(weights, exits, 1))
+    probabilities = softmax(np.tensordot(weights, exits, 1))
     errors = probabilities.copy()
     errors[np.arange(num_samples), labels] -= 1
     gradient = np.tensordot(exits, errors, 2) / num_samples + ridge * (weights - 1 / num_exits)
@@ -356,63 +286,12 @@ def _backtrack(weights, target, gradient, exits, labels, ridge, l1) -> np.ndarra
 
 
 def _objective(weights, exits, labels, ridge, l1) -> float:
-    loss = _cross_entropy(np.tensordot(weights, exits, 1), labels)
+    loss = cross_entropy(np.tensordot(weights, exits, 1), labels)
     return loss + ridge / 2 * np.sum((weights - 1 / len(weights)) ** 2) + l1 * np.abs(weights).sum()
-
-
-def _stacking_objective(parameters, features, labels, ridge) -> tuple[float, np.ndarray]:
-    # Return value and gradient; the last feature is the constant 1, whose row is the bias.
-    table = parameters.reshape(features.shape[1], -1)
-    scores = features @ table
-    errors = _softmax(scores)
-    errors[np.arange(len(labels)), labels] -= 1
-    penalised = np.vstack([table[:-1], np.zeros_like(table[-1])])
-    gradient = features.T @ errors / len(labels) + ridge * penalised
-    return _cross_entropy(scores, labels) + ridge / 2 * np.sum(penalised**2), gradient.ravel()
-
-
-def _cross_entropy(scores, labels) -> float:
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    return float((np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]).mean())
-
-
-def _softmax(scores) -> np.ndarray:
-    exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
 def _exits_and_labels(logits, labels) -> tuple[np.ndarray, np.ndarray]:
     # Check the data of a fit; return the logits as contiguous (exits, N, classes), where sums are matrix products.
-    logits = _require_logits(logits, ("N", "exits", "classes"))
+    logits = checked_logits(logits, ("N", "exits", "classes"))
     exits = np.ascontiguousarray(logits.swapaxes(0, 1))
-    return exits, _require_labels(labels, *exits.shape[1:])
-
-
-def _features(logits) -> np.ndarray:
-    logits = _require_logits(logits, ("N", "exits", "classes"))
-    return logits.reshape(len(logits), -1)
-
-
-def _require_logits(logits, axes: tuple[str, ...]) -> np.ndarray:
-    logits = np.asarray(logits, dtype=np.float64)
-    if logits.ndim != len(axes) or not logits.size:
-        raise ValueError(f"logits: shape {logits.shape}; need ({', '.join(axes)}), none of them 0")
-    if not np.isfinite(logits).all():
-        raise ValueError("logits: infinite or NaN logits are refused; the network diverged")
-    return logits
-
-
-def _require_labels(labels, num_samples: int, num_classes: int) -> np.ndarray:
-    labels = np.asarray(labels)
-    if labels.shape != (num_samples,):
-        raise ValueError(f"labels: shape {labels.shape}; need ({num_samples},), one for each sample of the logits")
-    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(f"labels: need integers from 0 to {num_classes - 1}, the classes of the logits")
-    return labels
-
-
-def _require_strengths(ridge: float, l1: float = 0.0) -> None:
-    if not 0 < ridge < np.inf:
-        raise ValueError(f"ridge: {ridge} must be above 0: separable logits have no finite optimum without one")
-    if not 0 <= l1 < np.inf:
-        raise ValueError(f"l1: {l1} must be 0 or above")
+    return exits, checked_labels(labels, *exits.shape[1:])

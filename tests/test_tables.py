@@ -14,6 +14,7 @@ from pkdlib import (
     ensembles,
     experiments,
     methods,
+    models,
     reports,
     resources,
     results,
@@ -266,7 +267,7 @@ def test_published_results_come_back_and_are_judged(p, found, tmp_path, monkeypa
 
 
 def test_export_writes_what_predict_reads(p, found, tmp_path):
-    experiments.export(p, tmp_path / "out", log=lambda line: None)
+    models.export(p, tmp_path / "out", log=lambda line: None)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "model.safetensors",
         "model.json",

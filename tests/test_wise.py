@@ -5,7 +5,7 @@ import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pkdlib import wise
+from pkdlib import stacking, wise
 
 
 def draw(seed, samples=80, exits=4, classes=5):
@@ -112,7 +112,7 @@ def test_the_temperature_lowers_confidence_that_is_too_high():
 
 def test_stacking_is_at_a_minimum_and_scores_in_plain_loops():
     logits, labels = draw(7, samples=30, exits=2, classes=3)
-    fitted = wise.fit_stacking(logits, labels)
+    fitted = stacking.fit(logits, labels)
 
     def evaluate(flat):
         matrix, bias = flat[:18].reshape(6, 3), flat[18:]
@@ -133,7 +133,7 @@ def test_stacking_is_at_a_minimum_and_scores_in_plain_loops():
 
 def test_stacking_lives_with_a_class_that_is_missing():
     logits, labels = draw(8, samples=20)
-    fitted = wise.fit_stacking(logits, np.minimum(labels, 3))
+    fitted = stacking.fit(logits, np.minimum(labels, 3))
     assert (fitted.scores(logits).argmax(1) < 4).all()
 
 

@@ -1,0 +1,80 @@
+"""Keep a run's cascade for use on other videos: in the run, as the repository ships it, and in one's own folder."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from pkdlib import cascades, ensembles, experiments, runs, study, wise
+from pkdlib.cascades import Cascade
+from pkdlib.early_exit import Policy
+from pkdlib.parameters import Parameters
+from pkdlib.study import Run
+
+# What a run keeps for `pkd predict`: kind and method of its internal classifiers, the order in which it visits the
+# networks, and the confidence at which it answers early.
+PREDICTOR, PREDICTOR_THRESHOLD = ("paper", "pkd", wise.ORDERS[0]), 0.9
+
+
+def model_step(run: Run) -> Path:
+    """Keep the run's PKD networks, with their WISE weights, as one cascade for `pkd predict`.
+
+    Args:
+        run: Which.
+
+    Returns:
+        A folder that `cascades.load` reads.
+    """
+    return experiments.step(run, "model", lambda target: cascades.save(_cascade(run), target), *experiments.EXITS)
+
+
+def ship(p: Parameters, target: Path) -> None:
+    """Write the first run's cascade in half precision, as the repository ships it for `pkd predict`.
+
+    Args:
+        p: Which runs; whatever is missing is computed.
+        target: The folder.
+    """
+    cascade = cascades.load(model_step(study.selected_runs(p)[0]))
+    cascades.save(cascade, Path(target), dtype=torch.float16)
+
+
+def export(p: Parameters, target: Path, log: Callable[[str], None] = print) -> None:
+    """Copy the cascade (weights and WISE vectors) and the logits of every run to a folder.
+
+    Args:
+        p: Which runs; whatever is missing is computed.
+        target: Where; a single run's files lie directly in it, several in a folder each.
+        log: Called with a line a run.
+    """
+    selected = study.selected_runs(p)
+    for run in selected:
+        name = f"split{run.split}-seed{run.seed}"
+        place = Path(target) / name if len(selected) > 1 else Path(target)
+        for step, file in (
+            (model_step(run), cascades.WEIGHTS),
+            (model_step(run), cascades.DESCRIPTION),
+            (experiments.logits_step(run), "logits.safetensors"),
+        ):
+            runs.write_atomically(place / file, lambda path, source=step / file: shutil.copyfile(source, path))
+        log(f"{name}: {place}")
+
+
+def _cascade(run: Run) -> Cascade:
+    p, data = run.parameters, study.dataset(run.parameters)
+    kind, method, order = PREDICTOR
+    return Cascade(
+        networks=experiments.networks_of(run, kind, method),
+        classes=data.classes,
+        kind=kind,
+        size=p.size,
+        input_size=p.input_size,
+        segments=p.segments,
+        candidates=p.candidates,
+        policy=Policy(
+            order=order, weights=ensembles.weights(run, kind, method, order=order), threshold=PREDICTOR_THRESHOLD
+        ),
+        costs=experiments.cascade_costs(run, kind, order),
+        origin={"dataset": data.name, "profile": p.profile, "split": run.split, "seed": run.seed},
+    )
