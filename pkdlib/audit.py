@@ -6,7 +6,7 @@ right answers only. For the first three, light classifiers are trained anew, wit
 epoch; those looks are read nowhere else.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,7 @@ def audit_step(run: Run) -> Path:
         seen = {}
         for name, forward in (("clean", distillation.frozen_pass), ("drift", drifting_pass)):
             backbones = experiments.backbones(run)
+            look = _Looks(run, backbones, moving=name == "drift")
             distilled = distillation.train_exits(
                 backbones,
                 study.frame_bank(p),
@@ -74,7 +75,7 @@ def audit_step(run: Run) -> Path:
                 folder=target,
                 temperature=p.exit_temperature,
                 forward=forward,
-                look=lambda groups, nets=backbones: _look(run, nets, groups),
+                look=look,
             )
             for trial in trials:
                 looks = distilled.looks[: p.audit_epochs * trial.epochs_factor]
@@ -173,20 +174,30 @@ def _saving(run: Run) -> Gain:
     return gain
 
 
-@torch.no_grad()
-def _look(run: Run, backbones: Mapping[str, networks.Backbone], groups: Sequence[Group]) -> dict[str, Tensor]:
-    # One look at the test clips: trial's key -> uint8 (exits, clips).
-    p, test = run.parameters, study.dataset(run.parameters).splits[run.split].test
-    bank = study.frame_bank(p)
-    found: dict[str, list[Tensor]] = {}
-    for indices in training.ordered_batches(test, p.batch_size):
-        batch = clips.test_batch(bank, indices, modalities=MODALITIES, size=p.input_size, segments=p.segments)
-        features, _ = distillation.frozen_pass(backbones, batch)
-        for group in groups:
-            outputs = [
-                stack(stage, p.segments) for stack, stage in zip(group.stacks, features[group.modality], strict=True)
-            ]
-            answers = torch.stack(outputs, dim=1).argmax(dim=-1)  # (trials, exits, clips)
-            for trial, own in zip(group.trials, answers, strict=True):
-                found.setdefault(trial.key, []).append((own == bank.labels[indices]).to(torch.uint8))
-    return {key: torch.cat(parts, dim=1) for key, parts in found.items()}
+class _Looks:
+    # Looks at the test clips: from groups of classifiers to each trial's uint8 (exits, clips). Light classifiers see
+    # nothing of a stage but its mean, which of backbones that do not move is computed once.
+    def __init__(self, run: Run, backbones: Mapping[str, networks.Backbone], *, moving: bool):
+        self.run, self.backbones = run, backbones
+        self.kept = None if moving else list(self._means())
+
+    @torch.no_grad()
+    def __call__(self, groups: Sequence[Group]) -> dict[str, Tensor]:
+        found: dict[str, list[Tensor]] = {}
+        for means, labels in self.kept or self._means():
+            for group in groups:
+                stages = zip(group.stacks, means[group.modality], strict=True)
+                logits = [stack(stage, self.run.parameters.segments) for stack, stage in stages]
+                answers = torch.stack(logits, dim=1).argmax(dim=-1)  # (trials, exits, clips)
+                for trial, own in zip(group.trials, answers, strict=True):
+                    found.setdefault(trial.key, []).append((own == labels).to(torch.uint8))
+        return {key: torch.cat(parts, dim=1) for key, parts in found.items()}
+
+    def _means(self) -> Iterator[tuple[dict[str, list[Tensor]], Tensor]]:
+        p, test = self.run.parameters, study.dataset(self.run.parameters).splits[self.run.split].test
+        bank = study.frame_bank(p)
+        for indices in training.ordered_batches(test, p.batch_size):
+            batch = clips.test_batch(bank, indices, modalities=MODALITIES, size=p.input_size, segments=p.segments)
+            features, _ = distillation.frozen_pass(self.backbones, batch)
+            means = {m: [stage.mean((2, 3), keepdim=True) for stage in stages] for m, stages in features.items()}
+            yield means, bank.labels[indices]

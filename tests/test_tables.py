@@ -288,3 +288,19 @@ def test_wrong_data_is_refused_in_one_line(p, changes, message):
     values = p.flat() | changes
     with pytest.raises(DatasetError, match=message):
         study.selected_runs(Parameters.for_profile(**values))
+
+
+def test_a_look_sees_what_the_classifiers_answer(p):
+    (run,) = study.selected_runs(p)
+    nets = experiments.backbones(run)
+    trial = distillation.Trial("motion", "light", "ce")
+    groups = [group.eval() for group in distillation.stacked(nets, [trial], num_classes=2, seed=3)]
+    test = study.dataset(p).splits[0].test
+    bank = study.frame_bank(p)
+    inputs = clips.test_batch(bank, test, modalities=MODALITIES, size=p.input_size, segments=p.segments)
+    features, _ = distillation.frozen_pass(nets, inputs)
+    exits = groups[0].unstack()[trial]
+    answers = [exit_(stage, p.segments).argmax(1) for exit_, stage in zip(exits, features["motion"], strict=True)]
+    expected = torch.stack([answer == bank.labels[list(test)] for answer in answers]).to(torch.uint8)
+    for moving in (False, True):
+        assert torch.equal(audit._Looks(run, nets, moving=moving)(groups)[trial.key], expected)
