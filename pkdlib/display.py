@@ -54,6 +54,7 @@ THEME = {
         "symbolStrokeWidth": 2,
         "symbolOpacity": 1,
         "labelLimit": 260,
+        "columnPadding": 26,  # where the reader's font is wider than the one that measured, names do not run together
     },
     "title": {"color": INK, "fontSize": 13, "anchor": "start", "subtitleColor": INK},
     "text": {"fill": INK, "fontSize": 11},

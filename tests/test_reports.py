@@ -98,7 +98,7 @@ def early_exit_curves() -> pd.DataFrame:
 
 def test_the_early_exit_sentence_weighs_groups_by_their_clips():
     sentence = cascade_reports.early_exit_sentence(early_exit_curves())
-    assert "light classifiers, cross-entropy: 1.000 GMAC a clip and 75.0 % without leaving early" in sentence
+    assert "Light classifiers, cross-entropy: 1.000 GMAC a clip and 75.0 % without leaving early" in sentence
     assert "0.400 and 75.0 % at a confidence of 0.9" in sentence
     assert "1 (0.200 GMAC, 40.0 %). One run" in sentence
 
