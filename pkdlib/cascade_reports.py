@@ -91,9 +91,9 @@ def early_exit_sentence(curves: pd.DataFrame) -> str:
         told.append(text)
     bare = means[means["series"].str.startswith("bare")].sort_values("gmac")
     fewer = [f"{int(row.setting)} ({row.gmac:.3f} GMAC, {100 * row.accuracy:.1f} %)" for row in bare.itertuples()]
-    return (
-        f"{'; '.join(told)}. Bare networks with fewer segments: {', '.join(fewer)}. {count_runs(curves).capitalize()}."
-    )
+    every = "; ".join(told)
+    every = every[0].upper() + every[1:]
+    return f"{every}. Bare networks with fewer segments: {', '.join(fewer)}. {count_runs(curves).capitalize()}."
 
 
 def policies_sentence(points: pd.DataFrame, policies: pd.DataFrame) -> str:
