@@ -22,7 +22,27 @@ class NetworkError(Exception):
     """A network that is not known; the message names those that are."""
 
 
-class Backbone(nn.Module):
+class Staged(nn.Module):
+    """A network that can stop between its stages: what exits hang on.
+
+    A kind of it has a generator `features(rows)`, which yields four tensors, three for the exits and the last for
+    `classify(last, segments)`, and computes a stage only when it is asked for.
+    """
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Compute a batch's logits.
+
+        Args:
+            clips: (B, segments, C, H, W).
+
+        Returns:
+            (B, classes).
+        """
+        *_, last = self.features(clips.flatten(0, 1))
+        return self.classify(last, clips.shape[1])
+
+
+class Backbone(Staged):
     """A residual network for one modality, in the parts between which exits can hang.
 
     Args:
@@ -39,6 +59,19 @@ class Backbone(nn.Module):
         self.widths = tuple(width for _, width in stages)
         self.head = nn.Linear(self.widths[-1], num_classes)
 
+    def enter(self, frames: Tensor) -> Tensor:
+        """Compute the stem.
+
+        Args:
+            frames: (N, C, H, W).
+
+        Returns:
+            (N, width, height, width), the first stage's input.
+        """
+        if not self.training:  # oneDNN runs forward passes faster in this layout, but not the way back
+            frames = frames.contiguous(memory_format=torch.channels_last)
+        return self.stem(frames)
+
     def features(self, frames: Tensor) -> Generator[Tensor, Tensor | None, None]:
         """Yield each stage's output, computing a stage only when it is asked for.
 
@@ -49,9 +82,7 @@ class Backbone(nn.Module):
             (N, width, height, width) of stages 1 to 4. `send` takes the rows (int64) that go on to the next stage, or
             None for all.
         """
-        if not self.training:  # oneDNN runs forward passes faster in this layout, but not the way back
-            frames = frames.contiguous(memory_format=torch.channels_last)
-        frames = self.stem(frames)
+        frames = self.enter(frames)
         for stage in self.stages:
             frames = stage(frames)
             rows = yield frames
@@ -70,28 +101,16 @@ class Backbone(nn.Module):
         """
         return segment_mean(self.head(features.mean(dim=(2, 3))), segments)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Compute a batch's logits.
-
-        Args:
-            clips: (B, segments, C, H, W).
-
-        Returns:
-            (B, classes).
-        """
-        *_, last = self.features(clips.flatten(0, 1))
-        return self.classify(last, clips.shape[1])
-
 
 class MultiExitNetwork(nn.Module):
-    """A backbone with an internal classifier behind each of its first three stages.
+    """A backbone with an internal classifier behind each of the first three places where it can stop.
 
     Args:
         backbone: The trained network.
         exits: Three internal classifiers.
     """
 
-    def __init__(self, *, backbone: Backbone, exits: nn.ModuleList):
+    def __init__(self, *, backbone: Staged, exits: nn.ModuleList):
         """Join the two; the backbone is shared, not copied."""
         super().__init__()
         self.backbone = backbone
