@@ -46,6 +46,7 @@ FLOORS = {
     "datasets": 2,
     "clips": 3,
     "networks": 3,
+    "teamnet": 3,
     "classifiers": 3,
     "training": 4,
     "distillation": 4,
