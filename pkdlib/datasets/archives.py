@@ -78,11 +78,9 @@ def _unpack_into(archive: Path, folder: Path) -> None:
         def write(name: str, content: BinaryIO | None) -> None:
             path = folder / _checked(archive, name, content)
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                file = open(path, "xb")
-            except FileExistsError as error:
-                raise DatasetError(f"{archive}: holds {name!r} twice") from error
-            with file:
+            if path.exists():
+                raise DatasetError(f"{archive}: holds {name!r} twice")
+            with open(path, "wb") as file:
                 shutil.copyfileobj(content, file)
             progress.update()
 
