@@ -72,6 +72,27 @@ def readable(raw: bytes) -> str:
         return raw.decode("latin-1")
 
 
+def bsdtar(archive: Path) -> str:
+    """Find the program that unpacks rar.
+
+    Args:
+        archive: What is to be unpacked, for the message.
+
+    Returns:
+        Its path.
+
+    Raises:
+        DatasetError: If it is not installed.
+    """
+    program = shutil.which("bsdtar")
+    if program is None:
+        raise DatasetError(
+            f"{archive}: to unpack it needs the program bsdtar, which is not installed: it is in Debian's and Ubuntu's "
+            "package libarchive-tools (apt install libarchive-tools)"
+        )
+    return program
+
+
 def _unpack_into(archive: Path, folder: Path) -> None:
     with tqdm(desc=f"unpacking {archive.name}", unit="file", disable=None) as progress:
 
@@ -128,14 +149,8 @@ def _give_zip_members(archive: Path, write: _Write) -> None:
 
 
 def _give_bsdtar_members(archive: Path, write: _Write) -> None:
-    program = shutil.which("bsdtar")
-    if program is None:
-        raise DatasetError(
-            f"{archive}: to unpack it needs the program bsdtar, which is not installed: it is in Debian's and Ubuntu's "
-            "package libarchive-tools (apt install libarchive-tools)"
-        )
     # bsdtar turns the archive into a tar, in whose plain format names are bytes that need no translation.
-    command = [program, "-P", "-c", "-f", "-", "--format", "gnutar", f"@{archive.absolute()}"]
+    command = [bsdtar(archive), "-P", "-c", "-f", "-", "--format", "gnutar", f"@{archive.absolute()}"]
     environment = os.environ | {"LC_ALL": "C.UTF-8"}
     with (
         tempfile.TemporaryFile() as said,

@@ -15,7 +15,7 @@ from pkdlib.bitstream import VideoError
 from pkdlib.datasets import Dataset, DatasetError
 from pkdlib.datasets._manifest import Manifest
 from pkdlib.datasets._workers import results
-from pkdlib.datasets.archives import readable, unpack
+from pkdlib.datasets.archives import bsdtar, readable, unpack
 from pkdlib.datasets.downloads import download
 from pkdlib.datasets.official import (
     FORM,
@@ -67,8 +67,7 @@ def prepare(
     try:
         root.mkdir(parents=True, exist_ok=True)
         state(official, root, workers, log)
-        _unpack_lists(official, root, lists, log)
-        listed = checked_lists(official, root / "lists")
+        listed = _read_lists(official, root, lists, log)
         manifest = Manifest(root / "clips", FORM)
         videos = _unpack_videos(official, root, archives, listed, manifest, log)
         _transcode_missing(listed, videos, manifest, workers, log)
@@ -121,10 +120,16 @@ def report(dataset: Dataset, log: Log) -> None:
         log(f"split {number}: {sizes}; {overlap}")
 
 
-def _unpack_lists(official: Official, root: Path, given: str | Path | None, log: Log) -> None:
-    if not (root / "lists").is_dir():
-        archive = Path(given) if given else _downloaded(official.lists, root, "--splits", log)
-        unpack(archive, root / "lists")
+def _read_lists(official: Official, root: Path, given: str | Path | None, log: Log) -> Lists:
+    folder = root / "lists"
+    if folder.is_dir():
+        return checked_lists(official, folder)
+    _unpack(Path(given) if given else _downloaded(official.lists, root, "--splits", log), folder, root)
+    try:
+        return checked_lists(official, folder)
+    except DatasetError:
+        shutil.rmtree(folder)  # so that the next run may take another archive
+        raise
 
 
 def _unpack_videos(
@@ -142,7 +147,7 @@ def _unpack_videos(
                 log(f"{archive.name} is not unpacked again, since there is {target}")
                 continue
             folder.mkdir(exist_ok=True)
-            unpack(archive, target)
+            _unpack(archive, target, root)
         videos = _find_videos(folder)
     if lacking := _lacking(listed, videos, manifest):
         raise DatasetError(f"{folder} lacks {_by_class(lacking, listed)}")
@@ -159,12 +164,23 @@ def _lacking(listed: Lists, videos: dict[str, Path], manifest: Manifest) -> list
 def _downloaded(source: Source, root: Path, option: str, log: Log) -> Path:
     target = root / "archives" / Path(urlsplit(source.url).path).name
     if not target.exists():
+        if target.suffix == ".rar":
+            bsdtar(target)  # raises where it is absent, before gigabytes have come
         log(f"downloading {source.url}")
         try:
             download(source.url, target)
         except DatasetError as error:
             raise DatasetError(f"{error}; run again to go on, or give a file that you have with {option}") from error
     return target
+
+
+def _unpack(archive: Path, target: Path, root: Path) -> None:
+    try:
+        unpack(archive, target)
+    except DatasetError as error:
+        if archive.parent != root / "archives":
+            raise
+        raise DatasetError(f"{error} (what was downloaded is kept; if it is damaged, remove it)") from error
 
 
 def _find_videos(folder: Path) -> dict[str, Path]:
@@ -216,9 +232,8 @@ def _transcode_missing(listed: Lists, videos: dict[str, Path], manifest: Manifes
     for failure in sorted(failures):
         log(f"failed: {failure}")
     if failures:
-        raise DatasetError(
-            f"{len(failures):,} of {len(listed.names):,} clips cannot be read (listed above); all others are made"
-        )
+        counted = f"{len(failures):,} of {len(listed.names):,} clips"
+        raise DatasetError(f"{counted} cannot be transcoded (listed above); all others are made")
 
 
 def _transcode(job: tuple[str, Path, Path]) -> tuple[str, str]:
