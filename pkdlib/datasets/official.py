@@ -259,8 +259,8 @@ def read_lines(folder: Path, name: str) -> list[tuple[str, list[str]]]:
         name: The file's name.
 
     Returns:
-        For each line that is not empty, where it is, for messages, and what it holds: the text before its last
-        word, then that word; a single word stands alone.
+        A pair for each line that is not empty. First its place, for messages. Then the text before its last word, and
+        that word; a single word stands alone.
 
     Raises:
         DatasetError: If there is no such file, or two.

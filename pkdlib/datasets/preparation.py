@@ -116,7 +116,9 @@ def report(dataset: Dataset, log: Log) -> None:
         overlap = "no group is in two parts"
         if shared:
             clips = sum(dataset.clips[index].group in shared for index in split.test)
-            overlap = f"as published, {clips:,} test clips are of {len(shared):,} groups that are not in test alone"
+            overlap = (
+                f"as published, {clips:,} test clips have their group in another part too (groups: {len(shared):,})"
+            )
         log(f"split {number}: {sizes}; {overlap}")
 
 
