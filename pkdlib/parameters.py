@@ -23,8 +23,9 @@ class Parameters:
 
     Args:
         profile: Which file of `profiles/` gives the values that are not named.
-        dataset: `marionette`, `ut_interaction` or `folder`.
-        root: Where the clips of a data set that is not generated lie.
+        dataset: `marionette`, `ut_interaction`, `ucf101`, `hmdb51` or `folder`.
+        root: Where the clips of a data set that is not generated lie; for `ucf101` and `hmdb51`, the folder that
+            `pkd data` prepared.
         pattern: `folder` only: the regular expression whose one group is a file name's group.
         folds: `folder` only: the number of disjoint test sets that the groups are cut into.
         split: The split to run, from 0; -1 for all that the profile runs.

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from pkdlib import clips, runs, training
 from pkdlib.clips import FrameBank
-from pkdlib.datasets import Dataset, DatasetError, folder, marionette, ut_interaction
+from pkdlib.datasets import Dataset, DatasetError, folder, hmdb51, marionette, official, ucf101, ut_interaction
 from pkdlib.parameters import Parameters
 from pkdlib.runs import Store
+
+_OFFICIAL = {spec.name: spec for spec in (ucf101.SPEC, hmdb51.SPEC)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,12 +77,13 @@ def dataset(p: Parameters) -> Dataset:
         shape = {name.removeprefix("marionette_"): value for name, value in p.only("marionette_").items()}
         del shape["splits"]
         return marionette.generate(cache / f"marionette-{runs.digest(shape)}", **shape, workers=p.threads)
-    if p.dataset not in ("ut_interaction", "folder"):
-        raise DatasetError(
-            f"dataset = {p.dataset!r} is not known; the data sets are: marionette, ut_interaction, folder"
-        )
+    if p.dataset not in ("ut_interaction", "folder", *_OFFICIAL):
+        known = ", ".join(("marionette", "ut_interaction", *_OFFICIAL, "folder"))
+        raise DatasetError(f"dataset = {p.dataset!r} is not known; the data sets are: {known}")
     if not p.root:
         raise DatasetError(f"dataset = {p.dataset!r} needs the parameter root: the folder that holds its clips")
+    if p.dataset in _OFFICIAL:
+        return official.load(_OFFICIAL[p.dataset], Path(p.root))
     place = cache / f"{p.dataset}-{runs.digest(str(Path(p.root).resolve()))}"
     if p.dataset == "ut_interaction":
         return ut_interaction.load(Path(p.root), place)

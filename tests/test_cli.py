@@ -13,7 +13,7 @@ import pytest
 from pkdlib import cli, transcode
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("inspect", "reproduce", "predict", "export", "clean", "book")
+COMMANDS = ("inspect", "reproduce", "predict", "export", "data", "clean", "book")
 
 
 @pytest.fixture(scope="module")

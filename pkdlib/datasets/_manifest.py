@@ -64,11 +64,30 @@ class Manifest:
         Returns:
             False if the clip has to be made.
         """
-        entry = self._clips.get(name)
+        return self.whole(name) and self._clips[name]["origin"] == origin
+
+    def whole(self, name: str) -> bool:
+        """Say whether a clip is there at its recorded size, whatever it was made from.
+
+        Args:
+            name: Path of the clip within the folder.
+
+        Returns:
+            False if the clip is not recorded, or not there, or of another size.
+        """
         path = self.folder / name
-        return (
-            entry is not None and entry["origin"] == origin and path.is_file() and path.stat().st_size == entry["bytes"]
-        )
+        return name in self._clips and path.is_file() and path.stat().st_size == self._clips[name]["bytes"]
+
+    def intact(self, name: str) -> bool:
+        """Say whether a clip is what was recorded, by its checksum.
+
+        Args:
+            name: Path of the clip within the folder.
+
+        Returns:
+            False if the clip has to be made again.
+        """
+        return self.whole(name) and self._clips[name]["sha256"] == _digest(self.folder / name)
 
     def add(self, name: str, origin: dict | None = None) -> None:
         """Record a finished clip; on disk it is by the next `save`, which this calls every few seconds.
@@ -77,9 +96,8 @@ class Manifest:
             name: Path of the clip within the folder.
             origin: What it is made from, as JSON can hold it.
         """
-        content = (self.folder / name).read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        self._clips[name] = {"bytes": len(content), "sha256": digest, "origin": origin}
+        path = self.folder / name
+        self._clips[name] = {"bytes": path.stat().st_size, "sha256": _digest(path), "origin": origin}
         if time.monotonic() - self._saved > _SECONDS_BETWEEN_SAVES:
             self.save()
 
@@ -113,6 +131,11 @@ class Manifest:
         """
         lines = [f"{self._clips[name]['sha256']}  {name}\n" for name in sorted(names)]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _differences(found: dict, wanted: dict) -> str:

@@ -10,15 +10,11 @@ actors are a subset of more, and so that the number of worker processes changes 
 numpy and PyAV on the same kind of processor give the same bytes.
 """
 
-import os
-import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context, parent_process
+from functools import partial
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 from tqdm import tqdm
@@ -28,6 +24,7 @@ from pkdlib.datasets._actions import ACTIONS, Action, rest
 from pkdlib.datasets._figure import Actor, draw, draw_actor, pose
 from pkdlib.datasets._manifest import Manifest
 from pkdlib.datasets._scene import FAMILIES, draw_scene, view
+from pkdlib.datasets._workers import results
 from pkdlib.transcode import encode
 
 WIDTH, HEIGHT = 340, 256
@@ -229,41 +226,16 @@ def _problem(
 
 
 def _make(recipes: list[Recipe], manifest: Manifest, workers: int) -> None:
+    make = partial(_make_clip, folder=manifest.folder)
     progress = tqdm(total=len(recipes), desc="drawing Marionette", unit="clip", disable=None)
     try:
         # Closed here, so that an interruption stops the workers at once.
-        with progress, closing(_made(recipes, manifest.folder, workers)) as made:
+        with progress, closing(results(make, recipes, workers)) as made:
             for recipe in made:
                 manifest.add(recipe.file)
                 progress.update()
     finally:
         manifest.save()
-
-
-def _made(recipes: list[Recipe], folder: Path, workers: int) -> Iterator[Recipe]:
-    if workers == 1:
-        for recipe in recipes:
-            yield _make_clip(recipe, folder)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_follow_parent) as pool:
-        jobs = [pool.submit(_make_clip, recipe, folder) for recipe in recipes]
-        try:
-            for job in as_completed(jobs):
-                yield job.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _follow_parent() -> None:
-    # Ctrl-C reaches every process of the terminal, and only the parent is to answer. A parent that is killed
-    # cannot say so, and an idle worker would outlive it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def leave_with_parent() -> None:
-        parent_process().join()
-        os._exit(1)
-
-    Thread(target=leave_with_parent, daemon=True).start()
 
 
 def _make_clip(recipe: Recipe, folder: Path) -> Recipe:
