@@ -25,7 +25,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError, strip_color
-from traitlets import CaselessStrEnum
+from traitlets import CaselessStrEnum, default
 
 from pkdlib import measure, resources, runs
 from pkdlib.measure import Cost
@@ -203,6 +203,12 @@ class _Kernel(AsyncKernelManager):
 
     # No port that others on the machine could reach.
     transport = CaselessStrEnum(["ipc"], default_value="ipc")
+
+    @default("ip")
+    def _ip_default(self) -> str:
+        # By default the sockets lie in the working directory, and stay there when a kernel is killed.
+        self._sockets = tempfile.TemporaryDirectory(prefix="pkd-")
+        return f"{self._sockets.name}/kernel"
 
     @property
     def kernel_spec(self) -> KernelSpec:
