@@ -10,6 +10,7 @@ import functools
 import hashlib
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,8 +208,11 @@ class _Kernel(AsyncKernelManager):
     @default("ip")
     def _ip_default(self) -> str:
         # By default the sockets lie in the working directory, and stay there when a kernel is killed.
-        self._sockets = tempfile.TemporaryDirectory(prefix="pkd-")
-        return f"{self._sockets.name}/kernel"
+        return str(Path(tempfile.mkdtemp(prefix="pkd-")) / "kernel")
+
+    def cleanup_ipc_files(self) -> None:
+        super().cleanup_ipc_files()
+        shutil.rmtree(Path(self.ip).parent, ignore_errors=True)
 
     @property
     def kernel_spec(self) -> KernelSpec:

@@ -117,6 +117,7 @@ def test_a_kernel_that_dies_is_said(project, parameters):
     write_notebook(project / "notebooks", "01_first", ["seed = 0", "import os; os.kill(os.getpid(), 9)"])
     with pytest.raises(reproduce.NotebookError, match="notebook 01: its kernel died"):
         reproduce.reproduce(parameters, log=lambda line: None)
+    assert not [path for path in project.iterdir() if path.is_socket()]  # nor does it leave its sockets there
 
 
 def test_the_books_own_run_has_its_own_folder():
@@ -146,6 +147,7 @@ def test_no_kernel_outlives_a_killed_parent(tmp_path, moment):
     kill(parent)
     wait_for(lambda: not any(is_running(kernel) for kernel in kernels))
     assert not target.parent.exists()
+    assert not [path for path in tmp_path.iterdir() if path.is_socket()]
 
 
 @pytest.mark.slow
