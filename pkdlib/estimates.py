@@ -38,7 +38,8 @@ def estimate_to_target(
     """Draw probes until the standard error reaches `target` times the estimate, or `floor`.
 
     Args:
-        running: After each further probe, one estimate for each probe so far, whose mean is the estimate.
+        running: After each few further probes, one estimate for each probe so far, whose mean is the estimate; up to
+            max_probes.
         target: Standard error to reach, relative to the estimate.
         floor: Standard error that is small enough, whatever the estimate.
         max_probes: Number of probes never to exceed; at least 2, for a standard error.
@@ -55,26 +56,24 @@ def estimate_to_target(
     samples: Sequence[float] = ()
     with tqdm(total=max_probes, desc=description, unit="probe", disable=None) as progress:
         for samples in running:
-            progress.update()
-            if len(samples) >= max_probes or (
-                len(samples) >= FEWEST_PROBES and _summary(samples, target, floor).converged
-            ):
+            progress.update(len(samples) - progress.n)
+            if len(samples) >= FEWEST_PROBES and _summary(samples, target, floor).converged:
                 break
     return _summary(samples, target, floor)
 
 
-def accumulated(draws: Iterable[float]) -> Iterator[list[float]]:
+def accumulated(draws: Iterable[Sequence[float]]) -> Iterator[list[float]]:
     """Gather independent probes for `estimate_to_target`.
 
     Args:
-        draws: One estimate a probe.
+        draws: Estimates, one a probe, a few at a time.
 
     Yields:
         The list of all draws so far.
     """
     samples: list[float] = []
     for draw in draws:
-        samples.append(draw)
+        samples.extend(draw)
         yield samples
 
 

@@ -56,10 +56,10 @@ def average_sharpness(
     generator = torch.Generator().manual_seed(seed)
     level = objective.loss()
 
-    def draws() -> Iterator[float]:
-        while True:
+    def draws() -> Iterator[list[float]]:
+        for _ in range(max_probes):
             move = radius * scale * normal_vector(objective.size, generator, objective.device, objective.dtype)
-            yield (objective.loss(centre + move) + objective.loss(centre - move)) / 2 - level
+            yield [(objective.loss(centre + move) + objective.loss(centre - move)) / 2 - level]
 
     return estimate_to_target(
         accumulated(draws()), target=target, floor=floor, max_probes=max_probes, description="average sharpness"

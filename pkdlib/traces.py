@@ -17,13 +17,16 @@ from torch import Tensor
 from pkdlib.estimates import Estimate, accumulated, estimate_to_target, normal_vector
 from pkdlib.spectra import orthogonal_part, require_finite_product
 
+# Vectors multiplied at a time: operators share between them what does not depend on the vector.
+BLOCK = 5
+
 
 def hutchinson_trace(operator: Any, *, target: float, floor: float, max_probes: int, seed: int) -> Estimate:
     """Estimate the trace of a square operator from random signs: tr A = E[v' A v] for independent v_i = +-1.
 
     Hutchinson, "A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines",
     Communications in Statistics 18 (1989). Probes are drawn until the standard error reaches `target` times
-    the estimate, or `floor`. The variance of a probe is 2 sum_(i != j) A_ij^2. Holds two vectors.
+    the estimate, or `floor`, BLOCK at a time. The variance of a probe is 2 sum_(i != j) A_ij^2. Holds 2 BLOCK vectors.
 
     Args:
         operator: A linear operator or matrix.
@@ -37,11 +40,13 @@ def hutchinson_trace(operator: Any, *, target: float, floor: float, max_probes: 
     """
     generator = torch.Generator().manual_seed(seed)
 
-    def draws() -> Iterator[float]:
-        while True:
-            signs = torch.randint(0, 2, (operator.shape[0],), generator=generator) * 2 - 1
-            probe = signs.to(operator.device, operator.dtype)
-            yield float(probe.double() @ require_finite_product(operator @ probe).double())
+    def draws() -> Iterator[list[float]]:
+        for begin in range(0, max_probes, BLOCK):
+            count = min(BLOCK, max_probes - begin)
+            signs = torch.randint(0, 2, (count, operator.shape[0]), generator=generator) * 2 - 1
+            probes = signs.to(operator.device, operator.dtype)
+            products = require_finite_product(operator @ probes.T)
+            yield (probes.T.double() * products.double()).sum(dim=0).tolist()
 
     return estimate_to_target(
         accumulated(draws()), target=target, floor=floor, max_probes=max_probes, description="trace (Hutchinson)"
@@ -73,7 +78,7 @@ def xtrace(operator: Any, *, target: float, floor: float, max_probes: int, seed:
         The trace with its standard error, which is 0 if the test vectors' images span the operator's whole range.
     """
     return estimate_to_target(
-        _xtrace_estimates(operator, torch.Generator().manual_seed(seed)),
+        _xtrace_estimates(operator, max_probes, torch.Generator().manual_seed(seed)),
         target=target,
         floor=floor,
         max_probes=max_probes,
@@ -81,33 +86,41 @@ def xtrace(operator: Any, *, target: float, floor: float, max_probes: int, seed:
     )
 
 
-def _xtrace_estimates(operator: Any, generator: torch.Generator) -> Iterator[np.ndarray]:
+def _xtrace_estimates(operator: Any, max_probes: int, generator: torch.Generator) -> Iterator[np.ndarray]:
     size = operator.shape[0]
     tests: list[Tensor] = []
     basis: list[Tensor] = []
     # In the basis Q: R = Q'Y of the images Y = A W, H = Q'AQ, and the test vectors' own coordinates Q'W.
-    images, inner, coordinates = np.zeros((0, 0)), np.zeros((0, 0)), np.zeros((0, 0))
-    while True:
-        test = normal_vector(size, generator, operator.device, operator.dtype)
-        test *= math.sqrt(size) / test.norm()
-        image = operator @ test
-        length = float(require_finite_product(image).norm())
-        rest = orthogonal_part(image[None], [q[None] for q in basis])[0]
-        if float(rest.norm()) <= 100 * torch.finfo(rest.dtype).eps * length:
+    images, inner, coordinates = np.zeros((3, 0, 0))
+    while len(tests) < max_probes:
+        for _ in range(min(BLOCK, max_probes - len(tests))):
+            test = normal_vector(size, generator, operator.device, operator.dtype)
+            tests.append(test * (math.sqrt(size) / test.norm()))
+        known = len(basis)
+        new_images = _products(operator, tests[known:])
+        for image in new_images:
+            rest = orthogonal_part(image[None], [q[None] for q in basis])[0]
+            if rest.norm() <= 100 * torch.finfo(rest.dtype).eps * image.norm():
+                break
+            basis.append(rest / rest.norm())
+        for last, product in enumerate(_products(operator, basis[known:]), start=known):
+            among = basis[: last + 1]
+            images = _bordered(images, [float(q @ new_images[last - known]) for q in among], [0.0] * last)
+            column = [float(q @ product) for q in among]
+            inner = _bordered(inner, column, column[:-1])
+            row = [float(basis[last] @ test) for test in tests[:last]]
+            coordinates = _bordered(coordinates, [float(q @ tests[last]) for q in among], row)
+        if len(basis) < len(tests):
             # Nothing of the range is left outside the basis: there the trace is known.
-            yield np.full(max(len(basis) + 1, 2), np.trace(inner))
+            yield np.full(len(tests), np.trace(inner))
             return
-        direction = rest / rest.norm()
-        tests.append(test)
-        basis.append(direction)
-        product = operator @ direction
-        images = _bordered(images, [float(q @ image) for q in basis], [0.0] * (len(basis) - 1))
-        column = [float(q @ product) for q in basis]
-        inner = _bordered(inner, column, column[:-1])
-        coordinates = _bordered(
-            coordinates, [float(q @ test) for q in basis], [float(direction @ w) for w in tests[:-1]]
-        )
         yield _leave_one_out(images, inner, coordinates, size)
+
+
+def _products(operator: Any, vectors: list[Tensor]) -> list[Tensor]:
+    if not vectors:
+        return []
+    return list(require_finite_product(operator @ torch.stack(vectors, dim=1)).T.contiguous())
 
 
 def _leave_one_out(images: np.ndarray, inner: np.ndarray, coordinates: np.ndarray, size: int) -> np.ndarray:

@@ -78,8 +78,21 @@ def test_input_hessian_is_block_diagonal_in_the_samples_own():
     objective = make_objective()
     operator = InputHessian(objective)
     blocks = [block / objective.num_samples for block in dense_input_hessians(objective)]
-    vector = torch.randn(operator.shape[0], dtype=torch.float64)
-    torch.testing.assert_close(operator @ vector, torch.block_diag(*blocks) @ vector, rtol=1e-8, atol=1e-13)
+    for shape in [(operator.shape[0],), (operator.shape[0], 2)]:
+        vector = torch.randn(shape, dtype=torch.float64)
+        torch.testing.assert_close(operator @ vector, torch.block_diag(*blocks) @ vector, rtol=1e-8, atol=1e-13)
+
+
+@forward_mode
+def test_batch_norm_without_weights():
+    network = nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, affine=False), nn.Flatten(), nn.Linear(147, 3)
+    ).double()
+    network(make_batches()[1][0])
+    objective = Objective(network.eval(), make_batches(), ["0"])
+    expected = dense_hessian(network, objective.batches, "0")
+    product = Hessian(objective) @ torch.eye(objective.size, dtype=torch.float64)
+    torch.testing.assert_close(product, expected, rtol=1e-8, atol=1e-12)
 
 
 @forward_mode
