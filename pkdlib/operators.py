@@ -31,8 +31,8 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=".*torch.jit.script")
     from curvlinops import GGNLinearOperator, HessianLinearOperator
 
-    with forward_ad.dual_level():
-        pass
+    with forward_ad.dual_level():  # the first dual number loads what forward mode compiles
+        forward_ad.make_dual(torch.zeros(1), torch.zeros(1))
 
 
 class _OfObjective:
