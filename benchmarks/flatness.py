@@ -111,8 +111,12 @@ def pyhessian(objective: Objective, gradient: float) -> None:
     # Its own stop looks at how the running mean changes, not at an error: so give it a number of probes.
     report("PyHessian: trace, 10 probes", lambda: sum(other.trace(maxIter=10, tol=0)) / 10, gradient)
     report("PyHessian: top eigenvalue to 1 %", lambda: other.eigenvalues(tol=0.01)[0], gradient)
-    ours = lambda: traces.hutchinson_trace(Hessian(objective), target=0, floor=0, max_probes=10, seed=0)  # noqa: E731
-    report("pkdlib: trace, 10 probes", ours, gradient)
+    ours = Hessian(objective)
+    report(
+        "pkdlib: trace, 10 probes",
+        lambda: traces.hutchinson_trace(ours, target=0, floor=0, max_probes=10, seed=0),
+        gradient,
+    )
     report(
         "pkdlib: top eigenvalue to 1 %", lambda: flatness.top_eigenvalues(objective.model, objective.batches), gradient
     )

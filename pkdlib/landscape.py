@@ -2,8 +2,8 @@
 
 Random directions are normalised filter by filter (Li, Xu, Taylor, Studer and Goldstein, "Visualizing the loss landscape
 of neural nets", NeurIPS 2018): each filter of a random direction d is given the norm of the network's own,
-d_ij <- d_ij / |d_ij| |theta_ij|, where a filter is an output channel's slice of a weight. Biases and the parameters of
-batch norm do not move, as there. A position of 1 thus moves every filter by its own norm.
+d_ij <- d_ij norm(theta_ij) / norm(d_ij), where a filter is an output channel's slice of a weight. Biases and the
+parameters of batch norm do not move, as there. A position of 1 thus moves every filter by its own norm.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def filter_normalised_direction(objective: Objective, generator: torch.Generator
         generator: On the CPU.
 
     Returns:
-        (P,), zero at parameters of one dimension: biases and batch norm.
+        (P,), zero at parameters of one dimension, which are biases and batch norm's.
 
     Raises:
         ValueError: If the chosen parameters hold no filter.
@@ -90,7 +90,7 @@ def surface(objective: Objective, positions: Sequence[float], *, seed: int = 0) 
         seed: Seed of the directions.
 
     Returns:
-        (positions, positions), in nats: the row says how far along the first direction, the column along the second.
+        (positions, positions), in nats; the row says how far along the first direction, the column along the second.
     """
     generator = torch.Generator().manual_seed(seed)
     centre = objective.point()

@@ -4,8 +4,8 @@ Multiply the weights of one layer of a ReLU network and divide those of the next
 its Hessian changes (Dinh et al., "Sharp minima can generalize for deep nets", ICML 2017). The measures here do not
 change, since each weight is moved in proportion to its own size, or multiplied with its own derivative.
 
-The adaptive measures are elementwise: a displacement is |theta| * e, for every parameter alike, those of batch norm and
-biases too. A parameter that is zero does not move.
+The adaptive measures are elementwise: a displacement is abs(theta) * e, for every parameter alike, those of batch norm
+and biases too. A parameter that is zero does not move.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def average_sharpness(
 ) -> Estimate:
     """Estimate by how much the loss rises on average when each weight is moved at random, relative to its own size.
 
-    E[L(theta + |theta| * e)] - L(theta) with e_i ~ N(0, radius^2) independently: the adaptive average-case sharpness
+    E[L(theta + abs(theta) * e)] - L(theta) with e_i ~ N(0, radius^2) independently: the adaptive average-case sharpness
     of Andriushchenko, Croce, Mueller, Hein and Flammarion, "A modern look at the relationship between sharpness and
     generalization", ICML 2023. To second order it is radius^2 / 2 sum_i theta_i^2 H_ii. A probe is a pair, e and -e,
     which cancels the gradient's part, and costs two passes forward. Holds four vectors of the parameters' size.
@@ -69,9 +69,9 @@ def average_sharpness(
 def worst_sharpness(objective: Objective, *, radius: float, steps: int = 20, seed: int = 0) -> float:
     """Search for the largest rise of the loss when weights are moved relative to their own size, within a ball.
 
-    max L(theta + |theta| * e) - L(theta) over |e|_2 <= radius: the adaptive sharpness of Kwon, Kim, Park and Choi,
+    max L(theta + abs(theta) * e) - L(theta) over norm(e) <= radius: the adaptive sharpness of Kwon, Kim, Park and Choi,
     "ASAM: adaptive sharpness-aware minimization for scale-invariant learning of deep neural networks", ICML 2021.
-    Projected gradient ascent: with g the gradient by e, a step is e + radius g / |g|, drawn back into the ball. The
+    Projected gradient ascent: with g the gradient by e, a step is e + radius g / norm(g), drawn back into the ball. The
     first step is ASAM's, but for a start a hundredth of the radius away in a random direction. What is returned
     is the highest point met, a lower bound of the maximum. Each step is one gradient pass. Holds five vectors of the
     parameters' size.

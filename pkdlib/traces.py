@@ -60,7 +60,7 @@ def xtrace(operator: Any, *, target: float, floor: float, max_probes: int, seed:
     on Matrix Analysis and Applications 45 (2024). For test vectors w_1 ... w_m of length sqrt(n), Q_i an orthonormal
     basis of {A w_j, j != i} and r_i = (I - Q_i Q_i') w_i, the trace is the mean over i of
 
-        tr(Q_i' A Q_i) + (n - m + 1) r_i' A r_i / |r_i|^2,
+        tr(Q_i' A Q_i) + (n - m + 1) r_i' A r_i / norm(r_i)^2,
 
     each an unbiased estimate; all come from one basis by changes of rank one. The estimates are not independent; the
     standard error is the authors' error estimate, formed as if they were: near the true one where the operator is much

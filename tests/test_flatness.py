@@ -7,7 +7,9 @@ import torch
 from tiny import dense_hessian, forward_mode, make_batches, make_network
 from torch import nn
 
-from pkdlib import flatness
+from pkdlib import flatness, landscape, sharpness, spectra, traces
+from pkdlib.objective import Objective
+from pkdlib.operators import GaussNewton, Hessian, InputHessian
 
 
 @forward_mode
@@ -71,8 +73,22 @@ def test_frozen_parameters_have_a_loss_but_no_curvature():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_agrees_with_the_cpu():
-    network, batches = make_network(), make_batches()
-    on_cpu = flatness.trace(network, batches, max_probes=20)
-    on_cuda = flatness.trace(network.cuda(), batches, max_probes=20)
-    assert on_cuda.value == pytest.approx(on_cpu.value, rel=1e-8)
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda objective: traces.hutchinson_trace(Hessian(objective), target=0, floor=0, max_probes=20, seed=0).value,
+        lambda objective: traces.xtrace(GaussNewton(objective), target=0, floor=0, max_probes=4, seed=0).value,
+        lambda objective: spectra.lanczos_quadrature(Hessian(objective), steps=4, probes=2, seed=0).moment(2)[0],
+        lambda objective: (
+            spectra.mean_top_eigenvalue(InputHessian(objective), tolerance=1e-8, max_iterations=9, seed=0).value
+        ),
+        lambda objective: sharpness.average_sharpness(objective, radius=0.2, max_probes=4).value,
+        lambda objective: sharpness.worst_sharpness(objective, radius=0.2, steps=3),
+        sharpness.fisher_rao_norm,
+        lambda objective: landscape.slices(objective, [0.5], directions=1)[0, 0],
+    ],
+)
+def test_cuda_agrees_with_the_cpu(measure):
+    on_cpu = measure(Objective(make_network(), make_batches()))
+    on_cuda = measure(Objective(make_network().cuda(), make_batches()))
+    assert on_cuda == pytest.approx(on_cpu, rel=1e-8)
