@@ -1,83 +1,157 @@
-"""What curvature costs, in units of one gradient pass over the same samples.
+"""What each measure of flatness costs, in units of one gradient pass over the same samples.
 
-Run as `python benchmarks/flatness.py [--threads N] [--samples N]`. The network is a small residual one,
-trained for a few steps on noisy class patterns, so that its Hessian has the outliers of a classifier's.
+Run as `python benchmarks/flatness.py [--threads N] [--clips N]`. The network is the small backbone of the study on
+clips of 3 segments of 96 x 96, trained for a few epochs on noisy class patterns, so that its Hessian has the outliers
+of a classifier's. Where PyHessian is installed (`pip install pyhessian==0.1`), it is measured on the same network and
+clips.
 """
 
 import argparse
 import statistics
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
-from pkdlib import flatness
+from pkdlib import flatness, landscape, networks, sharpness, spectra, traces
+from pkdlib.objective import Batch, Objective
+from pkdlib.operators import GaussNewton, Hessian, InputHessian
 
 CLASSES = 12
-SIDE = 32
-BATCH = 32
+SEGMENTS = 3
+SIDE = 96
+BATCH = 16
 REPEATS = 7
+PRODUCT_LIMIT = 3.0  # gradient passes
+SECONDS_LIMIT = 180.0  # for trace and top eigenvalue together
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--samples", type=int, default=128)
+    parser.add_argument("--clips", type=int, default=128)
+    parser.add_argument("--epochs", type=int, default=4)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    network = make_network()
-    batches = make_samples(arguments.samples)
-    train(network, batches)
-    size = sum(p.numel() for p in network.parameters())
-    print(f"{size} parameters, {arguments.samples} samples of 3x{SIDE}x{SIDE}, {arguments.threads} threads")
-    print(f"training loss {flatness.loss(network, batches):.3f}")
+    network = networks.backbone(modality="iframe", size="small", num_classes=CLASSES)
+    batches = make_clips(arguments.clips)
+    train(network, batches, arguments.epochs)
+    objective = Objective(network, batches)
+    print(f"{objective.size} parameters, {arguments.clips} clips of {SEGMENTS} x 3 x {SIDE} x {SIDE}, ", end="")
+    print(f"{arguments.threads} threads; training loss {objective.loss():.3f}\n")
 
-    with flatness.hessian(network, batches) as operator:
-        vector = torch.randn(size)
-        gradient_seconds, product_seconds = interleaved(lambda: gradient(network, batches), lambda: operator @ vector)
-    print(f"one gradient pass         {gradient_seconds:7.3f} s")
-    ratio = product_seconds / gradient_seconds
-    print(f"Hessian-vector product    {product_seconds:7.3f} s = {ratio:.2f} gradients")
-    for name, measure in [
-        ("trace to 5 %", lambda: flatness.trace(network, batches, target=0.05, floor=0, max_probes=1000)),
-        ("top eigenvalue to 1 %", lambda: flatness.top_eigenvalues(network, batches, tolerance=0.01)[0]),
-    ]:
-        started = time.perf_counter()
-        found = measure()
-        seconds = time.perf_counter() - started
-        print(f"{name:<25} {seconds:7.1f} s = {seconds / gradient_seconds:.0f} gradients: {found}")
+    print("one product over a batch (interleaved medians)")
+    ratio = products(Objective(network, batches[:1]))
+    started = time.perf_counter()
+    objective.loss_and_gradient(objective.point())
+    gradient = time.perf_counter() - started
+    print(f"\neach measure over all clips; one gradient pass is {gradient:.2f} s")
+    seconds = measures(objective, gradient)
+    pyhessian(objective, gradient)
+    print(f"\nHessian-vector product: {ratio:.2f} gradients (limit {PRODUCT_LIMIT:g})")
+    print(f"trace to 5 % (XTrace) and top eigenvalue to 1 %: {seconds:.0f} s (limit {SECONDS_LIMIT:g} s)")
 
 
-def interleaved(first, second) -> tuple[float, float]:
-    """Time two functions in turn, so that a slow spell of the machine meets both; the median of each."""
-    seconds: tuple[list[float], list[float]] = ([], [])
+def products(objective: Objective) -> float:
+    """Time products with each operator against a gradient pass; give the Hessian's ratio, as the trace uses it."""
+    hessian, gauss_newton, inputs = Hessian(objective), GaussNewton(objective), InputHessian(objective)
+    point, vectors = objective.point(), torch.randn(objective.size, traces.BLOCK)
+    one, pixels = vectors[:, 0].contiguous(), torch.randn(inputs.shape[0])
+    gradient, *medians = interleaved(
+        lambda: objective.loss_and_gradient(point),
+        lambda: hessian @ one,
+        lambda: hessian @ vectors,
+        lambda: gauss_newton @ one,
+        lambda: inputs @ pixels,
+    )
+    medians[1] /= traces.BLOCK
+    names = ("Hessian, a vector alone", f"Hessian, {traces.BLOCK} together, each", "Gauss-Newton", "input Hessian")
+    print(f"  {'gradient':<34} {gradient:7.3f} s")
+    for name, median in zip(names, medians, strict=True):
+        print(f"  {name:<34} {median:7.3f} s = {median / gradient:.2f} gradients")
+    return medians[1] / gradient
+
+
+def measures(objective: Objective, gradient: float) -> float:
+    """Time each measure once; give the seconds of XTrace and the top eigenvalue together."""
+    hessian, inputs = Hessian(objective), InputHessian(objective)
+    to_target = {"target": 0.05, "floor": 0, "max_probes": 500, "seed": 0}
+    limits = {"tolerance": 0.01, "max_iterations": 100, "seed": 0}
+    trace = report("trace to 5 %, XTrace", lambda: traces.xtrace(hessian, **to_target), gradient)
+    top = report("top eigenvalue to 1 %", lambda: spectra.lanczos_eigenvalues(hessian, k=1, **limits)[0], gradient)
+    report("trace to 5 %, Hutchinson", lambda: traces.hutchinson_trace(hessian, **to_target), gradient)
+    report("Gauss-Newton trace to 5 %", lambda: traces.hutchinson_trace(GaussNewton(objective), **to_target), gradient)
+    report(
+        "spectral density, 20 steps, 2 probes",
+        lambda: spectra.lanczos_quadrature(hessian, steps=20, probes=2, seed=0).moment(1),
+        gradient,
+    )
+    report("input trace to 5 %", lambda: traces.hutchinson_trace(inputs, **to_target), gradient)
+    report("mean top input eigenvalue to 1 %", lambda: spectra.mean_top_eigenvalue(inputs, **limits), gradient)
+    report("average sharpness, radius 0.05", lambda: sharpness.average_sharpness(objective, radius=0.05), gradient)
+    report("worst sharpness, 20 steps", lambda: sharpness.worst_sharpness(objective, radius=0.5), gradient)
+    report("Fisher-Rao norm", lambda: sharpness.fisher_rao_norm(objective), gradient)
+    positions = [x / 10 for x in range(-5, 6)]
+    report("slice, 11 points", lambda: landscape.slices(objective, positions, directions=1).max(), gradient)
+    return trace + top
+
+
+def pyhessian(objective: Objective, gradient: float) -> None:
+    """Do the same with PyHessian, where it is installed."""
+    try:
+        from pyhessian import hessian
+    except ImportError:
+        print("  PyHessian is not installed: not compared")
+        return
+    other = hessian(objective.model, nn.CrossEntropyLoss(), dataloader=objective.batches, cuda=False)
+    # Its own stop looks at how the running mean changes, not at an error: so give it a number of probes.
+    report("PyHessian: trace, 10 probes", lambda: sum(other.trace(maxIter=10, tol=0)) / 10, gradient)
+    report("PyHessian: top eigenvalue to 1 %", lambda: other.eigenvalues(tol=0.01)[0], gradient)
+    ours = Hessian(objective)
+    report(
+        "pkdlib: trace, 10 probes",
+        lambda: traces.hutchinson_trace(ours, target=0, floor=0, max_probes=10, seed=0),
+        gradient,
+    )
+    report(
+        "pkdlib: top eigenvalue to 1 %", lambda: flatness.top_eigenvalues(objective.model, objective.batches), gradient
+    )
+
+
+def report(name: str, measure: Callable[[], Any], gradient: float) -> float:
+    """Time a measure once and print it."""
+    started = time.perf_counter()
+    found = measure()
+    seconds = time.perf_counter() - started
+    print(f"  {name:<38} {seconds:7.1f} s = {seconds / gradient:4.0f} gradients: {found}", flush=True)
+    return seconds
+
+
+def interleaved(*functions: Callable[[], Any]) -> list[float]:
+    """Time functions in turn, so that a slow spell of the machine meets all; the median of each."""
+    seconds: list[list[float]] = [[] for _ in functions]
     for repeat in range(REPEATS + 1):
-        for function, times in zip((first, second), seconds, strict=True):
+        for function, times in zip(functions, seconds, strict=True):
             started = time.perf_counter()
             function()
             if repeat:  # the first round warms up
                 times.append(time.perf_counter() - started)
-    return statistics.median(seconds[0]), statistics.median(seconds[1])
+    return [statistics.median(times) for times in seconds]
 
 
-def gradient(network: nn.Module, batches: list[flatness.Batch]) -> None:
-    """Take the gradient of the loss over all samples, batch by batch."""
-    parameters = list(network.parameters())
-    for inputs, labels in batches:
-        torch.autograd.grad(nn.functional.cross_entropy(network(inputs), labels), parameters)
-
-
-def make_samples(count: int) -> list[flatness.Batch]:
+def make_clips(count: int) -> list[Batch]:
     """Draw one pattern a class and add noise."""
-    patterns = torch.randn(CLASSES, 3, SIDE, SIDE)
+    patterns = torch.randn(CLASSES, SEGMENTS, 3, SIDE, SIDE)
     labels = torch.arange(count) % CLASSES
-    inputs = patterns[labels] + 2 * torch.randn(count, 3, SIDE, SIDE)
+    inputs = patterns[labels] + 2 * torch.randn(count, SEGMENTS, 3, SIDE, SIDE)
     return list(zip(inputs.split(BATCH), labels.split(BATCH), strict=True))
 
 
-def train(network: nn.Module, batches: list[flatness.Batch], epochs: int = 10) -> None:
+def train(network: nn.Module, batches: list[Batch], epochs: int) -> None:
     """Bring the loss down some way."""
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     network.train()
@@ -87,42 +161,6 @@ def train(network: nn.Module, batches: list[flatness.Batch], epochs: int = 10) -
             nn.functional.cross_entropy(network(inputs), labels).backward()
             optimiser.step()
     network.eval()
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut, as in ResNet-18."""
-
-    def __init__(self, channels: int, filters: int, stride: int):
-        """Map (batch, channels, H, W) to (batch, filters, H / stride, W / stride)."""
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, filters, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(filters),
-            nn.ReLU(),
-            nn.Conv2d(filters, filters, 3, padding=1, bias=False),
-            nn.BatchNorm2d(filters),
-        )
-        self.shortcut = nn.Sequential(nn.Conv2d(channels, filters, 1, stride, bias=False), nn.BatchNorm2d(filters))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Add the shortcut to the body."""
-        return torch.relu(self.body(x) + self.shortcut(x))
-
-
-def make_network() -> nn.Sequential:
-    """Put together a stem, four residual stages and a linear head."""
-    return nn.Sequential(
-        nn.Conv2d(3, 16, 5, stride=2, padding=2, bias=False),
-        nn.BatchNorm2d(16),
-        nn.ReLU(),
-        ResidualBlock(16, 16, 1),
-        ResidualBlock(16, 32, 2),
-        ResidualBlock(32, 64, 2),
-        ResidualBlock(64, 128, 2),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(128, CLASSES),
-    )
 
 
 if __name__ == "__main__":
