@@ -152,7 +152,7 @@ CLAIMS = (
         notebook="04_internal_classifiers",
         tables=("exits",),
         caveat="The paper's code trains PKD twice as long as cross-entropy and picks epochs on test clips; here "
-        "budgets are equal.",
+        "budgets are equal. Which teacher is good differs, too: see the claim on each exit.",
     ),
     Claim(
         id="ic-gain",
@@ -164,8 +164,9 @@ CLAIMS = (
         kind="difference",
         notebook="04_internal_classifiers",
         tables=("exits",),
-        caveat="Twice the epochs, and a bias that the paper's code trains for cross-entropy alone; here both methods "
-        "have the same epochs and parameters. Learning from one's own end may do as much: see the order of teachers.",
+        caveat="PKD spends most of its epochs on the I-frame network's lessons, which the paper takes for the network "
+        "that generalises best; where it does not, as on Marionette, its mistakes are taught. In the paper's code PKD "
+        "also has twice the epochs, and cross-entropy alone trains a bias; here both have the same.",
     ),
     Claim(
         id="ic-curriculum",
@@ -178,7 +179,8 @@ CLAIMS = (
         notebook="04_internal_classifiers",
         tables=("trials",),
         caveat="The last teacher takes two thirds of the epochs, so PKD differs least from learning from the I-frame "
-        "network alone; whether that network is the best teacher here decides much of it.",
+        "network alone. The paper takes that network for the one that generalises best; on Marionette it is the least "
+        "accurate, which decides much of it.",
     ),
     Claim(
         id="ic-flatness",
