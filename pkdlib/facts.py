@@ -18,11 +18,14 @@ def collect() -> dict[str, Any]:
 
     values: dict[str, Any] = {"version": __version__}
     book = _json("quick", "marionette", runs.TIMINGS)
-    values["quick_minutes"] = f"{book['total_seconds'] / 60:.0f}" if book else "(not measured yet)"
-    values["quick_memory_gb"] = f"{book['peak_memory_mib'] / 1024:.1f}" if book else "(not measured yet)"
-    tested = f"{book['test_seconds'] / 60:.0f}" if "test_seconds" in book else "(not yet measured in one run)"
-    values["test_minutes"] = tested
-    record = _json("quick", "marionette", runs.RECORD)
+    values["book_cost"] = (
+        f"On two cores it took {book['total_seconds'] / 60:.0f} minutes after the installation, and "
+        f"{book['peak_memory_mib'] / 1024:.1f} GB of memory at its peak, summed over all processes."
+        if "total_seconds" in book
+        else "What it takes on two cores has not been measured in one run of this version yet."
+    )
+    values["test_cost"] = f"It took {book['test_seconds'] / 60:.0f} minutes." if "test_seconds" in book else ""
+    record = _json("full", "marionette", runs.RECORD)
     values["marionette_clips"] = record["data"]["clips"] if record else MISSING
     values["ut_fused_accuracy"] = fused_accuracy("full", "ut_interaction")
     verdicts = reports.judged()

@@ -222,13 +222,14 @@ def test_the_base_needs_av_and_numpy_alone(name):
 
 
 def test_readme_states_the_measured_times():
-    timings = json.loads((ROOT / "results" / "quick" / "marionette" / "timings.json").read_text())
+    file = ROOT / "results" / "quick" / "marionette" / "timings.json"
+    timings = json.loads(file.read_text()) if file.is_file() else {}
     text = (ROOT / "README.md").read_text()
-    book = re.search(r"`make book` \| (\d+) minutes \| ([\d.]+) GB", text)
-    assert book
-    assert book.group(1) == f"{timings['total_seconds'] / 60:.0f}"
-    assert book.group(2) == f"{timings['peak_memory_mib'] / 1024:.1f}"
-    tested = (
-        f"{timings['test_seconds'] / 60:.0f} minutes" if "test_seconds" in timings else "not yet measured in one run"
-    )
-    assert f"`make test` | {tested} |" in text
+    book = tested = "not yet measured on this version"
+    if "total_seconds" in timings:
+        memory = f"{timings['peak_memory_mib'] / 1024:.1f} GB"
+        book = f"{timings['total_seconds'] / 60:.0f} minutes | {memory}"
+    if "test_seconds" in timings:
+        tested = f"{timings['test_seconds'] / 60:.0f} minutes"
+    assert f"| `make book` | {book} |" in text
+    assert f"| `make test` | {tested} |" in text
