@@ -161,6 +161,23 @@ def audit_sentence(summary: pd.DataFrame) -> str:
     return " ".join(told)
 
 
+def protocol_found() -> str:
+    """Say what all of the reference's choices together do to the gains, in every committed study that measured it.
+
+    Returns:
+        Sentences.
+    """
+    told = []
+    for data, summary in summaries.audited_studies():
+        parts = [
+            f"*{gain}* goes from {_signed(rows['difference'].iloc[0])} by the clean protocol to "
+            f"{_signed(rows['difference'].iloc[-1])} ({rows['unit'].iloc[0]})"
+            for gain, rows in summary.groupby("gain", sort=False)
+        ]
+        told.append(f"On {data}, {', '.join(parts)}.")
+    return " ".join(told) or "Not measured yet."
+
+
 def _signed(value: float) -> str:
     return f"{round(value, 1) + 0.0:+.1f}"  # adding 0 takes the sign of -0.0 away
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from pkdlib import coverage, reports, resources, results, runs, speeds, statistics
+from pkdlib import cascade_reports, coverage, reports, resources, results, runs, speeds, statistics
 
 MISSING = "(not run yet)"
 
@@ -30,6 +30,7 @@ def collect() -> dict[str, Any]:
     values["ut_fused_accuracy"] = fused_accuracy("full", "ut_interaction")
     verdicts = reports.judged()
     values["verdicts_summary"] = reports.verdicts_sentence(verdicts)
+    values["protocol_found"] = cascade_reports.protocol_found()
     values["smallest_effects"] = coverage.smallest_effects(verdicts)
     values["decoder_speed"] = _told(speeds.decoder_speed, results.decoder())
     compared = results.readers()

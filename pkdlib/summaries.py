@@ -189,6 +189,18 @@ def audit_summary(audit: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def audited_studies() -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield what the protocol does to each gain in every committed study that measured it.
+
+    Yields:
+        The data's name, and its `audit_summary`.
+    """
+    for profile, dataset in results.published_sets(verdicts.MIN_SEEDS):
+        found = results.published(profile, dataset)
+        if "audit" in found:
+            yield f"{dataset} ({profile})", audit_summary(found["audit"])
+
+
 def _is_base(curves: pd.DataFrame, *names: str) -> pd.Series:
     return pd.concat([curves[name] == BASE[name] for name in names], axis=1).all(axis=1)
 

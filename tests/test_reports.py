@@ -151,6 +151,13 @@ def test_the_committed_results_feed_the_prose():
     assert 40 < low < high  # chance is 17 %
 
 
+def test_the_intro_tells_the_gains_with_and_without_the_references_protocol():
+    table = results.published("full", "ut_interaction")["audit"]
+    means = table[table["gain"] == "PKD - CE"].groupby("switch")["difference"].mean()
+    expected = f"*PKD - CE* goes from {means['clean']:+.1f} by the clean protocol to {means['all together']:+.1f}"
+    assert expected in facts.collect()["protocol_found"]
+
+
 @pytest.mark.parametrize("measured", [True, False])
 def test_the_prose_tells_times_only_where_they_were_measured(measured, monkeypatch):
     book = {"total_seconds": 720.0, "peak_memory_mib": 1331.2, "test_seconds": 480}
