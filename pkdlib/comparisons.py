@@ -285,23 +285,27 @@ def _at_equal_cost(name: str, cascade: pd.DataFrame, fewer: pd.DataFrame) -> Com
 
 def _half_cost(tables: Tables) -> list[Comparison]:
     table = _table(tables, "policies", [*CELL, "kind", "share", "clips", "correct", "gmac"])
-    policy, everything = (_rows_where(table, {"kind": "light", "share": share}) for share in (0.5, 1.0))
-    costs = [np.average(rows["gmac"], weights=rows["clips"]) for rows in (policy, everything)]
-    note = f"The policies spend {100 * costs[0] / costs[1]:.0f} % of the multiply-accumulates of running everything"
-    note += f"{_times(tables)}."
-    difference = statistics.group_differences(policy, everything)
-    return [Comparison("policy chosen on validation - running everything", (difference,), note)]
+    everything = _rows_where(table, {"kind": "light", "share": 1.0})
+    found = []
+    for share in sorted(set(table["share"]) - {1.0}):
+        policy = _rows_where(table, {"kind": "light", "share": share})
+        costs = [np.average(rows["gmac"], weights=rows["clips"]) for rows in (policy, everything)]
+        note = f"The policies spend {100 * costs[0] / costs[1]:.0f} % of the multiply-accumulates of running everything"
+        note += f"{_times(tables, share)}."
+        name = f"policy for at most {100 * share:.0f} % of the cost on validation - running everything"
+        found.append(Comparison(name, (statistics.group_differences(policy, everything),), note))
+    return found
 
 
-def _times(tables: Tables) -> str:
-    # The share of wall time that the half-cost policies take, over the runs where it was measured.
+def _times(tables: Tables, share: float) -> str:
+    # The part of running everything's wall time that the policies take, over the runs where it was measured.
     if (table := tables.get("latency")) is None or table.empty:
         return ""
     light = table[(table["system"] == "policy") & (table["kind"] == "light")]
     told = []
     for batch, rows in light.groupby("batch"):
         wide = rows.pivot(index=RUN, columns="setting", values="milliseconds")
-        ratios = 100 * wide[0.5] / wide[1.0]
+        ratios = 100 * wide[share] / wide[1.0]
         told.append(
             f"{ratios.median():.0f} % at a batch of {batch} ({ratios.min():.0f} to {ratios.max():.0f} over runs)"
         )
