@@ -278,7 +278,10 @@ def test_export_writes_what_predict_reads(p, found, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset": "kinetics"}, "'kinetics' is not known; the data sets are: marionette, ut_interaction, folder"),
+        (
+            {"dataset": "kinetics"},
+            "'kinetics' is not known; the data sets are: marionette, ut_interaction, ucf101, hmdb51",
+        ),
         ({"dataset": "folder"}, "needs the parameter root"),
         ({"dataset": "folder", "root": "somewhere"}, "needs the parameter pattern"),
         ({"split": 9}, "split = 9: the data set marionette has splits 0 to 2"),
