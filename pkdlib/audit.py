@@ -63,7 +63,7 @@ def audit_step(run: Run) -> Path:
     def make(target: Path) -> None:
         seen = {}
         for name, forward in (("clean", distillation.frozen_pass), ("drift", drifting_pass)):
-            backbones = experiments.backbones(run)
+            backbones = {modality: net.to(p.device) for modality, net in experiments.backbones(run).items()}
             look = _Looks(run, backbones, moving=name == "drift")
             distilled = distillation.train_exits(
                 backbones,
@@ -190,14 +190,16 @@ class _Looks:
                 logits = [stack(stage, self.run.parameters.segments) for stack, stage in stages]
                 answers = torch.stack(logits, dim=1).argmax(dim=-1)  # (trials, exits, clips)
                 for trial, own in zip(group.trials, answers, strict=True):
-                    found.setdefault(trial.key, []).append((own == labels).to(torch.uint8))
+                    found.setdefault(trial.key, []).append((own.cpu() == labels).to(torch.uint8))
         return {key: torch.cat(parts, dim=1) for key, parts in found.items()}
 
     def _means(self) -> Iterator[tuple[dict[str, list[Tensor]], Tensor]]:
         p, test = self.run.parameters, study.dataset(self.run.parameters).splits[self.run.split].test
         bank = study.frame_bank(p)
         for indices in training.ordered_batches(test, p.batch_size):
-            batch = clips.test_batch(bank, indices, modalities=MODALITIES, size=p.input_size, segments=p.segments)
+            batch = clips.test_batch(
+                bank, indices, modalities=MODALITIES, size=p.input_size, segments=p.segments, device=p.device
+            )
             features, _ = distillation.frozen_pass(self.backbones, batch)
             means = {m: [stage.mean((2, 3), keepdim=True) for stage in stages] for m, stages in features.items()}
             yield means, bank.labels[indices]

@@ -285,12 +285,13 @@ def apply_geometry(planes: Tensor, geometries: Sequence[Geometry], size: int, mo
         row[1, 1] = g.height / height
         row[1, 2] = 2 * (g.top + g.height / 2) / height - 1
     batch, segments, channels = planes.shape[:3]
+    theta = theta.to(planes.device)
     grid = functional.affine_grid(theta, [batch, segments * channels, size, size], align_corners=False)
     stacked = planes.to(torch.float32).flatten(1, 2)
     result = functional.grid_sample(stacked, grid, padding_mode="border", align_corners=False)
     result = result.unflatten(1, (segments, channels))
     if modality == "motion":
-        flipped = torch.tensor([g.flip for g in geometries])
+        flipped = torch.tensor([g.flip for g in geometries], device=result.device)
         result[flipped, :, 0] = 2 * BYTE_CENTRE - result[flipped, :, 0]
     return result
 
@@ -304,6 +305,7 @@ def training_batch(
     segments: int,
     seed: int,
     epoch: int,
+    device: str = "cpu",
 ) -> dict[str, Tensor]:
     """Read a batch with random segments' frames, crops and flips, the same for all modalities.
 
@@ -315,6 +317,7 @@ def training_batch(
         segments: TSN segments.
         seed: Of the run.
         epoch: Of the training.
+        device: Where the batch is wanted; the frames go there as bytes.
 
     Returns:
         Modality -> (B, segments, C, size, size) float32, normalised.
@@ -326,11 +329,17 @@ def training_batch(
         opened.append(frames)
         positions.append(segment_draws(len(frames), segments, rng))
         geometries.append(draw_geometry(*frames.shape[2:], rng))
-    return _batch(opened, positions, geometries, modalities, size)
+    return _batch(opened, positions, geometries, modalities, size, device)
 
 
 def test_batch(
-    bank: FrameBank, indices: Sequence[int], *, modalities: Sequence[str], size: int, segments: int
+    bank: FrameBank,
+    indices: Sequence[int],
+    *,
+    modalities: Sequence[str],
+    size: int,
+    segments: int,
+    device: str = "cpu",
 ) -> dict[str, Tensor]:
     """Read a batch with the segments' middle frames and the central crop.
 
@@ -340,6 +349,7 @@ def test_batch(
         modalities: Which to read.
         size: Side of the input.
         segments: TSN segments.
+        device: Where the batch is wanted; the frames go there as bytes.
 
     Returns:
         Modality -> (B, segments, C, size, size) float32, normalised.
@@ -347,7 +357,7 @@ def test_batch(
     opened = [bank.open(clip) for clip in indices]
     positions = [segment_centres(len(frames), segments) for frames in opened]
     geometries = [central_geometry(*frames.shape[2:]) for frames in opened]
-    return _batch(opened, positions, geometries, modalities, size)
+    return _batch(opened, positions, geometries, modalities, size, device)
 
 
 # One modality of one frame, as bytes by the rules of the paper's loader.
@@ -365,11 +375,11 @@ def _candidates(video: bitstream.CompressedVideo, candidates: int) -> list[tuple
     return [video.locate(inter[i]) for i in segment_centres(len(inter), min(candidates, len(inter)))]
 
 
-def _batch(opened, positions, geometries, modalities, size) -> dict[str, Tensor]:
+def _batch(opened, positions, geometries, modalities, size, device) -> dict[str, Tensor]:
     batch = {}
     for modality in modalities:
         chosen = [frames[wanted, PLANES[modality]] for frames, wanted in zip(opened, positions, strict=True)]
-        planes = torch.from_numpy(np.stack(chosen))
+        planes = torch.from_numpy(np.stack(chosen)).to(device)
         batch[modality] = normalise(apply_geometry(planes, geometries, size, modality), modality)
     return batch
 

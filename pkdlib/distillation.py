@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pkdlib import classifiers, clips, networks, training
+from pkdlib import classifiers, clips, devices, networks, training
 from pkdlib.classifiers import Stack
 from pkdlib.clips import FrameBank
 from pkdlib.datasets import Split
@@ -63,7 +63,7 @@ class Distilled:
     """Trained internal classifiers.
 
     Args:
-        exits: Trial -> three classifiers, in eval mode.
+        exits: Trial -> three classifiers, in eval mode, on the CPU.
         curves: A row an epoch and trial: epoch, the trial's fields, and its mean loss over batches and exits.
         looks: What `look` gave after each epoch.
     """
@@ -114,7 +114,7 @@ def train_exits(
     selected. Trials of more epochs than others go on alone.
 
     Args:
-        backbones: One for each modality, trained.
+        backbones: One for each modality, trained; they are moved to the recipe's device.
         bank: Decoded frames.
         split: Which clips train.
         recipe: Epochs, learning rate and the rest; the rate falls tenfold at LR_MILESTONES.
@@ -132,8 +132,9 @@ def train_exits(
         TrainingError: If a loss is not finite.
     """  # noqa: DOC502
     for backbone in backbones.values():
-        backbone.eval().requires_grad_(False)
+        backbone.to(recipe.device).eval().requires_grad_(False)
     groups = stacked(backbones, wanted, num_classes=num_classes, seed=recipe.seed)
+    groups = [group.to(recipe.device) for group in groups]
     optimisers = [torch.optim.Adam(group.parameters(), eps=training.ADAM_EPS) for group in groups]
     epochs = [recipe.epochs * group.epochs_factor for group in groups]
 
@@ -142,7 +143,7 @@ def train_exits(
         for group, optimiser, share in zip(groups, optimisers, progress, strict=True):
             training.set_lr(optimiser, recipe.lr * group.lr_factor * step_decay(share))
             group.train()
-        sums = [torch.zeros(len(group.trials)) for group in groups]
+        sums = [torch.zeros(len(group.trials), device=recipe.device) for group in groups]
         batches = list(training.shuffled_batches(split.train, recipe.batch_size, recipe.seed, epoch))
         for step, indices in enumerate(batches):
             batch = clips.training_batch(
@@ -153,13 +154,16 @@ def train_exits(
                 segments=recipe.segments,
                 seed=recipe.seed,
                 epoch=epoch,
+                device=recipe.device,
             )
-            features, finals = (forward or frozen_pass)(backbones, batch)
-            labels = functional.one_hot(bank.labels[indices], num_classes).float()
+            with devices.autocast(recipe.device, recipe.precision):
+                features, finals = (forward or frozen_pass)(backbones, batch)
+            labels = functional.one_hot(bank.labels[indices], num_classes).float().to(recipe.device)
             for group, optimiser, total, share in zip(groups, optimisers, sums, progress, strict=True):
                 if share >= 1:
                     continue
-                losses = group.losses(features, finals, labels, share, recipe.segments, temperature)
+                with devices.autocast(recipe.device, recipe.precision):
+                    losses = group.losses(features, finals, labels, share, recipe.segments, temperature)
                 training.check_finite(losses.sum(), f"internal classifiers, epoch {epoch + 1}, batch {step + 1}")
                 optimiser.zero_grad()
                 losses.sum().backward()
@@ -180,7 +184,7 @@ def train_exits(
         if row["epoch"] < last
         for trial, loss in zip(group.trials, losses, strict=True)
     ]
-    exits = {trial: exits for group in groups for trial, exits in group.eval().unstack().items()}
+    exits = {trial: exits.cpu() for group in groups for trial, exits in group.eval().unstack().items()}
     return Distilled(exits, curves, [row["look"] for row in rows])
 
 
@@ -231,11 +235,11 @@ class Group(nn.Module):
         ]
         label_weights = labels.new_tensor(weights)
         soft = torch.stack(
-            [labels if t == LABELS else functional.softmax(finals[t] / temperature, dim=1) for t in teachers]
+            [labels if t == LABELS else functional.softmax(finals[t].float() / temperature, dim=1) for t in teachers]
         )
         total = labels.new_zeros(len(self.trials))
         for stack, stage in zip(self.stacks, features[self.modality], strict=True):
-            logits = stack(stage, segments)
+            logits = stack(stage, segments).float()
             taught = soft_cross_entropy(logits, soft, temperature)
             labelled = soft_cross_entropy(logits, labels.expand_as(logits))
             total = total + (1 - label_weights) * taught + label_weights * labelled

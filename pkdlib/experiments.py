@@ -19,6 +19,7 @@ from pkdlib import (
     classifiers,
     clips,
     cost,
+    devices,
     distillation,
     early_exit,
     flatness,
@@ -40,7 +41,10 @@ PARTS = ("train", "validation", "test")
 SENSITIVE_METHODS, OTHER_LR_FACTORS = ("ce", "pkd"), (1 / 3, 3.0)
 FLATNESS_TARGET = 0.05
 # Beginnings of the names of the parameters that decide a step: any, a backbone, and its internal classifiers.
-SHARED = ("profile", "dataset", "threads", "size", "input_size", "segments", "candidates", "batch_size")
+SHARED = (
+    *("profile", "dataset", "threads", "device", "precision"),
+    *("size", "input_size", "segments", "candidates", "batch_size"),
+)
 BACKBONE = ("backbone_",)
 EXITS = (*BACKBONE, "exit_", "light_methods", "paper_methods")
 FLATNESS = (*BACKBONE, "flatness_")
@@ -59,7 +63,7 @@ def step(run: Run, name: str, make: Callable[[Path], None], *decided_by: str) ->
         The step's folder.
     """
     p, data = run.parameters, dataset(run.parameters)
-    torch.set_num_threads(p.threads)
+    devices.prepare(p.device, p.threads)
     settings = p.only(*SHARED, *decided_by) | {"split": run.split, "seed": run.seed}
     return run.store.step(name, make, settings | {"protocol": PROTOCOL, "data": data.checksum})
 
@@ -97,7 +101,7 @@ def backbone_step(run: Run, modality: str) -> Path:
             num_classes=len(data.classes),
             folder=target,
         )
-        (target / "weights.safetensors").write_bytes(save(trained.backbone.state_dict()))
+        (target / "weights.safetensors").write_bytes(save(trained.backbone.cpu().state_dict()))
         runs.write_json(target / "curves.json", {"curves": trained.curves, "kept_epoch": trained.epoch})
 
     return step(run, f"backbone-{modality}", make, *BACKBONE)
@@ -188,15 +192,16 @@ def logits_step(run: Run) -> Path:
     p, data = run.parameters, dataset(run.parameters)
 
     def make(target: Path) -> None:
-        bank, split, nets = frame_bank(p), data.splits[run.split], backbones(run)
+        bank, split = frame_bank(p), data.splits[run.split]
+        nets = {modality: net.to(p.device) for modality, net in backbones(run).items()}
         weights = load_file(exits_step(run) / "weights.safetensors")
-        exits = {trial: _load_exits(run, nets[trial.modality], weights, trial) for trial in trials(p)}
+        exits = {trial: _load_exits(run, nets[trial.modality], weights, trial).to(p.device) for trial in trials(p)}
         tensors = {}
         for part in PARTS:
             gathered: dict[str, list[torch.Tensor]] = {}
             for batch in training.ordered_batches(getattr(split, part), p.batch_size):
                 for key, logits in _batch_logits(nets, exits, bank, batch, p):
-                    gathered.setdefault(f"{part}/{key}", []).append(logits)
+                    gathered.setdefault(f"{part}/{key}", []).append(logits.float().cpu())
             tensors |= {key: torch.cat(values).contiguous() for key, values in gathered.items()}
         (target / "logits.safetensors").write_bytes(save(tensors))
 
@@ -274,7 +279,7 @@ def flatness_step(run: Run, modality: str) -> Path:
         for indices in training.ordered_batches(chosen, p.batch_size):
             inputs = clips.test_batch(bank, indices, modalities=[modality], size=p.input_size, segments=p.segments)
             batches.append((inputs[modality], bank.labels[indices]))
-        network = _load_backbone(run, modality, backbone_step(run, modality))
+        network = _load_backbone(run, modality, backbone_step(run, modality)).to(p.device)
         trace = flatness.trace(
             network, batches, target=FLATNESS_TARGET, max_probes=p.flatness_probes, seed=run.training_seed
         )
@@ -366,10 +371,14 @@ def _batch_logits(
     p: Parameters,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     for segments in range(1, p.segments):
-        inputs = clips.test_batch(bank, batch, modalities=MODALITIES, size=p.input_size, segments=segments)
+        inputs = clips.test_batch(
+            bank, batch, modalities=MODALITIES, size=p.input_size, segments=segments, device=p.device
+        )
         for modality, net in nets.items():
             yield f"{modality}/backbone/segments{segments}", net(inputs[modality])
-    inputs = clips.test_batch(bank, batch, modalities=MODALITIES, size=p.input_size, segments=p.segments)
+    inputs = clips.test_batch(
+        bank, batch, modalities=MODALITIES, size=p.input_size, segments=p.segments, device=p.device
+    )
     features, finals = distillation.frozen_pass(nets, inputs)
     for modality, final in finals.items():
         yield f"{modality}/backbone/segments{p.segments}", final

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,8 @@ class Parameters:
         split: The split to run, from 0; -1 for all that the profile runs.
         seed: The seed to run; -1 for all that the profile runs, from 0.
         threads: Threads of torch; results are the same bits at the same number only.
+        device: Where networks train and are measured: `cpu`, `cuda`, or a GPU by number, as `cuda:1`.
+        precision: Of training's matrix products and convolutions: `float32`, or `bfloat16`.
         runs: The folder of runs.
         cache: The folder of generated, transcoded and decoded data.
         clip: Notebook 01 only: the video to look at; empty for one of the data set.
@@ -66,6 +69,8 @@ class Parameters:
     split: int = -1
     seed: int = -1
     threads: int = 2
+    device: str = "cpu"
+    precision: str = "float32"
     runs: str = "runs"
     cache: str = "cache"
     clip: str = ""
@@ -213,6 +218,10 @@ def _check_ranges(parameters: Parameters) -> None:
             raise ParameterError(f"parameter {name} = {value!r} must be above 0")
     if not 0 <= parameters.marionette_scene_bias <= 1:
         raise ParameterError(f"parameter marionette_scene_bias = {parameters.marionette_scene_bias} must lie in 0..1")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", parameters.device):
+        raise ParameterError(f"parameter device = {parameters.device!r} must be 'cpu', 'cuda' or, say, 'cuda:1'")
+    if parameters.precision not in ("float32", "bfloat16"):
+        raise ParameterError(f"parameter precision = {parameters.precision!r} must be 'float32' or 'bfloat16'")
     for name in ("split", "seed"):
         if values[name] < -1:
             raise ParameterError(f"parameter {name} = {values[name]} must be at least 0, or -1 for all")

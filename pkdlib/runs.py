@@ -121,7 +121,7 @@ def provenance() -> dict[str, Any]:
 
     Returns:
         Git commit (None outside a checkout), whether the tree had uncommitted changes, package versions, Python,
-        platform and processor.
+        platform, and device: the processor, after the GPU if one was used.
     """
     versions = {}
     for name in _RECORDED_PACKAGES:
@@ -133,7 +133,7 @@ def provenance() -> dict[str, Any]:
         "versions": versions,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "device": _processor(),
+        "device": ", ".join(filter(None, [_gpu(), _processor()])),
     }
 
 
@@ -236,6 +236,11 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _gpu() -> str | None:
+    torch = sys.modules.get("torch")  # where it is not loaded, nothing ran on a GPU
+    return torch.cuda.get_device_name() if torch and torch.cuda.is_initialized() else None
 
 
 def _processor() -> str:

@@ -56,6 +56,8 @@ class Run:
             epochs=epochs,
             lr=lr,
             seed=self.training_seed,
+            device=p.device,
+            precision=p.precision,
         )
 
 

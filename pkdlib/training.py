@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from pkdlib import clips, networks, runs
+from pkdlib import clips, devices, networks, runs
 from pkdlib.clips import FrameBank
 from pkdlib.datasets import Split
 
@@ -41,6 +41,8 @@ class Recipe:
         epochs: Passes over the training clips.
         lr: Peak learning rate: reached after a warm-up of a tenth of the steps, then a half cosine down to 0.
         seed: Of the initial weights, the order of clips, the crops and flips.
+        device: Where to train, as `devices.prepare` takes it; what is trained stays there.
+        precision: Of matrix products and convolutions, a key of `devices.PRECISIONS`.
     """
 
     size: str
@@ -50,6 +52,8 @@ class Recipe:
     epochs: int
     lr: float
     seed: int
+    device: str = "cpu"
+    precision: str = "float32"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +92,7 @@ def train_backbone(
         TrainingError: If the loss is not finite.
     """  # noqa: DOC502
     torch.manual_seed(recipe.seed)
-    backbone = networks.backbone(modality=modality, size=recipe.size, num_classes=num_classes)
+    backbone = networks.backbone(modality=modality, size=recipe.size, num_classes=num_classes).to(recipe.device)
     optimiser = torch.optim.Adam(parameter_groups(backbone), lr=recipe.lr, eps=ADAM_EPS)
     best: dict[str, Any] = {"key": (-1.0, 0.0), "epoch": -1, "weights": {}}
     select = len(split.validation) >= FEWEST_VALIDATION_CLIPS
@@ -108,10 +112,12 @@ def train_backbone(
                 segments=recipe.segments,
                 seed=recipe.seed,
                 epoch=epoch,
+                device=recipe.device,
             )[modality]
-            labels = bank.labels[indices]
-            logits = backbone(batch)
-            loss = functional.cross_entropy(logits, labels)
+            labels = bank.labels[indices].to(recipe.device)
+            with devices.autocast(recipe.device, recipe.precision):
+                logits = backbone(batch)
+            loss = functional.cross_entropy(logits.float(), labels)
             check_finite(loss, f"{modality} backbone, epoch {epoch + 1}, batch {step + 1}")
             optimiser.zero_grad()
             loss.backward()
@@ -200,17 +206,21 @@ def predict(backbone: nn.Module, modality: str, bank: FrameBank, indices: Sequen
         recipe: Gives input size, segments and batch size.
 
     Returns:
-        (clips, classes).
+        (clips, classes), on the CPU.
     """
     backbone.eval()
-    logits = [
-        backbone(
-            clips.test_batch(bank, batch, modalities=[modality], size=recipe.input_size, segments=recipe.segments)[
-                modality
-            ]
+    logits = []
+    for batch in ordered_batches(indices, recipe.batch_size):
+        inputs = clips.test_batch(
+            bank,
+            batch,
+            modalities=[modality],
+            size=recipe.input_size,
+            segments=recipe.segments,
+            device=recipe.device,
         )
-        for batch in ordered_batches(indices, recipe.batch_size)
-    ]
+        with devices.autocast(recipe.device, recipe.precision):
+            logits.append(backbone(inputs[modality]).float().cpu())
     return torch.cat(logits)
 
 

@@ -60,6 +60,8 @@ def test_a_mistyped_name_in_a_namespace_is_refused():
         ({"backbone_epochs": 0}, "backbone_epochs = 0 must be above 0"),
         ({"backbone_lr": float("nan")}, "backbone_lr = nan must be above 0"),
         ({"candidates": 1}, "candidates = 1 must be at least segments"),
+        ({"device": "gpu"}, "device = 'gpu' must be 'cpu', 'cuda' or"),
+        ({"precision": "fp8"}, "precision = 'fp8' must be 'float32' or 'bfloat16'"),
         ({"marionette_scene_bias": 2.0}, "marionette_scene_bias = 2.0 must lie in 0..1"),
     ],
 )

@@ -45,6 +45,7 @@ FLOORS = {
     "pictures": 2,
     "datasets": 2,
     "clips": 3,
+    "devices": 3,
     "networks": 3,
     "teamnet": 3,
     "classifiers": 3,

@@ -1,3 +1,4 @@
+import dataclasses
 import resource
 
 import numpy as np
@@ -48,6 +49,36 @@ def test_it_learns_what_is_plain_to_see(bank, tmp_path):
     assert not trained.backbone.training
     assert [row["epoch"] for row in trained.curves] == [0, 1, 2]
     assert list(tmp_path.iterdir()) == []  # the checkpoint is gone
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_bfloat16_learns_the_same_with_weights_in_float32(bank, tmp_path, device):
+    exact, coarse = (
+        training.train_backbone("residual", bank, SPLIT, recipe, num_classes=2, folder=tmp_path)
+        for recipe in (
+            dataclasses.replace(RECIPE, device=device),
+            dataclasses.replace(RECIPE, device=device, precision="bfloat16"),
+        )
+    )
+    losses = [[row["train_loss"] for row in trained.curves] for trained in (exact, coarse)]
+    assert losses[1] != losses[0]
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=0.05)  # later, rounding has grown
+    assert losses[1][-1] < losses[1][0] / 2
+    assert {value.dtype for value in coarse.backbone.parameters()} == {torch.float32}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_trains_as_the_processor_does(bank, tmp_path):
+    losses = []
+    for device in ("cpu", "cuda"):
+        recipe = dataclasses.replace(RECIPE, device=device)
+        trained = training.train_backbone("residual", bank, SPLIT, recipe, num_classes=2, folder=tmp_path)
+        losses.append([row["train_loss"] for row in trained.curves])
+        assert next(trained.backbone.parameters()).device.type == device
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-3)
 
 
 def test_a_killed_training_ends_with_the_same_bits(bank, tmp_path, monkeypatch):

@@ -1,0 +1,45 @@
+"""Where networks train and are measured: the processor, or a GPU, and in which precision."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class DeviceError(Exception):
+    """A device that this machine lacks; the message says what to do."""
+
+
+def prepare(device: str, threads: int) -> None:
+    """Make torch ready for a device: float32 means float32, not TensorFloat-32, and threads are as many as asked for.
+
+    Args:
+        device: `cpu`, `cuda`, or a GPU by number, as `cuda:1`.
+        threads: Of the processor.
+
+    Raises:
+        DeviceError: If torch sees no such device.
+    """
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False
+    wanted = torch.device(device)
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"device = {device!r}: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs here; "
+            "take device = 'cpu', or install a build of torch for your GPU"
+        )
+
+
+def autocast(device: str, precision: str) -> AbstractContextManager:
+    """Open a context in which a network's matrix products and convolutions run at a precision.
+
+    Args:
+        device: As `prepare` takes it.
+        precision: A key of PRECISIONS; weights, losses and batch-norm statistics stay float32.
+
+    Returns:
+        The context.
+    """
+    kind = torch.device(device).type
+    return torch.autocast(kind, dtype=PRECISIONS[precision], enabled=precision != "float32")
