@@ -13,9 +13,12 @@ from pkdlib.datasets import Split
 from pkdlib.distillation import Trial
 from pkdlib.methods import METHODS, Method, Stage
 from pkdlib.networks import MODALITIES
+from pkdlib.plans import PLANS
 from pkdlib.training import Recipe
 
-RECIPE = Recipe(size="small", input_size=32, segments=2, batch_size=4, epochs=6, lr=0.01, seed=0)
+RECIPE = Recipe(
+    size="small", input_size=32, segments=2, batch_size=4, epochs=6, lr=0.01, tuning=PLANS["coviar"].exit_tuning, seed=0
+)
 SPLIT = Split(train=tuple(range(8)), validation=(8, 9), test=(10, 11))
 
 
@@ -81,7 +84,7 @@ def test_frozen_means_frozen(backbones, bank, tmp_path):
 
 
 def test_trials_begin_with_the_same_weights(backbones):
-    for group in distillation.stacked(backbones, TRIALS, num_classes=3, seed=4):
+    for group in distillation.stacked(backbones, TRIALS, num_classes=3, segments=2, seed=4):
         first, *others = group.unstack().values()
         for other in others:
             assert all(torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))

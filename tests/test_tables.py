@@ -23,7 +23,6 @@ from pkdlib import (
     summaries,
     tables,
     trade_offs,
-    wise,
 )
 from pkdlib.datasets import DatasetError
 from pkdlib.networks import MODALITIES
@@ -57,9 +56,9 @@ def correct(frame: pd.DataFrame) -> int:
     return int(frame["correct"].sum())
 
 
-def test_every_table_begins_with_split_and_seed(found):
+def test_every_table_begins_with_split_seed_and_backbone(found):
     for name, frame in found.items():
-        assert list(frame.columns[:2]) == ["split", "seed"], name
+        assert list(frame.columns[:3]) == ["split", "seed", "backbone"], name
         assert len(frame), name
 
 
@@ -125,9 +124,9 @@ def test_never_leaving_early_is_wise_over_all_exits(found):
 def test_running_everything_is_told_beside_the_policies(p, found):
     (run,) = study.selected_runs(p)
     table = found["policies"]
-    for kind, method in trade_offs.CHOSEN:
+    for kind, method in p.plan.chosen:
         own = table[table["kind"] == kind]
-        prices = experiments.cascade_costs(run, kind)
+        prices = experiments.cascade_costs(run, kind, p.plan.orders[0])
         np.testing.assert_allclose(own[own["share"] == 1]["gmac"], prices[-1])
         assert (own["gmac"] <= prices[-1] + 1e-9).all()
         whole = found["ensembles"].query("rule == 'wise' and prefix == 12")
@@ -149,7 +148,7 @@ def test_a_policy_keeps_its_budget_on_validation_and_none_there_is_better(p):
     policy = trade_offs.choose(run, "light", "ce", 0.5)
     best, paid, whole = outcome(policy.order, policy.criterion, policy.threshold)
     assert paid <= whole / 2
-    for order, (criterion, thresholds) in itertools.product(wise.ORDERS, early_exit.THRESHOLDS.items()):
+    for order, (criterion, thresholds) in itertools.product(p.plan.orders, early_exit.THRESHOLDS.items()):
         for threshold in thresholds:
             accuracy, cost, _ = outcome(order, criterion, threshold)
             assert cost > whole / 2 or accuracy <= best + 1e-12
@@ -297,7 +296,7 @@ def test_a_look_sees_what_the_classifiers_answer(p):
     (run,) = study.selected_runs(p)
     nets = experiments.backbones(run)
     trial = distillation.Trial("motion", "light", "ce")
-    groups = [group.eval() for group in distillation.stacked(nets, [trial], num_classes=2, seed=3)]
+    groups = [group.eval() for group in distillation.stacked(nets, [trial], num_classes=2, segments=p.segments, seed=3)]
     test = study.dataset(p).splits[0].test
     bank = study.frame_bank(p)
     inputs = clips.test_batch(bank, test, modalities=MODALITIES, size=p.input_size, segments=p.segments)
