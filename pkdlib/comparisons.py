@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pkdlib import statistics
+from pkdlib.plans import LIGHT_KINDS, PAPER_KINDS, PLANS
 from pkdlib.statistics import CELL, RUN
 
 Tables = dict[str, pd.DataFrame]
@@ -234,16 +235,20 @@ def _attempt(name: str, build: Callable[[str], Comparison]) -> Comparison:
         return Comparison(name, missing=str(reason))
 
 
-# How a cascade leaves where its classifiers alone are compared.
-_PLAIN = {"order": "residual motion iframe", "rule": "wise", "criterion": "max_softmax"}
+# How a cascade leaves where its classifiers alone are compared: in each backbone's first order.
+PLAIN = {
+    "order": tuple(" ".join(plan.orders[0]) for plan in PLANS.values()),
+    "rule": ("wise",),
+    "criterion": ("max_softmax",),
+}
 _CASCADES = {
-    "cascade of the paper's classifiers, by PKD": {"kind": "paper", "method": "pkd"},
-    "cascade of light classifiers, by cross-entropy": {"kind": "light", "method": "ce"},
+    "cascade of the paper's classifiers, by PKD": {"kind": PAPER_KINDS, "method": ("pkd",)},
+    "cascade of light classifiers, by cross-entropy": {"kind": LIGHT_KINDS, "method": ("ce",)},
 }
 
 
 def _early_exit(tables: Tables) -> list[Comparison]:
-    columns = [*RUN, "system", "kind", "method", *_PLAIN, "setting", "gmac", "accuracy", "clips"]
+    columns = [*RUN, "system", "kind", "method", *PLAIN, "setting", "gmac", "accuracy", "clips"]
     table = _table(tables, "early_exit", columns)
     if not table["accuracy"].between(0, 1).all():
         raise ValueError("table 'early_exit': accuracy must be a fraction from 0 to 1")
@@ -253,18 +258,19 @@ def _early_exit(tables: Tables) -> list[Comparison]:
     return [
         _attempt(
             f"{name} - fewer segments, at equal cost",
-            lambda n, w=wanted: _at_equal_cost(n, _rows_where(table, {"system": "cascade", **w, **_PLAIN}), fewer),
+            lambda n, w=wanted: _at_equal_cost(n, _rows_where(table, {"system": ("cascade",), **w, **PLAIN}), fewer),
         )
         for name, wanted in _CASCADES.items()
     ]
 
 
-def _rows_where(table: pd.DataFrame, wanted: dict[str, object]) -> pd.DataFrame:
+def _rows_where(table: pd.DataFrame, wanted: dict[str, tuple[object, ...]]) -> pd.DataFrame:
     rows = table
-    for name, value in wanted.items():
-        rows = rows[rows[name] == value]
+    for name, values in wanted.items():
+        rows = rows[rows[name].isin(values)]
     if rows.empty:
-        raise NotMeasured(f"no rows with {', '.join(f'{name} = {value}' for name, value in wanted.items())}")
+        told = (f"{name} = {' or '.join(map(str, values))}" for name, values in wanted.items())
+        raise NotMeasured(f"no rows with {', '.join(told)}")
     return rows
 
 
@@ -285,10 +291,10 @@ def _at_equal_cost(name: str, cascade: pd.DataFrame, fewer: pd.DataFrame) -> Com
 
 def _half_cost(tables: Tables) -> list[Comparison]:
     table = _table(tables, "policies", [*CELL, "kind", "share", "clips", "correct", "gmac"])
-    everything = _rows_where(table, {"kind": "light", "share": 1.0})
+    everything = _rows_where(table, {"kind": LIGHT_KINDS, "share": (1.0,)})
     found = []
     for share in sorted(set(table["share"]) - {1.0}):
-        policy = _rows_where(table, {"kind": "light", "share": share})
+        policy = _rows_where(table, {"kind": LIGHT_KINDS, "share": (share,)})
         costs = [np.average(rows["gmac"], weights=rows["clips"]) for rows in (policy, everything)]
         note = f"The policies spend {100 * costs[0] / costs[1]:.0f} % of the multiply-accumulates of running everything"
         note += f"{_times(tables, share)}."
@@ -301,7 +307,7 @@ def _times(tables: Tables, share: float) -> str:
     # The part of running everything's wall time that the policies take, over the runs where it was measured.
     if (table := tables.get("latency")) is None or table.empty:
         return ""
-    light = table[(table["system"] == "policy") & (table["kind"] == "light")]
+    light = table[(table["system"] == "policy") & table["kind"].isin(LIGHT_KINDS)]
     told = []
     for batch, rows in light.groupby("batch"):
         wide = rows.pivot(index=RUN, columns="setting", values="milliseconds")
@@ -310,6 +316,12 @@ def _times(tables: Tables, share: float) -> str:
             f"{ratios.median():.0f} % at a batch of {batch} ({ratios.min():.0f} to {ratios.max():.0f} over runs)"
         )
     return f" and of its wall time {' and '.join(told)}, decoding apart"
+
+
+def _transfer(tables: Tables) -> list[Comparison]:
+    if "joint" not in set(_table(tables, "exits", [*CELL, "modality"])["modality"]):
+        raise NotMeasured("these runs are of separate networks; it is judged on runs of TEAM-Net")
+    return [*_each_exit(tables), *_wise_fusion(tables)]
 
 
 def _protocol(tables: Tables) -> list[Comparison]:
@@ -370,5 +382,6 @@ _COMPARISONS: dict[str, Callable[[Tables], list[Comparison]]] = {
     "bare-fusion": _bare_fusion,
     "early-exit": _early_exit,
     "early-exit-half": _half_cost,
+    "transfer": _transfer,
     "protocol": _protocol,
 }

@@ -67,7 +67,7 @@ class Parameters:
     root: str = ""
     pattern: str = ""
     folds: int = 5
-    backbone: str = "coviar"
+    backbone: str = plans.DEFAULT
     split: int = -1
     seed: int = -1
     threads: int = 2
@@ -191,7 +191,7 @@ class Parameters:
         changed = {
             name: value for name, value in self.flat().items() if name not in where and value != getattr(profile, name)
         }
-        backbone = [] if self.backbone == Parameters.backbone else [self.backbone]
+        backbone = [] if self.backbone == plans.DEFAULT else [self.backbone]
         return "-".join([self.profile, *backbone, *([runs.digest(changed)[:8]] if changed else [])])
 
 

@@ -92,6 +92,7 @@ PLANS = {
         methods=TEAM_METHODS,
     ),
 }
+DEFAULT = "coviar"
 # Of all backbones, for whoever reads tables.
 PAPER_KINDS = tuple(plan.paper for plan in PLANS.values())
 LIGHT_KINDS = tuple(plan.light for plan in PLANS.values())

@@ -8,11 +8,15 @@ import numpy as np
 import pandas as pd
 
 from pkdlib import bitstream, claims, results, statistics, verdicts
+from pkdlib.comparisons import PLAIN
+from pkdlib.plans import LIGHT_KINDS
 
-MODALITY_NAMES = {"iframe": "I-frame", "motion": "motion-vector", "residual": "residual"}
-# How the cascades leave that differ in their classifiers alone.
-BASE = {"order": "residual motion iframe", "rule": "wise", "criterion": "max_softmax"}
-KIND_NAMES = {"paper": "the paper's classifiers", "light": "light classifiers"}
+MODALITY_NAMES = {"iframe": "I-frame", "motion": "motion-vector", "residual": "residual", "joint": "joint"}
+KIND_NAMES = {
+    "paper": "the paper's classifiers",
+    "light": "light classifiers",
+    "squeezed": "classifiers on squeezed vectors",
+}
 METHOD_NAMES = {
     "ce": "cross-entropy",
     "pkd": "PKD",
@@ -139,8 +143,8 @@ def compared_variants(curves: pd.DataFrame, what: str) -> pd.DataFrame:
     Returns:
         The rows of these, with the column series.
     """
-    others = [name for name in BASE if name != what]
-    chosen = curves[_is_base(curves, *others) & (curves["kind"] == "light") & (curves["method"] == "ce")]
+    others = [name for name in PLAIN if name != what]
+    chosen = curves[_is_base(curves, *others) & curves["kind"].isin(LIGHT_KINDS) & (curves["method"] == "ce")]
     named = chosen[what].map(RULE_NAMES) if what == "rule" else chosen[what].str.replace("_", " ")
     return chosen.assign(series=named)
 
@@ -202,7 +206,7 @@ def audited_studies() -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _is_base(curves: pd.DataFrame, *names: str) -> pd.Series:
-    return pd.concat([curves[name] == BASE[name] for name in names], axis=1).all(axis=1)
+    return pd.concat([curves[name].isin(PLAIN[name]) for name in names], axis=1).all(axis=1)
 
 
 def _fractions(counts: pd.DataFrame) -> dict[str, float]:
@@ -211,7 +215,7 @@ def _fractions(counts: pd.DataFrame) -> dict[str, float]:
 
 
 def _light(trials: pd.DataFrame) -> pd.DataFrame:
-    return trials[(trials["kind"] == "light") & (trials["part"] == "test")]
+    return trials[trials["kind"].isin(LIGHT_KINDS) & (trials["part"] == "test")]
 
 
 def _mean_over_exits(trials: pd.DataFrame) -> pd.DataFrame:
@@ -233,7 +237,7 @@ def rule_summary(ensembles: pd.DataFrame) -> pd.DataFrame:
     """
     test = ensembles[(ensembles["part"] == "test") & ensembles["prefix"].isin([0, ensembles["prefix"].max()])]
     rows = []
-    for kind in KIND_NAMES:
+    for kind in (name for name in KIND_NAMES if name in set(test["kind"])):
         chosen = test[((test["kind"] == kind) & (test["method"] == "pkd")) | (test["prefix"] == 0)]
         for rule, name in RULE_NAMES.items():
             counts = chosen[chosen["rule"] == rule]
