@@ -87,6 +87,34 @@ def matched_difference(
     return float(mean), float(start), float(end)
 
 
+def at_equal_cost(name: str, system: pd.DataFrame, rival: pd.DataFrame) -> Comparison:
+    """Compare two curves of accuracy against cost, averaged over the costs that both reach.
+
+    Args:
+        name: of the comparison.
+        system: rows of the table `early_exit`, one for each setting in each run and group.
+        rival: the same of what it is compared with.
+
+    Returns:
+        The differences in accuracy of each run and group, system minus rival.
+
+    Raises:
+        NotMeasured: If the rival lacks a run, or the costs do not meet.
+    """
+    found = []
+    for run, rows in system.groupby(RUN):
+        rivals = rival[(rival["split"] == run[0]) & (rival["seed"] == run[1])]
+        if rivals.empty:
+            raise NotMeasured(f"split {run[0]}, seed {run[1]} has no rows of {name.split(' - ')[-1]} in 'early_exit'")
+        found += [dict(zip(RUN, run, strict=True)) | gain for gain in _gains(rows, rivals)]
+    gains = pd.DataFrame(found)
+    start, end = gains["start"].mean(), gains["end"].mean()
+    note = f"Averaged over the costs that both reach, on average {start:.3g} to {end:.3g} GMAC a clip."
+    if "group" not in gains:
+        note += " The interval is over runs, and leaves out chance in the choice of test clips, which runs share."
+    return Comparison(name, (gains.drop(columns=["start", "end"]),), note)
+
+
 def _flatness_order(tables: Tables) -> list[Comparison]:
     table = _table(tables, "flatness", [*RUN, "modality", "measure", "value"])
     table = table[table["measure"] != "loss"]
@@ -258,7 +286,7 @@ def _early_exit(tables: Tables) -> list[Comparison]:
     return [
         _attempt(
             f"{name} - fewer segments, at equal cost",
-            lambda n, w=wanted: _at_equal_cost(n, _rows_where(table, {"system": ("cascade",), **w, **PLAIN}), fewer),
+            lambda n, w=wanted: at_equal_cost(n, _rows_where(table, {"system": ("cascade",), **w, **PLAIN}), fewer),
         )
         for name, wanted in _CASCADES.items()
     ]
@@ -272,21 +300,6 @@ def _rows_where(table: pd.DataFrame, wanted: dict[str, tuple[object, ...]]) -> p
         told = (f"{name} = {' or '.join(map(str, values))}" for name, values in wanted.items())
         raise NotMeasured(f"no rows with {', '.join(told)}")
     return rows
-
-
-def _at_equal_cost(name: str, cascade: pd.DataFrame, fewer: pd.DataFrame) -> Comparison:
-    found = []
-    for run, rows in cascade.groupby(RUN):
-        rivals = fewer[(fewer["split"] == run[0]) & (fewer["seed"] == run[1])]
-        if rivals.empty:
-            raise NotMeasured(f"split {run[0]}, seed {run[1]} has no rows of fewer_segments in 'early_exit'")
-        found += [dict(zip(RUN, run, strict=True)) | gain for gain in _gains(rows, rivals)]
-    gains = pd.DataFrame(found)
-    start, end = gains["start"].mean(), gains["end"].mean()
-    note = f"Averaged over the costs that both reach, on average {start:.3g} to {end:.3g} GMAC a clip."
-    if "group" not in gains:
-        note += " The interval is over runs, and leaves out chance in the choice of test clips, which runs share."
-    return Comparison(name, (gains.drop(columns=["start", "end"]),), note)
 
 
 def _half_cost(tables: Tables) -> list[Comparison]:

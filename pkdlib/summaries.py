@@ -83,7 +83,7 @@ def accuracy_summary(exits: pd.DataFrame, part: str = "test") -> pd.DataFrame:
     chosen = exits[exits["part"] == part]
     methods = [method for method in chosen["method"].unique() if method != "backbone"] or ["backbone"]
     for (modality, method, number), counts in chosen.groupby(["modality", "method", "exit"], sort=False):
-        figures = _fractions(counts)
+        figures = fractions(counts)
         for name in methods if method == "backbone" else [method]:
             rows.append({"modality": modality, "method": name, "exit": number, **figures})
     return pd.DataFrame(rows).sort_values(["modality", "method", "exit"], ignore_index=True)
@@ -171,7 +171,7 @@ def operating_points(curves: pd.DataFrame, policies: pd.DataFrame, latency: pd.D
         name = f"policy, {KIND_NAMES[kind]}" if system == "policy" else "bare networks, fused late"
         figures = {f"milliseconds_{batch}": row["milliseconds"] for batch, row in spent.iterrows()}
         figures |= {"decoding": spent["decoding"].mean(), "gmac": np.average(counts["gmac"], weights=counts["clips"])}
-        rows.append({"system": name, "setting": setting, **figures, **_fractions(counts)})
+        rows.append({"system": name, "setting": setting, **figures, **fractions(counts)})
     return pd.DataFrame(rows)
 
 
@@ -205,13 +205,21 @@ def audited_studies() -> Iterator[tuple[str, pd.DataFrame]]:
             yield f"{dataset} ({profile})", audit_summary(found["audit"])
 
 
-def _is_base(curves: pd.DataFrame, *names: str) -> pd.Series:
-    return pd.concat([curves[name].isin(PLAIN[name]) for name in names], axis=1).all(axis=1)
+def fractions(counts: pd.DataFrame) -> dict[str, float]:
+    """Estimate an accuracy with its interval.
 
+    Args:
+        counts: Clips and right answers of each split, seed and group.
 
-def _fractions(counts: pd.DataFrame) -> dict[str, float]:
+    Returns:
+        accuracy, low and high, in 0..1.
+    """
     interval = statistics.accuracy_interval(counts)
     return {"accuracy": interval.estimate / 100, "low": interval.low / 100, "high": interval.high / 100}
+
+
+def _is_base(curves: pd.DataFrame, *names: str) -> pd.Series:
+    return pd.concat([curves[name].isin(PLAIN[name]) for name in names], axis=1).all(axis=1)
 
 
 def _light(trials: pd.DataFrame) -> pd.DataFrame:
@@ -222,7 +230,7 @@ def _mean_over_exits(trials: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (modality, name), group in trials.groupby(["modality", "name"], sort=False):
         counts = group.groupby(statistics.CELL, as_index=False)[["clips", "correct"]].sum()
-        rows.append({"modality": modality, "method": name, **_fractions(counts)})
+        rows.append({"modality": modality, "method": name, **fractions(counts)})
     return pd.DataFrame(rows)
 
 
@@ -242,7 +250,7 @@ def rule_summary(ensembles: pd.DataFrame) -> pd.DataFrame:
         for rule, name in RULE_NAMES.items():
             counts = chosen[chosen["rule"] == rule]
             if len(counts):
-                rows.append({"cascade": f"{KIND_NAMES[kind]}, PKD", "rule": name, **_fractions(counts)})
+                rows.append({"cascade": f"{KIND_NAMES[kind]}, PKD", "rule": name, **fractions(counts)})
     return pd.DataFrame(rows)
 
 

@@ -80,6 +80,7 @@ FLOORS = {
     "charts": 5,
     "cascade_charts": 5,
     "cascade_reports": 5,
+    "second_backbone": 5,
     "display": 5,
     "reports": 5,
     "speeds": 5,
