@@ -22,7 +22,7 @@ def backbone(*, reads: str, size: str, num_classes: int) -> Staged:
         num_classes: Classes.
 
     Returns:
-        The network, newly initialised.
+        A network with new weights.
 
     Raises:
         NetworkError: If there is no such size.
@@ -41,7 +41,7 @@ def network(*, reads: str, size: str, kind: str, segments: int, num_classes: int
         num_classes: Classes.
 
     Returns:
-        The network, newly initialised, in eval mode.
+        A network with new weights, in eval mode.
 
     Raises:
         NetworkError: If there is no such size or kind.

@@ -140,38 +140,31 @@ class ConvolutionalBody(nn.Sequential):
         return ConvolutionalBody(convolution.in_channels, times * convolution.out_channels, convolution.kernel_size[0])
 
 
-class GlobalPool(nn.AdaptiveAvgPool2d):
-    """The body of a light internal classifier: it has nothing to learn, so any number of classifiers share one."""
+class Fixed:
+    """A body that has nothing to learn, so that any number of classifiers share one."""
+
+    def widened(self, times: int) -> "Fixed":
+        """Return the body itself.
+
+        Args:
+            times: How many share it.
+
+        Returns:
+            This body.
+        """
+        return self
+
+
+class GlobalPool(Fixed, nn.AdaptiveAvgPool2d):
+    """The body of a light internal classifier."""
 
     def __init__(self):
         """Pool to one value a channel."""
         super().__init__(1)
 
-    def widened(self, times: int) -> "GlobalPool":
-        """Return the body itself.
 
-        Args:
-            times: How many share it.
-
-        Returns:
-            This body.
-        """
-        return self
-
-
-class Unchanged(nn.Identity):
-    """The body of a classifier that reads what a network gives it as it is; any number of classifiers share one."""
-
-    def widened(self, times: int) -> "Unchanged":
-        """Return the body itself.
-
-        Args:
-            times: How many share it.
-
-        Returns:
-            This body.
-        """
-        return self
+class Unchanged(Fixed, nn.Identity):
+    """The body of a classifier that reads what a network gives it as it is."""
 
 
 class Stack(nn.Module):
@@ -252,7 +245,7 @@ def light_classifiers(backbone: Staged, num_classes: int, segments: int) -> nn.M
     """Make three light internal classifiers for a backbone.
 
     Args:
-        backbone: The network that they hang on.
+        backbone: A network whose stages yield planes.
         num_classes: Classes.
         segments: Any number will do.
 
@@ -268,9 +261,9 @@ def squeezed_classifiers(backbone: Staged, num_classes: int, segments: int) -> n
     """Make the three exits of a TEAM-Net.
 
     Args:
-        backbone: The network that they hang on.
+        backbone: A network that yields squeezed vectors.
         num_classes: Classes.
-        segments: Segments a clip.
+        segments: Segments a clip, which is read by exits made for this number alone.
 
     Returns:
         Three new classifiers.

@@ -4,7 +4,7 @@ Costs are measured, so that systems stand side by side at equal GMAC. Only runs 
 train and test on the same clips.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -91,20 +91,21 @@ def curves(tables: Tables) -> pd.DataFrame:
 
 
 def gains_sentence(tables: Tables) -> str:
-    """Say what PKD gains over cross-entropy on each backbone's own kind of classifiers, and the smallest gain seen.
+    """Say what PKD gains over cross-entropy on each backbone, by the mean over the exits of the paper's own classifiers.
 
     Args:
         tables: Of `studies`.
 
     Returns:
-        A sentence.
+        Each backbone's gain with its interval.
     """
-    told = []
-    for backbone, exits in tables["exits"].groupby("backbone"):
-        gains = [comparison.tables[0] for comparison in comparisons.compare("ic-gain", {"exits": exits})]
-        mean = gains[0].assign(difference=np.mean([gain["difference"] for gain in gains], axis=0))
-        told.append(f"{NAMES[backbone]} {_told(statistics.two_way_interval(mean))} over {len(gains)} exits")
-    return f"PKD less cross-entropy, on the mean: {'; '.join(told)}."
+
+    def gain(exits: pd.DataFrame) -> str:
+        each = [comparison.tables[0] for comparison in comparisons.compare("ic-gain", {"exits": exits})]
+        mean = each[0].assign(difference=np.mean([own["difference"] for own in each], axis=0))
+        return f"{_told(statistics.two_way_interval(mean))} over {len(each)} exits"
+
+    return f"PKD less cross-entropy, on the mean: {_for_each(tables['exits'], gain)}."
 
 
 def fusion_sentence(tables: Tables) -> str:
@@ -114,14 +115,15 @@ def fusion_sentence(tables: Tables) -> str:
         tables: Of `studies`.
 
     Returns:
-        A sentence.
+        Its gain over each rival with its interval.
     """
-    told = []
-    for backbone, ensembles in tables["ensembles"].groupby("backbone"):
+
+    def gain(ensembles: pd.DataFrame) -> str:
         found = comparisons.compare("wise-fusion", {"ensembles": ensembles})
-        parts = [f"{part.name.split(' - ')[1]}: {_told(_interval(part))}" for part in found if part.tables]
-        told.append(f"of {NAMES[backbone]} over {', over '.join(parts)}")
-    return f"The gain of WISE over all exits, in points, {'; '.join(told)}."
+        parts = [f"{part.name.split(' - ')[1]} {_told(_interval(part))}" for part in found if part.tables]
+        return f"over {', over '.join(parts)}"
+
+    return f"The gain of WISE over all exits, in points: {_for_each(tables['ensembles'], gain)}."
 
 
 def equal_cost_sentence(tables: Tables) -> str:
@@ -131,7 +133,7 @@ def equal_cost_sentence(tables: Tables) -> str:
         tables: Of `studies`.
 
     Returns:
-        A sentence.
+        Each difference with its interval.
     """
     told = []
     for series, rows in curves(tables).groupby(["system", "method"], sort=False):
@@ -157,6 +159,10 @@ def found() -> str:
 def _of_both(table: pd.DataFrame) -> pd.DataFrame:
     backbones = table.groupby(RUN)["backbone"].transform("nunique")
     return table[backbones == len(NAMES)]
+
+
+def _for_each(table: pd.DataFrame, tell: Callable[[pd.DataFrame], str]) -> str:
+    return "; ".join(f"{NAMES[backbone]} {tell(rows)}" for backbone, rows in table.groupby("backbone"))
 
 
 def _interval(comparison: Comparison) -> Interval:

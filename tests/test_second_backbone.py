@@ -119,8 +119,8 @@ def test_the_sentences_take_the_planted_gains(committed):
     assert "TEAM-Net +15.0 (95 % interval +15.0 to +15.0) over 3 exits" in gains
     assert "three networks +5.0 (95 % interval +5.0 to +5.0) over 9 exits" in gains
     fusion = second_backbone.fusion_sentence(committed)
-    assert fusion.count("over equal weights: +10.0") == 2
-    assert fusion.count("late fusion of bare networks, fitted weights: +5.0") == 2
+    assert fusion.count("over equal weights +10.0") == 2
+    assert fusion.count("late fusion of bare networks, fitted weights +5.0") == 2
     equal = second_backbone.equal_cost_sentence(committed)
     for name in ("cross-entropy", "PKD", "bare with fewer segments"):
         assert f"{name}: +2.0 (95 % interval +2.0 to +2.0)" in equal
