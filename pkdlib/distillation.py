@@ -132,9 +132,9 @@ def train_exits(
         TrainingError: If a loss is not finite.
     """  # noqa: DOC502
     for backbone in backbones.values():
-        backbone.to(recipe.device).eval().requires_grad_(False)
+        devices.place(backbone, recipe.device).eval().requires_grad_(False)
     groups = stacked(backbones, wanted, num_classes=num_classes, seed=recipe.seed)
-    groups = [group.to(recipe.device) for group in groups]
+    groups = [devices.place(group, recipe.device) for group in groups]
     optimisers = [torch.optim.Adam(group.parameters(), eps=training.ADAM_EPS) for group in groups]
     epochs = [recipe.epochs * group.epochs_factor for group in groups]
 

@@ -193,7 +193,7 @@ def logits_step(run: Run) -> Path:
 
     def make(target: Path) -> None:
         bank, split = frame_bank(p), data.splits[run.split]
-        nets = {modality: net.to(p.device) for modality, net in backbones(run).items()}
+        nets = {modality: devices.place(net, p.device) for modality, net in backbones(run).items()}
         weights = load_file(exits_step(run) / "weights.safetensors")
         exits = {trial: _load_exits(run, nets[trial.modality], weights, trial).to(p.device) for trial in trials(p)}
         tensors = {}

@@ -92,7 +92,8 @@ def train_backbone(
         TrainingError: If the loss is not finite.
     """  # noqa: DOC502
     torch.manual_seed(recipe.seed)
-    backbone = networks.backbone(modality=modality, size=recipe.size, num_classes=num_classes).to(recipe.device)
+    backbone = networks.backbone(modality=modality, size=recipe.size, num_classes=num_classes)
+    devices.place(backbone, recipe.device)
     optimiser = torch.optim.Adam(parameter_groups(backbone), lr=recipe.lr, eps=ADAM_EPS)
     best: dict[str, Any] = {"key": (-1.0, 0.0), "epoch": -1, "weights": {}}
     select = len(split.validation) >= FEWEST_VALIDATION_CLIPS
