@@ -47,6 +47,18 @@ def place(module: nn.Module, device: str) -> nn.Module:
     return module.to(device, memory_format=layout)
 
 
+def fetch(module: nn.Module) -> nn.Module:
+    """Undo `place`: move a network to the processor, its kernels laid out as files keep them.
+
+    Args:
+        module: The network; moved in place.
+
+    Returns:
+        The network.
+    """
+    return module.to("cpu", memory_format=torch.contiguous_format)
+
+
 def autocast(device: str, precision: str) -> AbstractContextManager:
     """Open a context in which a network's matrix products and convolutions run at a precision.
 

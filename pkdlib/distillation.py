@@ -184,7 +184,7 @@ def train_exits(
         if row["epoch"] < last
         for trial, loss in zip(group.trials, losses, strict=True)
     ]
-    exits = {trial: exits.cpu() for group in groups for trial, exits in group.eval().unstack().items()}
+    exits = {trial: devices.fetch(exits) for group in groups for trial, exits in group.eval().unstack().items()}
     return Distilled(exits, curves, [row["look"] for row in rows])
 
 

@@ -101,7 +101,7 @@ def backbone_step(run: Run, modality: str) -> Path:
             num_classes=len(data.classes),
             folder=target,
         )
-        (target / "weights.safetensors").write_bytes(save(trained.backbone.cpu().state_dict()))
+        (target / "weights.safetensors").write_bytes(save(devices.fetch(trained.backbone).state_dict()))
         runs.write_json(target / "curves.json", {"curves": trained.curves, "kept_epoch": trained.epoch})
 
     return step(run, f"backbone-{modality}", make, *BACKBONE)
