@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from pkdlib import clips, distillation, early_exit, ensembles, experiments, study, trade_offs, training
+from pkdlib import clips, devices, distillation, early_exit, ensembles, experiments, study, trade_offs, training
 from pkdlib.classifiers import internal_classifiers
 from pkdlib.distillation import Group, Trial
 from pkdlib.networks import Staged
@@ -65,7 +65,7 @@ def audit_step(run: Run) -> Path:
     def make(target: Path) -> None:
         seen = {}
         for name, forward in (("clean", distillation.frozen_pass), ("drift", drifting_pass)):
-            backbones = {modality: net.to(p.device) for modality, net in experiments.backbones(run).items()}
+            backbones = {m: devices.place(net, p.device) for m, net in experiments.backbones(run).items()}
             look = _Looks(run, backbones, moving=name == "drift")
             distilled = distillation.train_exits(
                 backbones,

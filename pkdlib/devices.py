@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 
 import torch
+from torch import nn
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -29,6 +30,33 @@ def prepare(device: str, threads: int) -> None:
             f"device = {device!r}: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs here; "
             "take device = 'cpu', or install a build of torch for your GPU"
         )
+
+
+def place(module: nn.Module, device: str) -> nn.Module:
+    """Move a network to a device, and lay its kernels out as convolutions are fastest there.
+
+    Args:
+        module: The network; moved in place.
+        device: As `prepare` takes it.
+
+    Returns:
+        The network. On a GPU its kernels are channels last, which trains ResNet-50 one and a half times as fast in
+        bfloat16 on an H100 (`benchmarks/throughput.py`).
+    """
+    layout = torch.channels_last if torch.device(device).type == "cuda" else torch.preserve_format
+    return module.to(device, memory_format=layout)
+
+
+def fetch(module: nn.Module) -> nn.Module:
+    """Undo `place`: move a network to the processor, its kernels laid out as files keep them.
+
+    Args:
+        module: The network; moved in place.
+
+    Returns:
+        The network.
+    """
+    return module.to("cpu", memory_format=torch.contiguous_format)
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager:

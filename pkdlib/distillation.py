@@ -136,9 +136,9 @@ def train_exits(
         TrainingError: If a loss is not finite.
     """  # noqa: DOC502
     for backbone in backbones.values():
-        backbone.to(recipe.device).eval().requires_grad_(False)
+        devices.place(backbone, recipe.device).eval().requires_grad_(False)
     groups = stacked(backbones, wanted, num_classes=num_classes, segments=recipe.segments, seed=recipe.seed)
-    groups = [group.to(recipe.device) for group in groups]
+    groups = [devices.place(group, recipe.device) for group in groups]
     step_by = training.OPTIMISERS[recipe.tuning.optimiser]
     optimisers = [step_by(training.parameter_groups(group, recipe.tuning)) for group in groups]
     epochs = [recipe.epochs * group.epochs_factor for group in groups]
@@ -190,7 +190,7 @@ def train_exits(
         if row["epoch"] < last
         for trial, loss in zip(group.trials, losses, strict=True)
     ]
-    exits = {trial: exits.cpu() for group in groups for trial, exits in group.eval().unstack().items()}
+    exits = {trial: devices.fetch(exits) for group in groups for trial, exits in group.eval().unstack().items()}
     return Distilled(exits, curves, [row["look"] for row in rows])
 
 

@@ -101,7 +101,7 @@ def backbone_step(run: Run, modality: str) -> Path:
             num_classes=len(data.classes),
             folder=target,
         )
-        (target / "weights.safetensors").write_bytes(save(trained.backbone.cpu().state_dict()))
+        (target / "weights.safetensors").write_bytes(save(devices.fetch(trained.backbone).state_dict()))
         runs.write_json(target / "curves.json", {"curves": trained.curves, "kept_epoch": trained.epoch})
 
     return step(run, f"backbone-{modality}", make, *BACKBONE)
@@ -195,7 +195,7 @@ def logits_step(run: Run) -> Path:
 
     def make(target: Path) -> None:
         bank, split = frame_bank(p), data.splits[run.split]
-        nets = {modality: net.to(p.device) for modality, net in backbones(run).items()}
+        nets = {modality: devices.place(net, p.device) for modality, net in backbones(run).items()}
         weights = load_file(exits_step(run) / "weights.safetensors")
         exits = {trial: _load_exits(run, nets[trial.modality], weights, trial).to(p.device) for trial in trials(p)}
         tensors = {}

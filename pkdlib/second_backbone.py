@@ -91,7 +91,7 @@ def curves(tables: Tables) -> pd.DataFrame:
 
 
 def gains_sentence(tables: Tables) -> str:
-    """Say what PKD gains over cross-entropy on each backbone, by the mean over the exits of the paper's own classifiers.
+    """Say what PKD gains over cross-entropy on each backbone, the mean over the exits of the paper's classifiers.
 
     Args:
         tables: Of `studies`.

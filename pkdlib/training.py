@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import io
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
 }
 WARM_UP = 0.1
 LR_DECAY = 0.1
+CHECKPOINT_SPACING = 9  # seconds of training for each that a checkpoint takes
 # With fewer validation clips than this, one clip is worth too much to choose an epoch by: the last one counts.
 FEWEST_VALIDATION_CLIPS = 40
 
@@ -100,7 +102,8 @@ def train_backbone(
         TrainingError: If the loss is not finite.
     """  # noqa: DOC502
     torch.manual_seed(recipe.seed)
-    backbone = architectures.backbone(reads=modality, size=recipe.size, num_classes=num_classes).to(recipe.device)
+    backbone = architectures.backbone(reads=modality, size=recipe.size, num_classes=num_classes)
+    devices.place(backbone, recipe.device)
     optimiser = OPTIMISERS[recipe.tuning.optimiser](parameter_groups(backbone, recipe.tuning))
     best: dict[str, Any] = {"key": (-1.0, 0.0), "epoch": -1, "weights": {}}
     select = len(split.validation) >= FEWEST_VALIDATION_CLIPS
@@ -171,7 +174,9 @@ def resumable_epochs(
     *,
     description: str,
 ) -> list[dict[str, float]]:
-    """Run epochs, saving all state after each, and go on after the last whole one if there is a checkpoint.
+    """Run epochs, saving all state after them, and go on after the last one saved if there is a checkpoint.
+
+    State is saved after an epoch unless that would take more than a tenth of the time: then after a later one.
 
     An epoch must draw all that is random from (seed, epoch), so that a resumed run ends with the same bits.
 
@@ -187,6 +192,7 @@ def resumable_epochs(
         The rows of all epochs.
     """
     curves: list[dict[str, float]] = []
+    due = 0.0
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
         for name, module in modules.items():
@@ -195,11 +201,16 @@ def resumable_epochs(
         curves = state["curves"]
     for epoch in tqdm(range(len(curves), epochs), desc=description, unit="epoch", disable=None):
         curves.append(run_epoch(epoch))
+        began = time.perf_counter()
+        if began < due:
+            continue
         states = {name: module.state_dict() for name, module in modules.items()}
         state = {"modules": states, "notes": notes, "curves": curves}
         buffer = io.BytesIO()  # on a full disk torch's own writer fails with a riddle, Python's with a reason
         torch.save(state, buffer)
         runs.write_atomically(checkpoint, lambda path, buffer=buffer: path.write_bytes(buffer.getbuffer()))
+        saved = time.perf_counter()
+        due = saved + CHECKPOINT_SPACING * (saved - began)
     return curves
 
 

@@ -16,3 +16,13 @@ def test_autocast_changes_products_and_nothing_at_float32():
         assert (a @ a).dtype == torch.bfloat16
     with devices.autocast("cpu", "float32"):
         assert (a @ a).dtype == torch.float32
+
+
+def test_what_is_fetched_is_laid_out_as_files_keep_it():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    values = [value.clone() for value in network.state_dict().values()]
+    network.to(memory_format=torch.channels_last)
+    assert not network[0].weight.is_contiguous()
+    fetched = devices.fetch(network)
+    assert all(value.is_contiguous() for value in fetched.state_dict().values())
+    assert all(torch.equal(a, b) for a, b in zip(fetched.state_dict().values(), values, strict=True))
