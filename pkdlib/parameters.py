@@ -203,10 +203,11 @@ def _read_profile(profile: Any, dataset: Any, backbone: Any) -> dict[str, Any]:
     if not isinstance(profile, str) or not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml") if "." not in file.stem))
         raise ParameterError(f"profile = {profile!r} is not known; the profiles are: {known}")
-    # What every profile says otherwise for one backbone, such as another learning rate; and what this one does for one
-    # data set, such as more epochs where the clips are few.
-    own = (path, folder / f"any.{backbone}.yaml", folder / f"{profile}.{dataset}.yaml")
-    return {name: value for file in own if file.is_file() for name, value in yaml.safe_load(file.read_text()).items()}
+    # What every profile says otherwise for one backbone, such as a learning rate; and what this one does for one
+    # backbone, or for one data set, such as more epochs where the clips are few.
+    names = (profile, f"any.{backbone}", f"{profile}.{backbone}", f"{profile}.{dataset}")
+    files = [path for path in (folder / f"{name}.yaml" for name in names) if path.is_file()]
+    return {name: value for file in files for name, value in yaml.safe_load(file.read_text()).items()}
 
 
 def _unknown(name: str, known: Mapping[str, Any]) -> str:

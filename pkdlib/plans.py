@@ -69,7 +69,7 @@ PLANS = {
         paper="paper",
         light="light",
         chosen=(("light", "ce"), ("paper", "pkd")),
-        # The reference's steps at 150, 270 and 390 of 510 epochs are for weights from Kinetics; here all are new.
+        # In the place of the reference's steps at 150, 270 and 390 of 510 epochs, for weights from Kinetics.
         tuning=Tuning(optimiser="adam", weight_decay=1e-4),
         exit_tuning=Tuning(optimiser="adam", milestones=(150 / 300, 200 / 300, 250 / 300)),
         methods=METHODS,
@@ -80,8 +80,9 @@ PLANS = {
         paper="squeezed",
         light="squeezed",
         chosen=(("squeezed", "pkd"),),
-        # As the reference trains it from new weights, on Kinetics: its fine-tuning begins with those, which nobody
-        # has. Its weight decay is always 0, by a slip in a condition; here it is what is stated.
+        # As the reference trains it on Kinetics: its fine-tuning, whose rate falls at 1/6, 1/3 and 1/2 of 30 epochs,
+        # begins with those weights, which it does not give away. Its weight decay is 0 by a slip in a condition; here
+        # it is what is stated.
         tuning=Tuning(
             optimiser="sgd",
             weight_decay=5e-4,

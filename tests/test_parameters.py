@@ -93,10 +93,11 @@ def test_changed_values_get_a_folder_of_their_own():
 def test_a_backbone_has_its_own_values_and_its_own_folder():
     p = Parameters.for_profile("smoke", backbone="teamnet")
     assert (p.variant, p.plan) == ("smoke-teamnet", PLANS["teamnet"])
-    assert (p.backbone_lr, p.exit_lr) == (0.01, 0.01)  # of profiles/any.teamnet.yaml
+    assert (p.backbone_lr, p.exit_lr) == (0.0025, 0.01)  # of profiles/any.teamnet.yaml
     assert p.exit_epochs == Parameters.for_profile("smoke").exit_epochs
     assert Parameters.for_profile("smoke", backbone="teamnet", backbone_lr=0.02).variant.startswith("smoke-teamnet-")
     assert Parameters.for_profile(**p.flat()) == p
+    assert Parameters.for_profile("large", backbone="teamnet").backbone_lr == 0.01  # of its own file
     p = Parameters.for_profile("full", backbone="teamnet", dataset="ut_interaction")
     assert p.backbone_epochs == Parameters.for_profile("full", dataset="ut_interaction").backbone_epochs
 
