@@ -12,12 +12,15 @@ import pandas as pd
 from pkdlib import comparisons, results, statistics, summaries
 from pkdlib.comparisons import Comparison, NotMeasured, Tables
 from pkdlib.plans import DEFAULT, LIGHT_KINDS
+from pkdlib.reports import FINAL
 from pkdlib.statistics import RUN, Interval
 from pkdlib.summaries import MODALITY_NAMES
 
 SECOND = "teamnet"
 NAMES = {DEFAULT: "three networks", SECOND: "TEAM-Net"}
-FINAL = 4
+SYSTEMS = {"ce": "cross-entropy", "pkd": "PKD", "none": "bare, fewer segments"}
+# What the sentence on fusion sets WISE against.
+RIVALS = ("the last exit alone", "equal weights", "late fusion of bare networks, fitted weights")
 
 
 def studies() -> Iterator[tuple[str, Tables]]:
@@ -87,7 +90,7 @@ def curves(tables: Tables) -> pd.DataFrame:
     """
     chosen = summaries.compared_methods(tables["early_exit"])
     chosen = chosen[chosen["kind"].isin([*LIGHT_KINDS, "none"])]
-    return chosen.assign(series=chosen["backbone"].map(NAMES) + ": " + chosen["series"])
+    return chosen.assign(series=chosen["backbone"].map(NAMES) + ", " + chosen["method"].map(SYSTEMS))
 
 
 def gains_sentence(tables: Tables) -> str:
@@ -120,8 +123,8 @@ def fusion_sentence(tables: Tables) -> str:
 
     def gain(ensembles: pd.DataFrame) -> str:
         found = comparisons.compare("wise-fusion", {"ensembles": ensembles})
-        parts = [f"{part.name.split(' - ')[1]} {_told(_interval(part))}" for part in found if part.tables]
-        return f"over {', over '.join(parts)}"
+        named = {part.name.split(" - ")[1]: part for part in found}
+        return ", ".join(f"over {rival} {_told(_interval(named[rival]))}" for rival in RIVALS)
 
     return f"The gain of WISE over all exits, in points: {_for_each(tables['ensembles'], gain)}."
 
@@ -136,9 +139,9 @@ def equal_cost_sentence(tables: Tables) -> str:
         Each difference with its interval.
     """
     told = []
-    for series, rows in curves(tables).groupby(["system", "method"], sort=False):
+    for method, rows in curves(tables).groupby("method", sort=False):
         second, first = (rows[rows["backbone"] == backbone] for backbone in (SECOND, DEFAULT))
-        name = "bare with fewer segments" if series[0] == "fewer_segments" else summaries.METHOD_NAMES[series[1]]
+        name = SYSTEMS[method]
         try:
             told.append(f"{name}: {_told(_interval(comparisons.at_equal_cost(name, second, first)))}")
         except NotMeasured as reason:

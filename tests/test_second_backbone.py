@@ -111,7 +111,18 @@ def test_the_cascades_tell_what_running_all_costs(committed):
         "TEAM-Net, 0.400 GMAC (classifiers on squeezed vectors)",
     }
     assert (rules.groupby("cascade")["rule"].nunique() == 6).all()
-    cascade_charts.accuracy_by_rule(rules)
+
+
+def test_everything_can_be_drawn(committed):
+    front = cascade_charts.front(second_backbone.exit_points(committed), "gmac", "cost")
+    lines = cascade_charts.accuracy_against_cost(second_backbone.curves(committed))
+    for chart in (front, lines, cascade_charts.accuracy_by_rule(second_backbone.rules(committed))):
+        assert chart.to_dict()
+    assert set(second_backbone.curves(committed)["series"]) == {
+        f"{backbone}, {system}"
+        for backbone in ("TEAM-Net", "three networks")
+        for system in ("cross-entropy", "PKD", "bare, fewer segments")
+    }
 
 
 def test_the_sentences_take_the_planted_gains(committed):
@@ -122,7 +133,7 @@ def test_the_sentences_take_the_planted_gains(committed):
     assert fusion.count("over equal weights +10.0") == 2
     assert fusion.count("late fusion of bare networks, fitted weights +5.0") == 2
     equal = second_backbone.equal_cost_sentence(committed)
-    for name in ("cross-entropy", "PKD", "bare with fewer segments"):
+    for name in ("cross-entropy", "PKD", "bare, fewer segments"):
         assert f"{name}: +2.0 (95 % interval +2.0 to +2.0)" in equal
 
 
