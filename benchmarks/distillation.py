@@ -24,7 +24,7 @@ def step(backbones, groups, optimisers, batch, labels) -> None:
     """Make one step of training."""
     features, finals = distillation.frozen_pass(backbones, batch)
     for group, optimiser in zip(groups, optimisers, strict=True):
-        loss = group.losses(features, finals, labels, PROGRESS, SEGMENTS, 1.0).sum()
+        loss = group.losses(features, finals, labels, PROGRESS, SEGMENTS, methods.METHODS, 1.0).sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -38,7 +38,7 @@ def needed(trial) -> set[str]:
 
 def seconds(backbones, wanted, batch, labels) -> float:
     """Time one step with these trials, after one to warm up."""
-    groups = distillation.stacked(backbones, wanted, num_classes=CLASSES, seed=0)
+    groups = distillation.stacked(backbones, wanted, num_classes=CLASSES, segments=SEGMENTS, seed=0)
     optimisers = [torch.optim.Adam(group.parameters(), eps=1e-3) for group in groups]
     used = set().union(*map(needed, wanted))
     nets = {name: net for name, net in backbones.items() if name in used}

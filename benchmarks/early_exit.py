@@ -20,9 +20,10 @@ import torch
 from pkdlib import cascades, classifiers, cost, early_exit, networks, wise
 from pkdlib.early_exit import Policy
 from pkdlib.networks import CHANNELS, MODALITIES, NUM_EXITS
+from pkdlib.plans import PLANS
 
 CLASSES, SEGMENTS, SIDE, CLIPS = 12, 3, 96, 32
-ORDER = wise.ORDERS[0]
+ORDER = PLANS["coviar"].orders[0]
 EXITS = NUM_EXITS * len(ORDER)
 SURE = 1e6  # logits times this: one class has all the probability
 
@@ -52,7 +53,7 @@ def main() -> None:
     clips = {m: torch.randn(CLIPS, SEGMENTS, CHANNELS[m], SIDE, SIDE) for m in MODALITIES}
     for size in (1, 32):
         batches = [{m: clips[m][start : start + size] for m in MODALITIES} for start in range(0, CLIPS, size)]
-        for kind in classifiers.KINDS:
+        for kind in PLANS["coviar"].kinds:
             exits = {
                 m: classifiers.internal_classifiers(kind, backbone=b, num_classes=CLASSES) for m, b in bare.items()
             }

@@ -14,20 +14,10 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from pkdlib import (
-    clips,
-    devices,
-    distillation,
-    early_exit,
-    ensembles,
-    experiments,
-    networks,
-    study,
-    trade_offs,
-    training,
-)
+from pkdlib import clips, devices, distillation, early_exit, ensembles, experiments, study, trade_offs, training
+from pkdlib.classifiers import internal_classifiers
 from pkdlib.distillation import Group, Trial
-from pkdlib.networks import MODALITIES
+from pkdlib.networks import Staged
 from pkdlib.study import Run
 from pkdlib.tallies import Rows, by_group
 
@@ -36,7 +26,7 @@ Gain = Callable[[Sequence[str]], np.ndarray]
 LOOKS = "looks.safetensors"
 DOUBLE = 2  # PKD's epochs in the reference, as a multiple of cross-entropy's
 CONFIDENCE = 0.9  # at which the reference's cascade leaves where its cost is counted
-PAPERS = ("paper", "pkd")
+METHOD = "pkd"
 
 # Gain -> switch -> the reference's choices that it turns on.
 SWITCHES = {
@@ -69,7 +59,8 @@ def audit_step(run: Run) -> Path:
     """
     p, data = run.parameters, study.dataset(run.parameters)
     lengths = (("ce", 1), ("pkd", 1), ("pkd", DOUBLE))
-    trials = [Trial(modality, "light", method, epochs_factor=n) for modality in MODALITIES for method, n in lengths]
+    kind = p.plan.light
+    trials = [Trial(name, kind, method, epochs_factor=n) for name in p.plan.networks for method, n in lengths]
 
     def make(target: Path) -> None:
         seen = {}
@@ -80,10 +71,11 @@ def audit_step(run: Run) -> Path:
                 backbones,
                 study.frame_bank(p),
                 data.splits[run.split],
-                run.recipe(epochs=p.audit_epochs, lr=p.exit_lr),
+                run.recipe(epochs=p.audit_epochs, lr=p.exit_lr, tuning=p.plan.exit_tuning),
                 trials,
                 num_classes=len(data.classes),
                 folder=target,
+                methods=p.plan.methods,
                 temperature=p.exit_temperature,
                 forward=forward,
                 look=look,
@@ -98,13 +90,13 @@ def audit_step(run: Run) -> Path:
 
 @torch.no_grad()
 def drifting_pass(
-    backbones: Mapping[str, networks.Backbone], batch: Mapping[str, Tensor]
+    backbones: Mapping[str, Staged], batch: Mapping[str, Tensor]
 ) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
     """Compute what `distillation.frozen_pass` does in training mode, as the reference: batch-norm statistics move.
 
     Args:
-        backbones: One for each modality; in eval mode again afterwards.
-        batch: Modality -> (B, segments, C, H, W).
+        backbones: As `distillation.frozen_pass` takes them; in eval mode again afterwards.
+        batch: As there.
 
     Returns:
         As `distillation.frozen_pass`.
@@ -137,6 +129,7 @@ def audit(run: Run) -> Rows:
 
 
 def _distillation(run: Run) -> Gain:
+    plan = run.parameters.plan
     seen = {key: value.numpy() for key, value in load_file(audit_step(run) / LOOKS).items()}
 
     def gain(choices: Sequence[str]) -> np.ndarray:
@@ -144,7 +137,8 @@ def _distillation(run: Run) -> Gain:
         longer = DOUBLE if "double" in choices else 1
 
         def right(method: str, factor: int) -> np.ndarray:
-            looks = [seen[f"{name}/{Trial(m, 'light', method, epochs_factor=factor).key}"] for m in MODALITIES]
+            trials = [Trial(reads, plan.light, method, epochs_factor=factor) for reads in plan.networks]
+            looks = [seen[f"{name}/{trial.key}"] for trial in trials]
             epochs, exits, _ = np.concatenate(looks, axis=1).shape
             looks = np.concatenate(looks, axis=1)
             best = looks.mean(axis=2).argmax(axis=0) if "test" in choices else np.full(exits, epochs - 1)
@@ -157,13 +151,14 @@ def _distillation(run: Run) -> Gain:
 
 def _wise(run: Run) -> Gain:
     truth = experiments.labels(run, "test")
-    logits = ensembles.stacked(run, "test", *PAPERS)
+    cascade = (run.parameters.plan.paper, METHOD)
+    logits = ensembles.stacked(run, "test", *cascade)
 
     def right(scores: np.ndarray) -> np.ndarray:
         return (scores.argmax(axis=1) == truth).astype(float)
 
     def gain(choices: Sequence[str]) -> np.ndarray:
-        weights = ensembles.weights(run, *PAPERS, "wise_train" if "train" in choices else "wise")[-1]
+        weights = ensembles.weights(run, *cascade, "wise_train" if "train" in choices else "wise")[-1]
         fused = ensembles.late_fusion(run, run.parameters.segments)
         baseline = logits[:, -1] if "alone" in choices else fused
         return 100 * (right(np.einsum("nkc,k->nc", logits, weights)) - right(baseline))
@@ -172,7 +167,8 @@ def _wise(run: Run) -> Gain:
 
 
 def _saving(run: Run) -> Gain:
-    system = trade_offs.System(*PAPERS)
+    plan = run.parameters.plan
+    system = trade_offs.System(plan.paper, METHOD, plan.orders[0])
     scores, prices = system.scores(run, "test"), system.costs(run)
     exits = early_exit.leave_at(scores, CONFIDENCE)
     right = scores[np.arange(len(exits)), exits].argmax(axis=1) == experiments.labels(run, "test")
@@ -187,30 +183,38 @@ def _saving(run: Run) -> Gain:
 
 class _Looks:
     # Looks at the test clips: from groups of classifiers to each trial's uint8 (exits, clips). Light classifiers see
-    # nothing of a stage but its mean, which of backbones that do not move is computed once.
-    def __init__(self, run: Run, backbones: Mapping[str, networks.Backbone], *, moving: bool):
+    # nothing of a stage but what their body makes of it, which has nothing to learn; of backbones that do not move
+    # that is computed once.
+    def __init__(self, run: Run, backbones: Mapping[str, Staged], *, moving: bool):
         self.run, self.backbones = run, backbones
-        self.kept = None if moving else list(self._means())
+        p = run.parameters
+        shape = {"num_classes": 1, "segments": p.segments}
+        exits = {name: internal_classifiers(p.plan.light, backbone=net, **shape) for name, net in backbones.items()}
+        self.bodies = {name: [exit_.body for exit_ in own] for name, own in exits.items()}
+        self.kept = None if moving else list(self._reduced())
 
     @torch.no_grad()
     def __call__(self, groups: Sequence[Group]) -> dict[str, Tensor]:
         found: dict[str, list[Tensor]] = {}
-        for means, labels in self.kept or self._means():
+        for reduced, labels in self.kept or self._reduced():
             for group in groups:
-                stages = zip(group.stacks, means[group.modality], strict=True)
+                stages = zip(group.stacks, reduced[group.modality], strict=True)
                 logits = [stack(stage, self.run.parameters.segments) for stack, stage in stages]
                 answers = torch.stack(logits, dim=1).argmax(dim=-1)  # (trials, exits, clips)
                 for trial, own in zip(group.trials, answers, strict=True):
                     found.setdefault(trial.key, []).append((own.cpu() == labels).to(torch.uint8))
         return {key: torch.cat(parts, dim=1) for key, parts in found.items()}
 
-    def _means(self) -> Iterator[tuple[dict[str, list[Tensor]], Tensor]]:
+    def _reduced(self) -> Iterator[tuple[dict[str, list[Tensor]], Tensor]]:
         p, test = self.run.parameters, study.dataset(self.run.parameters).splits[self.run.split].test
         bank = study.frame_bank(p)
         for indices in training.ordered_batches(test, p.batch_size):
             batch = clips.test_batch(
-                bank, indices, modalities=MODALITIES, size=p.input_size, segments=p.segments, device=p.device
+                bank, indices, modalities=p.plan.networks, size=p.input_size, segments=p.segments, device=p.device
             )
             features, _ = distillation.frozen_pass(self.backbones, batch)
-            means = {m: [stage.mean((2, 3), keepdim=True) for stage in stages] for m, stages in features.items()}
-            yield means, bank.labels[indices]
+            reduced = {
+                name: [body(stage) for body, stage in zip(self.bodies[name], stages, strict=True)]
+                for name, stages in features.items()
+            }
+            yield reduced, bank.labels[indices]

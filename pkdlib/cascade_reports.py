@@ -3,6 +3,7 @@
 import pandas as pd
 
 from pkdlib import summaries
+from pkdlib.plans import LIGHT_KINDS, PAPER_KINDS
 from pkdlib.reports import FINAL, count_runs
 from pkdlib.summaries import KIND_NAMES, MODALITY_NAMES
 
@@ -25,8 +26,9 @@ def weights_sentence(weights: pd.DataFrame) -> str:
     finals = ends.abs().sum() / means.abs().sum()
     heaviest = ", ".join(f"{name} ({value:.2f})" for name, value in means.head(3).items())
     return (
-        f"With all twelve exits visited, the heaviest are {heaviest}; the three final exits hold {100 * finals:.0f} % "
-        f"of the weights' sum of absolute values, and {int((means < 0).sum())} exits weigh less than nothing "
+        f"With all {len(means)} exits visited, the heaviest are {heaviest}; the networks' own ends hold "
+        f"{100 * finals:.0f} % of the weights' sum of absolute values, and {int((means < 0).sum())} exits weigh less "
+        f"than nothing "
         f"({count_runs(weights)})."
     )
 
@@ -40,11 +42,12 @@ def ensembles_sentence(ensembles: pd.DataFrame) -> str:
     Returns:
         A sentence.
     """
-    accuracy = _accuracies(ensembles, "paper")
+    (kind,) = (kind for kind in PAPER_KINDS if kind in set(ensembles["kind"]))
+    accuracy = _accuracies(ensembles, kind)
     return (
-        f"With all twelve exits of the PKD networks, WISE answers {accuracy['WISE']:.1f} % of the test clips rightly, "
-        f"their uniform mean {accuracy['uniform mean']:.1f} %; the bare backbones' three outputs alone, with fitted "
-        f"weights, {accuracy['late fusion, fitted weights']:.1f} % ({count_runs(ensembles)})."
+        f"With all {ensembles['prefix'].max()} exits trained by PKD, WISE answers {accuracy['WISE']:.1f} % of the test "
+        f"clips rightly, their uniform mean {accuracy['uniform mean']:.1f} %; the bare networks' outputs alone, with "
+        f"fitted weights, {accuracy['late fusion, fitted weights']:.1f} % ({count_runs(ensembles)})."
     )
 
 
@@ -58,7 +61,8 @@ def rules_sentence(ensembles: pd.DataFrame) -> str:
         A sentence.
     """
     told = []
-    for kind, name in KIND_NAMES.items():
+    for kind in (kind for kind in KIND_NAMES if kind in set(ensembles["kind"])):
+        name = KIND_NAMES[kind]
         accuracy = _accuracies(ensembles, kind).sort_values(ascending=False)
         lost = accuracy["WISE"] - accuracy["WISE on training logits"]
         best = f"{accuracy.index[0]} is highest with {accuracy.iloc[0]:.1f} %"
@@ -106,12 +110,13 @@ def policies_sentence(points: pd.DataFrame, policies: pd.DataFrame) -> str:
     Returns:
         A sentence.
     """
-    light = points[points["system"] == f"policy, {KIND_NAMES['light']}"].set_index("setting")
+    light = _light_policies(points).set_index("setting")
     half, whole = light.loc[HALF], light.loc[NO_SAVING]
     ratios = {
         name: 100 * half[name] / whole[name] for name in ("gmac", "milliseconds_1", "milliseconds_32", "decoding")
     }
-    chosen = policies[(policies["kind"] == "light") & (policies["share"] == HALF)].drop_duplicates(["split", "seed"])
+    half_cost = policies[policies["kind"].isin(LIGHT_KINDS) & (policies["share"] == HALF)]
+    chosen = half_cost.drop_duplicates(["split", "seed"])
     first = chosen["order"].str.split().str[0].value_counts()
     begun = ", ".join(f"{MODALITY_NAMES[name]} in {count}" for name, count in first.items())
     return (
@@ -135,10 +140,11 @@ def decoding_sentence(decoding: pd.DataFrame, points: pd.DataFrame) -> str:
     """
     whole = decoding[decoding["segments"] == decoding["segments"].max()].groupby("modality")["milliseconds"].mean()
     told = ", ".join(f"{MODALITY_NAMES[name]} {value:.1f}" for name, value in whole.items())
-    everything = points[(points["system"] == f"policy, {KIND_NAMES['light']}") & (points["setting"] == NO_SAVING)]
+    light = _light_policies(points)
+    everything = light[light["setting"] == NO_SAVING]
     return (
-        f"Decoding all segments of a clip takes, in milliseconds: {told}; all three networks with their light "
-        f"classifiers take {everything['milliseconds_1'].iloc[0]:.1f} at a batch of 1 and "
+        f"Decoding all segments of a clip takes, in milliseconds: {told}; running all networks with their light "
+        f"classifiers takes {everything['milliseconds_1'].iloc[0]:.1f} at a batch of 1 and "
         f"{everything['milliseconds_32'].iloc[0]:.1f} at 32, on the machine of these runs: read ratios, not times."
     )
 
@@ -176,6 +182,10 @@ def protocol_found() -> str:
         ]
         told.append(f"On {data}, {', '.join(parts)}.")
     return " ".join(told) or "Not measured yet."
+
+
+def _light_policies(points: pd.DataFrame) -> pd.DataFrame:
+    return points[points["system"].isin([f"policy, {KIND_NAMES[kind]}" for kind in LIGHT_KINDS])]
 
 
 def _signed(value: float) -> str:

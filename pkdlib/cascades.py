@@ -1,4 +1,4 @@
-"""A cascade of three multi-exit networks: kept in a folder, and at work on any video.
+"""A cascade of multi-exit networks: kept in a folder, and at work on any video.
 
 A folder holds `model.safetensors` (the networks) and `model.json` (classes, sizes, WISE weights, threshold, costs).
 """
@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from pkdlib import classifiers, clips, early_exit, networks, runs, wise
+from pkdlib import architectures, clips, early_exit, runs, wise
 from pkdlib.early_exit import Policy
-from pkdlib.networks import MODALITIES, MultiExitNetwork
+from pkdlib.networks import MultiExitNetwork, Staged
 from pkdlib.transcode import transcode
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -30,10 +30,10 @@ class CascadeError(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cascade:
-    """Three multi-exit networks, visited one after the other.
+    """Multi-exit networks, visited one after the other: three of one modality each, or one that joins them.
 
     Args:
-        networks: One for each modality.
+        networks: What each reads -> network.
         classes: Names of the labels.
         kind: Of the internal classifiers, a key of `classifiers.KINDS`.
         size: Of the networks, a key of `networks.BACKBONES`.
@@ -127,8 +127,9 @@ def load(folder: Path) -> Cascade:
         description["policy"] = Policy(**policy | {"order": tuple(policy["order"])})
         description["costs"] = np.array(description["costs"])
         description["classes"] = tuple(description["classes"])
-        shape = {"kind": description["kind"], "size": description["size"], "num_classes": len(description["classes"])}
-        nets = {modality: _rebuild(tensors, modality, **shape) for modality in MODALITIES}
+        shape = {name: description[name] for name in ("kind", "size", "segments")}
+        shape["num_classes"] = len(description["classes"])
+        nets = {reads: _rebuild(tensors, reads, **shape) for reads in description["policy"].order}
         return Cascade(networks=nets, **description)
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CascadeError(f"{folder} holds a damaged model: {str(error).splitlines()[0]}") from error
@@ -171,7 +172,7 @@ def predict(path: Path, checkpoint: Path) -> Prediction:
     )
 
 
-def assemble(backbone: networks.Backbone, exits: nn.ModuleList) -> MultiExitNetwork:
+def assemble(backbone: Staged, exits: nn.ModuleList) -> MultiExitNetwork:
     """Join a backbone and its internal classifiers for use.
 
     Args:
@@ -184,13 +185,9 @@ def assemble(backbone: networks.Backbone, exits: nn.ModuleList) -> MultiExitNetw
     return MultiExitNetwork(backbone=backbone, exits=exits).eval()
 
 
-def _rebuild(
-    tensors: Mapping[str, Tensor], modality: str, *, kind: str, size: str, num_classes: int
-) -> MultiExitNetwork:
-    backbone = networks.backbone(modality=modality, size=size, num_classes=num_classes)
-    exits = classifiers.internal_classifiers(kind, backbone=backbone, num_classes=num_classes)
-    network = assemble(backbone, exits)
-    prefix = f"{modality}."
+def _rebuild(tensors: Mapping[str, Tensor], reads: str, **shape: Any) -> MultiExitNetwork:
+    network = architectures.network(reads=reads, **shape)
+    prefix = f"{reads}."
     own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in own.items()})
     return network

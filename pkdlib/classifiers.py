@@ -1,7 +1,8 @@
-"""Internal classifiers (ICs): the small heads that hang behind the first three stages of a backbone.
+"""Internal classifiers (ICs): the small heads that hang in the three places where a backbone can stop.
 
-Two kinds: the paper's (convolution, batch norm, 4 x 4 average pool, linear), which cost as much as much of the
-network, and light ones (global average pool, linear), which cost next to nothing.
+Three kinds: the paper's (convolution, batch norm, 4 x 4 average pool, linear), which cost as much as much of the
+network; light ones (global average pool, linear), which cost next to nothing; and, of TEAM-Net, the paper's single
+linear layers on its squeezed vectors.
 
 Several classifiers of one shape that read the same features can be *stacked*: computed at once, each as it would be
 alone. A convolution's output channels do not see one another, nor do batch norm's, and the linear layers are one
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pkdlib.networks import Backbone, NetworkError, segment_mean
+from pkdlib.networks import NetworkError, Staged, segment_mean
 
 # The reference pools an IC's features to 4 x 4 before its linear layer.
 POOLED_SIDE = 4
@@ -50,7 +51,63 @@ class InternalClassifier(nn.Module):
         Returns:
             (B, classes).
         """
-        return segment_mean(self.head(self.body(features).flatten(1)), segments)
+        return self.gather(self.head(self.body(features).flatten(1)), segments)
+
+    def gather(self, rows: Tensor, segments: int) -> Tensor:
+        """Make one row of the segments of a clip, their mean.
+
+        Args:
+            rows: (B * segments, values).
+            segments: Segments a clip.
+
+        Returns:
+            (B, values).
+        """
+        return segment_mean(rows, segments)
+
+
+class SqueezedClassifier(InternalClassifier):
+    """An exit of TEAM-Net: one linear layer on the squeezed vectors of a clip's segments, one after the other.
+
+    Args:
+        width: Of a squeezed vector.
+        segments: Segments a clip.
+        num_classes: Classes.
+    """
+
+    def __init__(self, *, width: int, segments: int, num_classes: int):
+        """Make the layer."""
+        super().__init__(body=Unchanged(), features=width * segments, num_classes=num_classes)
+        self.segments = segments
+
+    def forward(self, features: Tensor, segments: int) -> Tensor:
+        """Compute clip logits from squeezed vectors.
+
+        Args:
+            features: (B * segments, width).
+            segments: Segments a clip.
+
+        Returns:
+            (B, classes).
+        """
+        return self.head(self.gather(features, segments))
+
+    def gather(self, rows: Tensor, segments: int) -> Tensor:
+        """Lay the segments of a clip one after the other.
+
+        Args:
+            rows: (B * segments, width).
+            segments: Segments a clip.
+
+        Returns:
+            (B, segments * width).
+
+        Raises:
+            NetworkError: If these are not the segments that the exit was made for.
+        """
+        if segments != self.segments:
+            raise NetworkError(f"exit: made for clips of {self.segments} segments, not {segments}")
+        return rows.unflatten(0, (-1, segments)).flatten(1)
 
 
 class ConvolutionalBody(nn.Sequential):
@@ -83,14 +140,10 @@ class ConvolutionalBody(nn.Sequential):
         return ConvolutionalBody(convolution.in_channels, times * convolution.out_channels, convolution.kernel_size[0])
 
 
-class GlobalPool(nn.AdaptiveAvgPool2d):
-    """The body of a light internal classifier: it has nothing to learn, so any number of classifiers share one."""
+class Fixed:
+    """A body that has nothing to learn, so that any number of classifiers share one."""
 
-    def __init__(self):
-        """Pool to one value a channel."""
-        super().__init__(1)
-
-    def widened(self, times: int) -> "GlobalPool":
+    def widened(self, times: int) -> "Fixed":
         """Return the body itself.
 
         Args:
@@ -100,6 +153,18 @@ class GlobalPool(nn.AdaptiveAvgPool2d):
             This body.
         """
         return self
+
+
+class GlobalPool(Fixed, nn.AdaptiveAvgPool2d):
+    """The body of a light internal classifier."""
+
+    def __init__(self):
+        """Pool to one value a channel."""
+        super().__init__(1)
+
+
+class Unchanged(Fixed, nn.Identity):
+    """The body of a classifier that reads what a network gives it as it is."""
 
 
 class Stack(nn.Module):
@@ -124,13 +189,13 @@ class Stack(nn.Module):
         """Compute every member's clip logits.
 
         Args:
-            features: (B * segments, C, h, w).
+            features: As the members take them.
             segments: Segments a clip.
 
         Returns:
             (members, B, classes).
         """
-        reduced = segment_mean(self.body(features).flatten(1), segments)
+        reduced = self._pattern[0].gather(self.body(features).flatten(1), segments)
         own = reduced.unflatten(1, (-1, self.weight.shape[2]))  # (B, members, features); one for all if they share it
         return torch.matmul(own.transpose(0, 1), self.weight.transpose(1, 2)) + self.bias[:, None]
 
@@ -150,7 +215,7 @@ class Stack(nn.Module):
         return members
 
 
-def paper_classifiers(backbone: Backbone, num_classes: int) -> nn.ModuleList:
+def paper_classifiers(backbone: Staged, num_classes: int, segments: int) -> nn.ModuleList:
     """Make the reference's three internal classifiers for a backbone.
 
     ResNet-18 keeps a stage's width, with a kernel of 7 x 7 padded by 1 behind the first stage; ResNet-50 takes 64, 256
@@ -159,6 +224,7 @@ def paper_classifiers(backbone: Backbone, num_classes: int) -> nn.ModuleList:
     Args:
         backbone: The network that they hang on.
         num_classes: Classes.
+        segments: Any number will do.
 
     Returns:
         Three new classifiers.
@@ -175,12 +241,13 @@ def paper_classifiers(backbone: Backbone, num_classes: int) -> nn.ModuleList:
     )
 
 
-def light_classifiers(backbone: Backbone, num_classes: int) -> nn.ModuleList:
+def light_classifiers(backbone: Staged, num_classes: int, segments: int) -> nn.ModuleList:
     """Make three light internal classifiers for a backbone.
 
     Args:
-        backbone: The network that they hang on.
+        backbone: A network whose stages yield planes.
         num_classes: Classes.
+        segments: Any number will do.
 
     Returns:
         Three new classifiers.
@@ -190,13 +257,30 @@ def light_classifiers(backbone: Backbone, num_classes: int) -> nn.ModuleList:
     )
 
 
-def internal_classifiers(kind: str, *, backbone: Backbone, num_classes: int) -> nn.ModuleList:
+def squeezed_classifiers(backbone: Staged, num_classes: int, segments: int) -> nn.ModuleList:
+    """Make the three exits of a TEAM-Net.
+
+    Args:
+        backbone: A network that yields squeezed vectors.
+        num_classes: Classes.
+        segments: Segments a clip, which is read by exits made for this number alone.
+
+    Returns:
+        Three new classifiers.
+    """
+    return nn.ModuleList(
+        SqueezedClassifier(width=width, segments=segments, num_classes=num_classes) for width in backbone.widths[:3]
+    )
+
+
+def internal_classifiers(kind: str, *, backbone: Staged, num_classes: int, segments: int = 1) -> nn.ModuleList:
     """Make the internal classifiers of a kind by name.
 
     Args:
         kind: A key of KINDS.
         backbone: The network that they hang on.
         num_classes: Classes.
+        segments: Segments a clip; the squeezed kind is made for one number of them, the others take any.
 
     Returns:
         Three new classifiers.
@@ -206,7 +290,7 @@ def internal_classifiers(kind: str, *, backbone: Backbone, num_classes: int) -> 
     """
     if kind not in KINDS:
         raise NetworkError(f"kind = {kind!r} is not known; the internal classifiers are: {', '.join(KINDS)}")
-    return KINDS[kind](backbone, num_classes)
+    return KINDS[kind](backbone, num_classes, segments)
 
 
 def _join(values: list[Tensor]) -> Tensor:
@@ -218,4 +302,4 @@ def _divide(value: Tensor, parts: int) -> Sequence[Tensor]:
 
 
 # A new kind is a function like these and a line here; a body that learns says how it is widened for a stack.
-KINDS = {"paper": paper_classifiers, "light": light_classifiers}
+KINDS = {"paper": paper_classifiers, "light": light_classifiers, "squeezed": squeezed_classifiers}

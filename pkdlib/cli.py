@@ -228,6 +228,7 @@ examples:
   pkd reproduce --profile quick
   pkd reproduce --profile quick --dataset ut_interaction --root ../shared/clips/ut_interaction
   pkd reproduce --profile quick --dataset folder --root my_clips --pattern '_(s[0-9]+)_' --split 0
+  pkd reproduce --profile quick --backbone teamnet
   pkd reproduce --profile smoke --set exit_epochs=2 --set threads=1 --only 02 04
 
 profiles: smoke (minutes; its numbers mean nothing), quick (up to 15 minutes on 2 cores), full (up to 20
@@ -313,6 +314,7 @@ def _add_parameters(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--root", metavar="DIR", help="where the data set's clips lie")
     command.add_argument("--pattern", metavar="RE", help="folder: regular expression whose group names a clip's group")
+    command.add_argument("--backbone", help="coviar (a network a modality; the default) or teamnet (one for all three)")
     command.add_argument("--split", type=int, metavar="K", help="one split, from 0 (all of the profile's)")
     command.add_argument("--seed", type=int, metavar="S", help="one seed, from 0 (all of the profile's)")
     command.add_argument("--runs", metavar="DIR", help="folder of the runs (runs)")
@@ -326,7 +328,7 @@ def _add_parameters(command: argparse.ArgumentParser) -> None:
 
 
 def _parameters(chosen: argparse.Namespace) -> Parameters:
-    named = ("dataset", "root", "pattern", "split", "seed", "runs")
+    named = ("dataset", "root", "pattern", "backbone", "split", "seed", "runs")
     overrides = {name: getattr(chosen, name) for name in named if getattr(chosen, name) is not None}
     kinds = {field.name: field.type for field in dataclasses.fields(Parameters)}
     for word in chosen.set:

@@ -9,7 +9,7 @@ What is random in a sample is a function of (seed, epoch, clip), never of a work
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +22,11 @@ from tqdm import tqdm
 from pkdlib import bitstream, runs
 from pkdlib.views import BYTE_CENTRE, IMAGENET_MEAN, IMAGENET_STD, motion_bytes, residual_bytes
 
-PLANES = {"iframe": slice(0, 3), "motion": slice(3, 5), "residual": slice(5, 8)}
+# What a network may read of a frame: one modality, or all three, joined in the order of the bank.
+PLANES = {"iframe": slice(0, 3), "motion": slice(3, 5), "residual": slice(5, 8), "joint": slice(0, 8)}
+PARTS = {"joint": ("iframe", "motion", "residual")}
+# Where among its planes the motion's x is, which a flip negates.
+MOTION_X = {"motion": 0, "joint": 3}
 # Multi-scale crop (TSN; the reference uses the fourth scale for I-frames only, where all three must agree here).
 CROP_SCALES = (1.0, 0.875, 0.75)
 MAX_DISTORTION = 1
@@ -117,17 +121,16 @@ def decode_candidates(path: Path, candidates: int, short_side: int) -> np.ndarra
         VideoError: If the clip is unreadable or holds no P-frame.
     """  # noqa: DOC502
     with bitstream.CompressedVideo(path) as video:
-        samples = video.samples(_candidates(video, candidates))
-    frames = [_reduced(to_bytes(*modalities), short_side) for modalities in zip(*samples, strict=True)]
-    return np.stack(frames)
+        frames = _READERS["joint"](video, _candidates(video, candidates))
+    return np.stack([_reduced(modalities, short_side) for modalities in frames])
 
 
 def read_clip(path: Path, modality: str, *, candidates: int, size: int, segments: int) -> Tensor:
-    """Read one modality of a clip as the networks test it, decoding only the frames and the modality that they see.
+    """Read of a clip what a network tests, decoding only the frames and the modality that it sees.
 
     Args:
         path: The compressed clip.
-        modality: One of PLANES. Motion alone is read without decoding a picture, where the codec allows it.
+        modality: A key of PLANES. Motion alone is read without decoding a picture, where the codec allows it.
         candidates: Frames that a frame bank would keep of it.
         size: Side of the input.
         segments: TSN segments.
@@ -141,8 +144,8 @@ def read_clip(path: Path, modality: str, *, candidates: int, size: int, segments
     with bitstream.CompressedVideo(path) as video:
         places = _candidates(video, candidates)
         chosen = [places[i] for i in segment_centres(len(places), segments)]
-        frames = [_READERS[modality](video, gop, position) for gop, position in chosen]
-    planes = torch.from_numpy(np.stack([_reduced([frame], round(size * CROP_FROM)) for frame in frames]))[None]
+        frames = _READERS[modality](video, chosen)
+    planes = torch.from_numpy(np.stack([_reduced(frame, round(size * CROP_FROM)) for frame in frames]))[None]
     geometry = central_geometry(*planes.shape[3:])
     return normalise(apply_geometry(planes, [geometry], size, modality), modality)[0]
 
@@ -168,11 +171,13 @@ def normalise(planes: Tensor, modality: str) -> Tensor:
 
     Args:
         planes: (..., C, H, W), 0..255.
-        modality: One of PLANES.
+        modality: A key of PLANES; each part of joint planes is normalised as its own modality.
 
     Returns:
         float32 of the same shape.
     """
+    if modality in PARTS:
+        return torch.cat([normalise(planes[..., PLANES[part], :, :], part) for part in PARTS[modality]], dim=-3)
     scaled = planes / 255
     if modality == "motion":
         return scaled - 0.5
@@ -272,7 +277,7 @@ def apply_geometry(planes: Tensor, geometries: Sequence[Geometry], size: int, mo
         planes: (B, segments, C, H, W) uint8 or float32, 0..255.
         geometries: B geometries.
         size: Side of the result.
-        modality: `motion` has its x negated about 128 where its clip is flipped, as the reference does.
+        modality: A key of PLANES; the motion's x is negated about 128 where its clip is flipped, as the reference does.
 
     Returns:
         (B, segments, C, size, size) float32, 0..255 (a flipped motion may reach 256).
@@ -290,9 +295,9 @@ def apply_geometry(planes: Tensor, geometries: Sequence[Geometry], size: int, mo
     stacked = planes.to(torch.float32).flatten(1, 2)
     result = functional.grid_sample(stacked, grid, padding_mode="border", align_corners=False)
     result = result.unflatten(1, (segments, channels))
-    if modality == "motion":
-        flipped = torch.tensor([g.flip for g in geometries], device=result.device)
-        result[flipped, :, 0] = 2 * BYTE_CENTRE - result[flipped, :, 0]
+    if modality in MOTION_X:
+        flipped, x = torch.tensor([g.flip for g in geometries], device=result.device), MOTION_X[modality]
+        result[flipped, :, x] = 2 * BYTE_CENTRE - result[flipped, :, x]
     return result
 
 
@@ -312,7 +317,7 @@ def training_batch(
     Args:
         bank: Decoded frames.
         indices: Clips.
-        modalities: Which to read.
+        modalities: What to read, keys of PLANES.
         size: Side of the input.
         segments: TSN segments.
         seed: Of the run.
@@ -346,7 +351,7 @@ def test_batch(
     Args:
         bank: Decoded frames.
         indices: Clips.
-        modalities: Which to read.
+        modalities: What to read, keys of PLANES.
         size: Side of the input.
         segments: TSN segments.
         device: Where the batch is wanted; the frames go there as bytes.
@@ -360,11 +365,12 @@ def test_batch(
     return _batch(opened, positions, geometries, modalities, size, device)
 
 
-# One modality of one frame, as bytes by the rules of the paper's loader.
-_READERS = {
-    "iframe": lambda video, gop, position: video.iframe(gop),
-    "motion": lambda video, gop, position: motion_bytes(video.motion(gop, position)),
-    "residual": lambda video, gop, position: residual_bytes(video.residual(gop, position)),
+# Some frames' modalities, as bytes by the rules of the paper's loader.
+_READERS: dict[str, Callable[[bitstream.CompressedVideo, list[tuple[int, int]]], list[tuple[np.ndarray, ...]]]] = {
+    "iframe": lambda video, places: [(video.iframe(gop),) for gop, _ in places],
+    "motion": lambda video, places: [(motion_bytes(video.motion(*place)),) for place in places],
+    "residual": lambda video, places: [(residual_bytes(video.residual(*place)),) for place in places],
+    "joint": lambda video, places: [to_bytes(*arrays) for arrays in zip(*video.samples(places), strict=True)],
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pkdlib import statistics
+from pkdlib.plans import LIGHT_KINDS, PAPER_KINDS, PLANS
 from pkdlib.statistics import CELL, RUN
 
 Tables = dict[str, pd.DataFrame]
@@ -84,6 +85,34 @@ def matched_difference(
     gap = np.interp(grid, x_a, y_a) - np.interp(grid, x_b, y_b)
     mean = gap[0] if start == end else np.trapezoid(gap, grid) / (end - start)
     return float(mean), float(start), float(end)
+
+
+def at_equal_cost(name: str, system: pd.DataFrame, rival: pd.DataFrame) -> Comparison:
+    """Compare two curves of accuracy against cost, averaged over the costs that both reach.
+
+    Args:
+        name: of the comparison.
+        system: rows of the table `early_exit`, one for each setting in each run and group.
+        rival: the same of what it is compared with.
+
+    Returns:
+        The differences in accuracy of each run and group, system minus rival.
+
+    Raises:
+        NotMeasured: If the rival lacks a run, or the costs do not meet.
+    """
+    found = []
+    for run, rows in system.groupby(RUN):
+        rivals = rival[(rival["split"] == run[0]) & (rival["seed"] == run[1])]
+        if rivals.empty:
+            raise NotMeasured(f"split {run[0]}, seed {run[1]} has no rows of {name.split(' - ')[-1]} in 'early_exit'")
+        found += [dict(zip(RUN, run, strict=True)) | gain for gain in _gains(rows, rivals)]
+    gains = pd.DataFrame(found)
+    start, end = gains["start"].mean(), gains["end"].mean()
+    note = f"Averaged over the costs that both reach, on average {start:.3g} to {end:.3g} GMAC a clip."
+    if "group" not in gains:
+        note += " The interval is over runs, and leaves out chance in the choice of test clips, which runs share."
+    return Comparison(name, (gains.drop(columns=["start", "end"]),), note)
 
 
 def _flatness_order(tables: Tables) -> list[Comparison]:
@@ -234,16 +263,20 @@ def _attempt(name: str, build: Callable[[str], Comparison]) -> Comparison:
         return Comparison(name, missing=str(reason))
 
 
-# How a cascade leaves where its classifiers alone are compared.
-_PLAIN = {"order": "residual motion iframe", "rule": "wise", "criterion": "max_softmax"}
+# How a cascade leaves where its classifiers alone are compared: in each backbone's first order.
+PLAIN = {
+    "order": tuple(" ".join(plan.orders[0]) for plan in PLANS.values()),
+    "rule": ("wise",),
+    "criterion": ("max_softmax",),
+}
 _CASCADES = {
-    "cascade of the paper's classifiers, by PKD": {"kind": "paper", "method": "pkd"},
-    "cascade of light classifiers, by cross-entropy": {"kind": "light", "method": "ce"},
+    "cascade of the paper's classifiers, by PKD": {"kind": PAPER_KINDS, "method": ("pkd",)},
+    "cascade of light classifiers, by cross-entropy": {"kind": LIGHT_KINDS, "method": ("ce",)},
 }
 
 
 def _early_exit(tables: Tables) -> list[Comparison]:
-    columns = [*RUN, "system", "kind", "method", *_PLAIN, "setting", "gmac", "accuracy", "clips"]
+    columns = [*RUN, "system", "kind", "method", *PLAIN, "setting", "gmac", "accuracy", "clips"]
     table = _table(tables, "early_exit", columns)
     if not table["accuracy"].between(0, 1).all():
         raise ValueError("table 'early_exit': accuracy must be a fraction from 0 to 1")
@@ -253,42 +286,28 @@ def _early_exit(tables: Tables) -> list[Comparison]:
     return [
         _attempt(
             f"{name} - fewer segments, at equal cost",
-            lambda n, w=wanted: _at_equal_cost(n, _rows_where(table, {"system": "cascade", **w, **_PLAIN}), fewer),
+            lambda n, w=wanted: at_equal_cost(n, _rows_where(table, {"system": ("cascade",), **w, **PLAIN}), fewer),
         )
         for name, wanted in _CASCADES.items()
     ]
 
 
-def _rows_where(table: pd.DataFrame, wanted: dict[str, object]) -> pd.DataFrame:
+def _rows_where(table: pd.DataFrame, wanted: dict[str, tuple[object, ...]]) -> pd.DataFrame:
     rows = table
-    for name, value in wanted.items():
-        rows = rows[rows[name] == value]
+    for name, values in wanted.items():
+        rows = rows[rows[name].isin(values)]
     if rows.empty:
-        raise NotMeasured(f"no rows with {', '.join(f'{name} = {value}' for name, value in wanted.items())}")
+        told = (f"{name} = {' or '.join(map(str, values))}" for name, values in wanted.items())
+        raise NotMeasured(f"no rows with {', '.join(told)}")
     return rows
-
-
-def _at_equal_cost(name: str, cascade: pd.DataFrame, fewer: pd.DataFrame) -> Comparison:
-    found = []
-    for run, rows in cascade.groupby(RUN):
-        rivals = fewer[(fewer["split"] == run[0]) & (fewer["seed"] == run[1])]
-        if rivals.empty:
-            raise NotMeasured(f"split {run[0]}, seed {run[1]} has no rows of fewer_segments in 'early_exit'")
-        found += [dict(zip(RUN, run, strict=True)) | gain for gain in _gains(rows, rivals)]
-    gains = pd.DataFrame(found)
-    start, end = gains["start"].mean(), gains["end"].mean()
-    note = f"Averaged over the costs that both reach, on average {start:.3g} to {end:.3g} GMAC a clip."
-    if "group" not in gains:
-        note += " The interval is over runs, and leaves out chance in the choice of test clips, which runs share."
-    return Comparison(name, (gains.drop(columns=["start", "end"]),), note)
 
 
 def _half_cost(tables: Tables) -> list[Comparison]:
     table = _table(tables, "policies", [*CELL, "kind", "share", "clips", "correct", "gmac"])
-    everything = _rows_where(table, {"kind": "light", "share": 1.0})
+    everything = _rows_where(table, {"kind": LIGHT_KINDS, "share": (1.0,)})
     found = []
     for share in sorted(set(table["share"]) - {1.0}):
-        policy = _rows_where(table, {"kind": "light", "share": share})
+        policy = _rows_where(table, {"kind": LIGHT_KINDS, "share": (share,)})
         costs = [np.average(rows["gmac"], weights=rows["clips"]) for rows in (policy, everything)]
         note = f"The policies spend {100 * costs[0] / costs[1]:.0f} % of the multiply-accumulates of running everything"
         note += f"{_times(tables, share)}."
@@ -301,7 +320,7 @@ def _times(tables: Tables, share: float) -> str:
     # The part of running everything's wall time that the policies take, over the runs where it was measured.
     if (table := tables.get("latency")) is None or table.empty:
         return ""
-    light = table[(table["system"] == "policy") & (table["kind"] == "light")]
+    light = table[(table["system"] == "policy") & table["kind"].isin(LIGHT_KINDS)]
     told = []
     for batch, rows in light.groupby("batch"):
         wide = rows.pivot(index=RUN, columns="setting", values="milliseconds")
@@ -310,6 +329,12 @@ def _times(tables: Tables, share: float) -> str:
             f"{ratios.median():.0f} % at a batch of {batch} ({ratios.min():.0f} to {ratios.max():.0f} over runs)"
         )
     return f" and of its wall time {' and '.join(told)}, decoding apart"
+
+
+def _transfer(tables: Tables) -> list[Comparison]:
+    if "joint" not in set(_table(tables, "exits", [*CELL, "modality"])["modality"]):
+        raise NotMeasured("these runs are of separate networks; it is judged on runs of TEAM-Net")
+    return [*_each_exit(tables), *_wise_fusion(tables)]
 
 
 def _protocol(tables: Tables) -> list[Comparison]:
@@ -370,5 +395,6 @@ _COMPARISONS: dict[str, Callable[[Tables], list[Comparison]]] = {
     "bare-fusion": _bare_fusion,
     "early-exit": _early_exit,
     "early-exit-half": _half_cost,
+    "transfer": _transfer,
     "protocol": _protocol,
 }

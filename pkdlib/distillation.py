@@ -1,6 +1,6 @@
 r"""Train internal classifiers on frozen backbones: cross-entropy, progressive knowledge distillation, and others.
 
-A method is data (`methods`). All methods of all modalities, and all kinds of classifiers, train in one pass: the
+A method is data (`methods`). All methods of all networks, and all kinds of classifiers, train in one pass: the
 frozen backbones' activations and the teachers' logits are computed once a batch and shared by every classifier, and
 classifiers of one shape are stacked. As Adam works on each parameter by itself and the losses are summed, each
 classifier trains as it would alone.
@@ -21,24 +21,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pkdlib import classifiers, clips, devices, networks, training
+from pkdlib import classifiers, clips, devices, training
 from pkdlib.classifiers import Stack
 from pkdlib.clips import FrameBank
 from pkdlib.datasets import Split
-from pkdlib.methods import LABELS, METHODS, OWN, canonical, teacher_at
-from pkdlib.networks import MODALITIES
-
-# The reference divides the learning rate by 10 at 150, 200 and 250 of PKD's 300 epochs.
-LR_MILESTONES = (1 / 2, 2 / 3, 5 / 6)
-LR_DECAY = 0.1
+from pkdlib.methods import LABELS, METHODS, OWN, Method, canonical, teacher_at
+from pkdlib.networks import MODALITIES, Staged
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One training of a modality's three internal classifiers.
+    """One training of a network's three internal classifiers.
 
     Args:
-        modality: The student network's.
+        modality: What the student network reads, a key of `networks.CHANNELS`.
         kind: Of the classifiers, a key of `classifiers.KINDS`.
         method: A key of `methods.METHODS`.
         lr_factor: Factor on the recipe's learning rate.
@@ -73,29 +69,35 @@ class Distilled:
     looks: list[Any]
 
 
-def trials(kind: str, methods: Iterable[str], lr_factors: Sequence[float] = (1.0,)) -> list[Trial]:
+def trials(
+    kind: str,
+    methods: Iterable[str],
+    lr_factors: Sequence[float] = (1.0,),
+    networks: Sequence[str] = MODALITIES,
+) -> list[Trial]:
     """List the trainings of some methods, each that coincides with another once.
 
     Args:
         kind: Of the classifiers.
         methods: Keys of `methods.METHODS`.
         lr_factors: Factors on the learning rate.
+        networks: The students, named by what they read.
 
     Returns:
-        Trials of all modalities, without doubles.
+        Trials of all networks, without doubles.
     """
     methods = list(methods)
     found = [
         Trial(modality, kind, canonical(method, modality), factor)
         for factor in lr_factors
-        for modality in MODALITIES
+        for modality in networks
         for method in methods
     ]
     return list(dict.fromkeys(found))
 
 
 def train_exits(
-    backbones: Mapping[str, networks.Backbone],
+    backbones: Mapping[str, Staged],
     bank: FrameBank,
     split: Split,
     recipe: training.Recipe,
@@ -103,6 +105,7 @@ def train_exits(
     *,
     num_classes: int,
     folder: Path,
+    methods: Mapping[str, Method] = METHODS,
     temperature: float = 1.0,
     forward: Callable[..., tuple[dict[str, list[Tensor]], dict[str, Tensor]]] | None = None,
     look: Callable[[Sequence["Group"]], Any] | None = None,
@@ -114,13 +117,14 @@ def train_exits(
     selected. Trials of more epochs than others go on alone.
 
     Args:
-        backbones: One for each modality, trained; they are moved to the recipe's device.
+        backbones: What each reads -> network, trained; they are moved to the recipe's device.
         bank: Decoded frames.
         split: Which clips train.
-        recipe: Epochs, learning rate and the rest; the rate falls tenfold at LR_MILESTONES.
+        recipe: Epochs, learning rate and the rest.
         wanted: What to train.
         num_classes: Classes.
         folder: Where the checkpoint lies; a training killed before resumes from its last whole epoch.
+        methods: What the trials' methods are.
         temperature: T, of the soft targets.
         forward: Computes what `frozen_pass` does, which is the default.
         look: Called after each epoch with the groups, in eval mode; plain values, which a checkpoint can hold.
@@ -133,15 +137,17 @@ def train_exits(
     """  # noqa: DOC502
     for backbone in backbones.values():
         devices.place(backbone, recipe.device).eval().requires_grad_(False)
-    groups = stacked(backbones, wanted, num_classes=num_classes, seed=recipe.seed)
+    groups = stacked(backbones, wanted, num_classes=num_classes, segments=recipe.segments, seed=recipe.seed)
     groups = [devices.place(group, recipe.device) for group in groups]
-    optimisers = [torch.optim.Adam(group.parameters(), eps=training.ADAM_EPS) for group in groups]
+    step_by = training.OPTIMISERS[recipe.tuning.optimiser]
+    optimisers = [step_by(training.parameter_groups(group, recipe.tuning)) for group in groups]
     epochs = [recipe.epochs * group.epochs_factor for group in groups]
 
     def run_epoch(epoch: int) -> dict[str, Any]:
+        training.seed_dropout(recipe.seed, epoch)
         progress = [epoch / own for own in epochs]
         for group, optimiser, share in zip(groups, optimisers, progress, strict=True):
-            training.set_lr(optimiser, recipe.lr * group.lr_factor * step_decay(share))
+            training.set_lr(optimiser, recipe.lr * group.lr_factor * training.lr_share(recipe.tuning, share))
             group.train()
         sums = [torch.zeros(len(group.trials), device=recipe.device) for group in groups]
         batches = list(training.shuffled_batches(split.train, recipe.batch_size, recipe.seed, epoch))
@@ -149,7 +155,7 @@ def train_exits(
             batch = clips.training_batch(
                 bank,
                 indices,
-                modalities=MODALITIES,
+                modalities=list(backbones),
                 size=recipe.input_size,
                 segments=recipe.segments,
                 seed=recipe.seed,
@@ -163,7 +169,7 @@ def train_exits(
                 if share >= 1:
                     continue
                 with devices.autocast(recipe.device, recipe.precision):
-                    losses = group.losses(features, finals, labels, share, recipe.segments, temperature)
+                    losses = group.losses(features, finals, labels, share, recipe.segments, methods, temperature)
                 training.check_finite(losses.sum(), f"internal classifiers, epoch {epoch + 1}, batch {step + 1}")
                 optimiser.zero_grad()
                 losses.sum().backward()
@@ -189,7 +195,7 @@ def train_exits(
 
 
 class Group(nn.Module):
-    """The trials of one modality, kind, learning rate and length: a stack of classifiers behind each of three stages.
+    """The trials of one network, kind, learning rate and length: a stack of classifiers behind each of three stages.
 
     Args:
         trials: They differ in the method alone.
@@ -212,6 +218,7 @@ class Group(nn.Module):
         labels: Tensor,
         progress: float,
         segments: int,
+        methods: Mapping[str, Method],
         temperature: float,
     ) -> Tensor:
         """Compute every trial's loss, summed over its exits.
@@ -222,15 +229,16 @@ class Group(nn.Module):
             labels: (B, classes), one-hot.
             progress: Share of the epochs done.
             segments: Segments a clip.
+            methods: What the trials' methods are.
             temperature: T.
 
         Returns:
             (trials,).
         """
-        teachers = [teacher_at(METHODS[trial.method].stages, progress) for trial in self.trials]
+        teachers = [teacher_at(methods[trial.method].stages, progress) for trial in self.trials]
         teachers = [self.modality if teacher == OWN else teacher for teacher in teachers]
         weights = [
-            1.0 if teacher == LABELS else METHODS[trial.method].label_weight
+            1.0 if teacher == LABELS else methods[trial.method].label_weight
             for trial, teacher in zip(self.trials, teachers, strict=True)
         ]
         label_weights = labels.new_tensor(weights)
@@ -258,15 +266,16 @@ class Group(nn.Module):
 
 
 def stacked(
-    backbones: Mapping[str, networks.Backbone], wanted: Sequence[Trial], *, num_classes: int, seed: int
+    backbones: Mapping[str, Staged], wanted: Sequence[Trial], *, num_classes: int, segments: int, seed: int
 ) -> list[Group]:
     """Make new classifiers for trials, in groups that can be computed together.
 
     Args:
-        backbones: One for each modality.
+        backbones: What each reads -> network.
         wanted: The trials.
         num_classes: Classes.
-        seed: Of the weights, which are the same for all trials of a modality and kind.
+        segments: Segments a clip.
+        seed: Of the weights, which are the same for all trials of a network and kind.
 
     Returns:
         The groups.
@@ -277,30 +286,34 @@ def stacked(
     groups = []
     for (modality, kind, *_), members in alike.items():
         torch.manual_seed(seed)
-        exits = classifiers.internal_classifiers(kind, backbone=backbones[modality], num_classes=num_classes)
+        exits = classifiers.internal_classifiers(
+            kind, backbone=backbones[modality], num_classes=num_classes, segments=segments
+        )
         groups.append(Group(members, exits))
     return groups
 
 
 @torch.no_grad()
 def frozen_pass(
-    backbones: Mapping[str, networks.Backbone], batch: Mapping[str, Tensor]
+    backbones: Mapping[str, Staged], batch: Mapping[str, Tensor]
 ) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
-    """Compute all stages' outputs and the final logits of the frozen backbones, once for every classifier.
+    """Compute what the exits read and the final logits of the frozen backbones, once for every classifier.
 
     Args:
-        backbones: One for each modality, in eval mode.
-        batch: Modality -> (B, segments, C, H, W).
+        backbones: What each reads -> network, in eval mode.
+        batch: What they read -> (B, segments, C, H, W).
 
     Returns:
-        Modality -> the outputs of stages 1 to 3, and modality -> final logits (B, classes).
+        Of each network what its three exits read; and the final logits (B, classes) of each network, and of each
+        modality that a network joins: the teachers.
     """
     features, finals = {}, {}
     for modality, backbone in backbones.items():
         inputs = batch[modality]
+        segments = inputs.shape[1]
         *first_three, last = backbone.features(inputs.flatten(0, 1))
         features[modality] = first_three
-        finals[modality] = backbone.classify(last, inputs.shape[1])
+        finals |= {modality: backbone.classify(last, segments), **backbone.branches(last, segments)}
     return features, finals
 
 
@@ -319,15 +332,3 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, temperature: float = 1.0
     """
     log_probabilities = functional.log_softmax(logits / temperature, dim=-1)
     return -(targets * log_probabilities).sum(dim=-1).mean(dim=-1) * temperature**2
-
-
-def step_decay(progress: float) -> float:
-    """Return the learning rate's share of its start: a tenth less at each milestone passed.
-
-    Args:
-        progress: Share of the epochs done.
-
-    Returns:
-        1, 0.1, 0.01 or 0.001.
-    """
-    return LR_DECAY ** sum(progress >= milestone - 1e-9 for milestone in LR_MILESTONES)

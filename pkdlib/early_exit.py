@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pkdlib import wise
 from pkdlib.logits import softmax
 from pkdlib.networks import NUM_EXITS, MultiExitNetwork
 
@@ -100,7 +99,7 @@ class Policy:
     """When a cascade stops.
 
     Args:
-        order: Modalities in the order in which their networks are visited.
+        order: Networks, named by what they read, in the order in which they are visited.
         weights: One vector a prefix of the exits, of lengths 1, 2, ...
         criterion: A key of CRITERIA.
         threshold: A sample leaves at the first exit whose confidence is above this; infinite is never.
@@ -156,9 +155,9 @@ def execute(
     """Classify a batch, computing nothing for a sample behind the exit that answers it.
 
     Args:
-        networks: One for each modality of the policy, in eval mode.
-        load: From a modality and the positions (0..count - 1) of the samples that still need it to their clips,
-            (positions, segments, C, H, W). It is not called for a modality that no sample reaches.
+        networks: Those of the policy, in eval mode.
+        load: From what a network reads and the positions (0..count - 1) of the samples that still need it to their
+            clips, (positions, segments, C, H, W). It is not called for a modality that no sample reaches.
         count: Samples in the batch.
         policy: When to stop.
 
@@ -307,12 +306,12 @@ def choose_threshold(
     return float(candidates[best])
 
 
-def cascade_costs(exit_costs: Mapping[str, Sequence[float]], order: Sequence[str] = wise.ORDERS[0]) -> np.ndarray:
+def cascade_costs(exit_costs: Mapping[str, Sequence[float]], order: Sequence[str]) -> np.ndarray:
     """Add up what it costs to leave at each exit of the cascade.
 
     Args:
-        exit_costs: Modality -> cumulative cost of its four exits.
-        order: Modalities in the order in which they are visited; the reference's where none is given.
+        exit_costs: Network -> cumulative cost of its four exits.
+        order: Networks in the order in which they are visited.
 
     Returns:
         (exits,): a later network's exits also pay for the whole of the networks before.

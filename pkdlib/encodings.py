@@ -7,11 +7,11 @@ import pandas as pd
 
 # Every colour has a contrast of at least 3:1 (WCAG 2.1, 1.4.11) against the book's light and its dark
 # background, and they stay apart for the three kinds of colour blindness; tests/test_charts.py computes both.
-MODALITY_COLOURS = {"iframe": "#4269d0", "motion": "#d4680a", "residual": "#1d9a55"}
+MODALITY_COLOURS = {"iframe": "#4269d0", "motion": "#d4680a", "residual": "#1d9a55", "joint": "#b7439b"}
 SERIES_COLOURS = ("#7f858c", "#9a3fd8", "#b58400", "#0f9bb0", "#d92c2c", "#3f9142")
 SERIES_SHAPES = ("circle", "diamond", "square", "triangle-up", "triangle-down", "cross")
 
-MODALITY_LABELS = {"iframe": "I-frame", "motion": "motion vectors", "residual": "residual"}
+MODALITY_LABELS = {"iframe": "I-frame", "motion": "motion vectors", "residual": "residual", "joint": "all together"}
 DATASET_LABELS = {"ucf101": "UCF-101", "hmdb51": "HMDB-51"}
 EXIT_LABELS = {1: "IC 1", 2: "IC 2", 3: "IC 3", 4: "final"}
 NAMES = {

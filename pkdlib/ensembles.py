@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pkdlib import experiments, methods, stacking, wise
-from pkdlib.networks import MODALITIES
 from pkdlib.study import Run
 from pkdlib.tallies import Rows, count
 
@@ -39,13 +38,14 @@ def taught(run: Run) -> list[tuple[str, str]]:
     Returns:
         (kind, method) of the internal classifiers.
     """
-    paper = methods.selected(run.parameters.paper_methods)
-    return [("paper", method) for method in paper] + [("light", method) for method in LIGHT_METHODS]
+    plan = run.parameters.plan
+    paper = [(plan.paper, method) for method in methods.selected(run.parameters.paper_methods)]
+    return list(dict.fromkeys([*paper, *((plan.light, method) for method in LIGHT_METHODS)]))
 
 
 @functools.lru_cache(maxsize=256)
 def weights(
-    run: Run, kind: str, method: str, rule: str = "wise", order: tuple[str, ...] = wise.ORDERS[0]
+    run: Run, kind: str, method: str, rule: str = "wise", order: tuple[str, ...] = ()
 ) -> tuple[np.ndarray, ...]:
     """Fit a rule.
 
@@ -54,7 +54,7 @@ def weights(
         kind: Of the internal classifiers.
         method: What trained them.
         rule: A key of RULES.
-        order: The modalities, in the order in which they are visited.
+        order: As in `stacked`.
 
     Returns:
         A vector for each prefix of the exits.
@@ -63,7 +63,7 @@ def weights(
     return tuple(RULES[rule](stacked(run, part, kind, method, order), experiments.labels(run, part)))
 
 
-def stacked(run: Run, part: str, kind: str, method: str, order: tuple[str, ...] = wise.ORDERS[0]) -> np.ndarray:
+def stacked(run: Run, part: str, kind: str, method: str, order: tuple[str, ...] = ()) -> np.ndarray:
     """Stack the logits of all exits in the order of visiting.
 
     Args:
@@ -71,12 +71,13 @@ def stacked(run: Run, part: str, kind: str, method: str, order: tuple[str, ...] 
         part: `train`, `validation` or `test`.
         kind: Of the internal classifiers.
         method: What trained them.
-        order: The modalities.
+        order: The networks, in the order in which they are visited; the plan's first order where none is given.
 
     Returns:
         (clips, exits, classes).
     """
-    return experiments.cascade_logits(experiments.logits(run), part, kind, method, wise.visiting_order(order))
+    visited = wise.visiting_order(order or run.parameters.plan.orders[0])
+    return experiments.cascade_logits(experiments.logits(run), part, kind, method, visited)
 
 
 def late_fusion(run: Run, segments: int) -> np.ndarray:
@@ -101,8 +102,8 @@ def accuracies(run: Run) -> Rows:
 
     Yields:
         kind, method, rule, prefix, part, group, clips, correct. Rules of BY_PREFIX and `last` (the prefix's last exit
-        alone) have prefixes 1 to 12; the other RULES, `stacking` and the reference's `no_scaling` and `no_lateral` have
-        12; `late_equal` and `late_fitted` fuse the three final outputs and have prefix 0.
+        alone) have prefixes from 1 to all exits; the other RULES, `stacking` and the reference's `no_scaling` and
+        `no_lateral` have all; `late_equal` and `late_fitted` fuse the networks' final outputs and have prefix 0.
     """
     for kind, method in taught(run):
         logits = stacked(run, "test", kind, method)
@@ -132,12 +133,13 @@ def weight_rows(run: Run) -> Rows:
     Yields:
         method, prefix, member, weight.
     """
+    plan = run.parameters.plan
     for method in methods.selected(run.parameters.paper_methods):
-        for vector in weights(run, "paper", method):
-            for member, weight in zip(wise.ORDER, vector, strict=False):
+        for vector in weights(run, plan.paper, method):
+            for member, weight in zip(wise.visiting_order(plan.orders[0]), vector, strict=False):
                 yield {"method": method, "prefix": len(vector), "member": member, "weight": weight}
 
 
 def _finals(run: Run, part: str, segments: int) -> np.ndarray:
-    values = experiments.logits(run)
-    return np.stack([values[f"{part}/{m}/backbone/segments{segments}"] for m in MODALITIES], axis=1)
+    values, wanted = experiments.logits(run), run.parameters.plan.networks
+    return np.stack([values[f"{part}/{name}/backbone/segments{segments}"] for name in wanted], axis=1)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from pkdlib import (
+    architectures,
     cascades,
     classifiers,
     clips,
@@ -24,14 +25,12 @@ from pkdlib import (
     early_exit,
     flatness,
     methods,
-    networks,
     runs,
     training,
-    wise,
 )
 from pkdlib.clips import FrameBank
 from pkdlib.distillation import Trial
-from pkdlib.networks import MODALITIES, NUM_EXITS
+from pkdlib.networks import CHANNELS, NUM_EXITS, MultiExitNetwork, Staged
 from pkdlib.parameters import Parameters
 from pkdlib.study import Run, dataset, frame_bank
 
@@ -45,7 +44,7 @@ SHARED = (
     *("profile", "dataset", "threads", "device", "precision"),
     *("size", "input_size", "segments", "candidates", "batch_size"),
 )
-BACKBONE = ("backbone_",)
+BACKBONE = ("backbone",)
 EXITS = (*BACKBONE, "exit_", "light_methods", "paper_methods")
 FLATNESS = (*BACKBONE, "flatness_")
 
@@ -68,24 +67,25 @@ def step(run: Run, name: str, make: Callable[[Path], None], *decided_by: str) ->
     return run.store.step(name, make, settings | {"protocol": PROTOCOL, "data": data.checksum})
 
 
-def backbones(run: Run) -> dict[str, networks.Backbone]:
-    """Train the three backbones, or load them.
+def backbones(run: Run) -> dict[str, Staged]:
+    """Train the backbone's networks, or load them.
 
     Args:
         run: Which.
 
     Returns:
-        Modality -> network, in eval mode.
+        What each reads -> network, in eval mode.
     """
-    return {modality: _load_backbone(run, modality, backbone_step(run, modality)) for modality in MODALITIES}
+    wanted = run.parameters.plan.networks
+    return {modality: _load_backbone(run, modality, backbone_step(run, modality)) for modality in wanted}
 
 
 def backbone_step(run: Run, modality: str) -> Path:
-    """Train one modality's backbone.
+    """Train one network of the backbone.
 
     Args:
         run: Which.
-        modality: One of MODALITIES.
+        modality: What it reads, one of the plan's networks.
 
     Returns:
         A folder with `weights.safetensors` and `curves.json`.
@@ -97,7 +97,7 @@ def backbone_step(run: Run, modality: str) -> Path:
             modality,
             frame_bank(p),
             data.splits[run.split],
-            run.recipe(epochs=p.backbone_epochs, lr=p.backbone_lr),
+            run.recipe(epochs=p.backbone_epochs, lr=p.backbone_lr, tuning=p.plan.tuning),
             num_classes=len(data.classes),
             folder=target,
         )
@@ -108,7 +108,7 @@ def backbone_step(run: Run, modality: str) -> Path:
 
 
 def exits_step(run: Run) -> Path:
-    """Train the internal classifiers of all three backbones: every trial of `trials`, in one pass.
+    """Train the internal classifiers of all networks: every trial of `trials`, in one pass.
 
     Args:
         run: Which.
@@ -123,10 +123,11 @@ def exits_step(run: Run) -> Path:
             backbones(run),
             frame_bank(p),
             data.splits[run.split],
-            run.recipe(epochs=p.exit_epochs, lr=p.exit_lr),
+            run.recipe(epochs=p.exit_epochs, lr=p.exit_lr, tuning=p.plan.exit_tuning),
             trials(p),
             num_classes=len(data.classes),
             folder=target,
+            methods=p.plan.methods,
             temperature=p.exit_temperature,
         )
         tensors = {
@@ -147,18 +148,19 @@ def trials(p: Parameters) -> list[Trial]:
         p: The parameters.
 
     Returns:
-        The methods of both kinds, and of the light kind `ce` and `pkd` at other learning rates.
+        The methods of both kinds, and of the light kind `ce` and `pkd` at other learning rates; each once.
     """
     light, paper = methods.selected(p.light_methods), methods.selected(p.paper_methods)
     sensitive = [method for method in SENSITIVE_METHODS if method in light]
-    return [
-        *distillation.trials("light", light),
-        *distillation.trials("paper", paper),
-        *distillation.trials("light", sensitive, OTHER_LR_FACTORS),
+    wanted = [
+        *distillation.trials(p.plan.light, light, networks=p.plan.networks),
+        *distillation.trials(p.plan.paper, paper, networks=p.plan.networks),
+        *distillation.trials(p.plan.light, sensitive, OTHER_LR_FACTORS, networks=p.plan.networks),
     ]
+    return list(dict.fromkeys(wanted))
 
 
-def networks_of(run: Run, kind: str, method: str) -> dict[str, networks.MultiExitNetwork]:
+def networks_of(run: Run, kind: str, method: str) -> dict[str, MultiExitNetwork]:
     """Join a run's backbones with the internal classifiers of one kind and method.
 
     Args:
@@ -167,7 +169,7 @@ def networks_of(run: Run, kind: str, method: str) -> dict[str, networks.MultiExi
         method: A key of `methods.METHODS`.
 
     Returns:
-        Modality -> network, in eval mode.
+        What each reads -> network, in eval mode.
     """
     weights = load_file(exits_step(run) / "weights.safetensors")
     return {
@@ -230,17 +232,20 @@ def costs(run: Run, kind: str) -> dict[str, cost.ExitCosts]:
         kind: Of the internal classifiers.
 
     Returns:
-        Modality -> costs, in multiply-accumulates.
+        What each network reads -> costs, in multiply-accumulates.
     """
     p = run.parameters
-    return exit_costs(kind, p.size, len(dataset(p).classes), p.segments, p.input_size)
+    return exit_costs(p.plan.networks, kind, p.size, len(dataset(p).classes), p.segments, p.input_size)
 
 
 @functools.cache
-def exit_costs(kind: str, size: str, num_classes: int, segments: int, input_size: int) -> dict[str, cost.ExitCosts]:
-    """Measure what leaving at each exit of the three networks costs.
+def exit_costs(
+    wanted: tuple[str, ...], kind: str, size: str, num_classes: int, segments: int, input_size: int
+) -> dict[str, cost.ExitCosts]:
+    """Measure what leaving at each exit of some networks costs.
 
     Args:
+        wanted: The networks, named by what they read.
         kind: Of the internal classifiers.
         size: Of the networks, a key of `networks.BACKBONES`.
         num_classes: Classes.
@@ -248,15 +253,17 @@ def exit_costs(kind: str, size: str, num_classes: int, segments: int, input_size
         input_size: Side of the input, in pixels.
 
     Returns:
-        Modality -> costs of a clip, in multiply-accumulates.
+        What each network reads -> costs of a clip, in multiply-accumulates.
     """
-    measured = {}
-    for modality in MODALITIES:
-        backbone = networks.backbone(modality=modality, size=size, num_classes=num_classes)
-        exits = classifiers.internal_classifiers(kind, backbone=backbone, num_classes=num_classes)
-        clip = torch.zeros(1, segments, networks.CHANNELS[modality], input_size, input_size)
-        measured[modality] = cost.exit_costs(cascades.assemble(backbone, exits), clip)
-    return measured
+    shape = {"size": size, "kind": kind, "segments": segments, "num_classes": num_classes}
+    with torch.device("meta"):  # nothing is computed: shapes suffice to count
+        return {
+            reads: cost.exit_costs(
+                architectures.network(reads=reads, **shape),
+                torch.zeros(1, segments, CHANNELS[reads], input_size, input_size),
+            )
+            for reads in wanted
+        }
 
 
 def flatness_step(run: Run, modality: str) -> Path:
@@ -264,7 +271,7 @@ def flatness_step(run: Run, modality: str) -> Path:
 
     Args:
         run: Which.
-        modality: One of MODALITIES.
+        modality: What it reads, one of the plan's networks.
 
     Returns:
         A folder with `flatness.json`.
@@ -295,7 +302,7 @@ def flatness_step(run: Run, modality: str) -> Path:
 
 
 def cascade_logits(
-    values: dict[str, np.ndarray], part: str, kind: str, method: str, order: Sequence[str] = wise.ORDER
+    values: dict[str, np.ndarray], part: str, kind: str, method: str, order: Sequence[str]
 ) -> np.ndarray:
     """Stack the logits of all exits in the order in which a cascade visits them.
 
@@ -331,13 +338,13 @@ def labels(run: Run, part: str) -> np.ndarray:
     return np.array([data.clips[index].label for index in getattr(data.splits[run.split], part)])
 
 
-def cascade_costs(run: Run, kind: str, order: Sequence[str] = wise.ORDERS[0]) -> np.ndarray:
+def cascade_costs(run: Run, kind: str, order: Sequence[str]) -> np.ndarray:
     """Return what leaving at each exit of the cascade costs.
 
     Args:
         run: Which.
         kind: Of the internal classifiers.
-        order: The modalities, in the order in which they are visited.
+        order: The networks, in the order in which they are visited.
 
     Returns:
         (exits,) GMAC a clip.
@@ -346,17 +353,16 @@ def cascade_costs(run: Run, kind: str, order: Sequence[str] = wise.ORDERS[0]) ->
     return early_exit.cascade_costs(measured, order) / cost.GMAC
 
 
-def _load_backbone(run: Run, modality: str, step: Path) -> networks.Backbone:
-    network = networks.backbone(
-        modality=modality, size=run.parameters.size, num_classes=len(dataset(run.parameters).classes)
-    )
+def _load_backbone(run: Run, modality: str, step: Path) -> Staged:
+    p = run.parameters
+    network = architectures.backbone(reads=modality, size=p.size, num_classes=len(dataset(p).classes))
     network.load_state_dict(load_file(step / "weights.safetensors"))
     return network.eval()
 
 
-def _load_exits(run: Run, backbone: networks.Backbone, weights: dict[str, torch.Tensor], trial: Trial) -> nn.ModuleList:
-    num_classes = len(dataset(run.parameters).classes)
-    exits = classifiers.internal_classifiers(trial.kind, backbone=backbone, num_classes=num_classes)
+def _load_exits(run: Run, backbone: Staged, weights: dict[str, torch.Tensor], trial: Trial) -> nn.ModuleList:
+    shape = {"num_classes": len(dataset(run.parameters).classes), "segments": run.parameters.segments}
+    exits = classifiers.internal_classifiers(trial.kind, backbone=backbone, **shape)
     prefix = f"{trial.key}/"
     exits.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
     return exits.eval()
@@ -364,25 +370,22 @@ def _load_exits(run: Run, backbone: networks.Backbone, weights: dict[str, torch.
 
 @torch.no_grad()
 def _batch_logits(
-    nets: dict[str, networks.Backbone],
+    nets: dict[str, Staged],
     exits: dict[Trial, nn.ModuleList],
     bank: FrameBank,
     batch: list[int],
     p: Parameters,
 ) -> Iterator[tuple[str, torch.Tensor]]:
+    wanted = list(nets)
     for segments in range(1, p.segments):
-        inputs = clips.test_batch(
-            bank, batch, modalities=MODALITIES, size=p.input_size, segments=segments, device=p.device
-        )
+        inputs = clips.test_batch(bank, batch, modalities=wanted, size=p.input_size, segments=segments, device=p.device)
         for modality, net in nets.items():
             yield f"{modality}/backbone/segments{segments}", net(inputs[modality])
-    inputs = clips.test_batch(
-        bank, batch, modalities=MODALITIES, size=p.input_size, segments=p.segments, device=p.device
-    )
+    inputs = clips.test_batch(bank, batch, modalities=wanted, size=p.input_size, segments=p.segments, device=p.device)
     features, finals = distillation.frozen_pass(nets, inputs)
-    for modality, final in finals.items():
-        yield f"{modality}/backbone/segments{p.segments}", final
-        yield f"{modality}/backbone/{NUM_EXITS}", final
+    for modality in nets:
+        yield f"{modality}/backbone/segments{p.segments}", finals[modality]
+        yield f"{modality}/backbone/{NUM_EXITS}", finals[modality]
     for trial, members in exits.items():
         for number, (exit_, stage) in enumerate(zip(members, features[trial.modality], strict=True), start=1):
             yield f"{trial.key}/{number}", exit_(stage, p.segments)

@@ -1,4 +1,4 @@
-"""Time a run's cascades and its bare networks on real clips, and the decoding of each modality.
+"""Time a run's cascades and its bare networks on real clips, and the decoding of what each reads.
 
 Systems are timed in turn, round after round, so that a load on the machine falls on all alike; the median over rounds
 counts. Networks are timed on tensors that lie in memory; decoding is timed apart, from the compressed files, so that
@@ -15,7 +15,6 @@ import torch
 
 from pkdlib import clips, early_exit, experiments, runs, study, trade_offs, training
 from pkdlib.early_exit import Policy
-from pkdlib.networks import MODALITIES
 from pkdlib.study import Run
 from pkdlib.tallies import Rows
 
@@ -61,7 +60,7 @@ def latency(run: Run) -> Rows:
 
 
 def decoding(run: Run) -> Rows:
-    """Yield how long decoding one modality of a clip takes.
+    """Yield how long it takes to decode of a clip what one network reads.
 
     Args:
         run: Which.
@@ -78,12 +77,10 @@ def _systems(run: Run, chosen: list[int]) -> list[dict]:
     bank, nets = study.frame_bank(p), experiments.backbones(run)
 
     def inputs(indices: list[int], segments: int) -> dict[str, torch.Tensor]:
-        return clips.test_batch(bank, indices, modalities=MODALITIES, size=p.input_size, segments=segments)
+        return clips.test_batch(bank, indices, modalities=p.plan.networks, size=p.input_size, segments=segments)
 
     def bare(batch: dict[str, torch.Tensor]) -> dict[str, float]:
-        for modality, net in nets.items():
-            net(batch[modality])
-        return dict.fromkeys(MODALITIES, float(len(batch["motion"])))
+        return {name: float(len(net(batch[name]))) for name, net in nets.items()}
 
     timed: list[tuple[dict, Callable, list]] = []
     for size in BATCHES:
@@ -93,7 +90,7 @@ def _systems(run: Run, chosen: list[int]) -> list[dict]:
             where["batch"] = size
             timed.append((where, bare, [inputs(indices, segments) for indices in batches]))
         whole = timed[-1][2]
-        for kind, method in trade_offs.CHOSEN:
+        for kind, method in p.plan.chosen:
             cascade = experiments.networks_of(run, kind, method)
             for share in (*trade_offs.SHARES, 1.0):
                 where = {"system": "policy", "kind": kind, "setting": share, "segments": p.segments, "batch": size}
@@ -104,13 +101,13 @@ def _systems(run: Run, chosen: list[int]) -> list[dict]:
 
 def _executor(cascade: dict, policy: Policy) -> Callable[[dict[str, torch.Tensor]], dict[str, float]]:
     def execute(batch: dict[str, torch.Tensor]) -> dict[str, float]:
-        asked = dict.fromkeys(MODALITIES, 0.0)
+        asked = dict.fromkeys(batch, 0.0)
 
-        def load(modality: str, positions: np.ndarray) -> torch.Tensor:
-            asked[modality] = float(len(positions))
-            return batch[modality] if len(positions) == len(batch[modality]) else batch[modality][positions]
+        def load(name: str, positions: np.ndarray) -> torch.Tensor:
+            asked[name] = float(len(positions))
+            return batch[name] if len(positions) == len(batch[name]) else batch[name][positions]
 
-        early_exit.execute(cascade, load, len(batch["motion"]), policy)
+        early_exit.execute(cascade, load, len(batch[policy.order[0]]), policy)
         return asked
 
     return execute
@@ -119,13 +116,13 @@ def _executor(cascade: dict, policy: Policy) -> Callable[[dict[str, torch.Tensor
 @torch.no_grad()
 def _interleaved(timed: list[tuple[dict, Callable, list]], count: int) -> list[dict]:
     seconds = np.zeros((ROUNDS + 1, len(timed)))
-    reached = [dict.fromkeys(MODALITIES, 0.0) for _ in timed]
+    reached: list[dict[str, float]] = [{} for _ in timed]
     for turn in range(ROUNDS + 1):  # the first warms up
         for number, (_, execute, batches) in enumerate(timed):
             started = time.perf_counter()
             asked = [execute(batch) for batch in batches]
             seconds[turn, number] = time.perf_counter() - started
-            reached[number] = {m: sum(a[m] for a in asked) / count for m in MODALITIES}
+            reached[number] = {name: sum(a[name] for a in asked) / count for name in asked[0]}
     medians = 1000 * np.median(seconds[1:], axis=0) / count
     return [
         where | {"milliseconds": float(median), "reached": shares}
@@ -135,7 +132,7 @@ def _interleaved(timed: list[tuple[dict, Callable, list]], count: int) -> list[d
 
 def _decoding(run: Run, chosen: list[int]) -> list[dict]:
     p, data = run.parameters, study.dataset(run.parameters)
-    asked = [(modality, segments) for modality in MODALITIES for segments in range(1, p.segments + 1)]
+    asked = [(name, segments) for name in p.plan.networks for segments in range(1, p.segments + 1)]
     seconds = np.zeros((ROUNDS, len(asked)))
     for turn, (number, (modality, segments)) in itertools.product(range(ROUNDS), enumerate(asked)):
         started = time.perf_counter()

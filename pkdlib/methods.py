@@ -1,6 +1,6 @@
 """The ways to train internal classifiers, as data: schedules of teachers, and the weight of a label term.
 
-Adding one is a line in METHODS. `distillation` trains by them.
+Adding one is a line in `with_shares`. `distillation` trains by them.
 """
 
 import dataclasses
@@ -14,7 +14,8 @@ class Stage:
     """A part of a schedule.
 
     Args:
-        teacher: A modality, whose network's final logits teach; `own`, the student network's own; or `labels`.
+        teacher: A modality, whose network's (or whose branch's of a joint network) final logits teach; `own`, the
+            student network's own; or `labels`.
         share: Its share of the epochs.
     """
 
@@ -35,32 +36,38 @@ class Method:
     label_weight: float = 0.0
 
 
-def in_turn(*teachers: str) -> tuple[Stage, ...]:
-    """Lay out three teachers in PKD's shares: 50, 50 and 200 of the reference's 300 epochs.
+def with_shares(*shares: float) -> dict[str, Method]:
+    """List the methods, with three teachers in turn given these shares of the epochs.
 
     Args:
-        *teachers: Three names.
+        *shares: Three, of the first, second and third teacher; their sum is 1.
 
     Returns:
-        The stages.
+        Name -> method, in order of importance: of methods that coincide for a network the first gives its name to both.
     """
-    return tuple(Stage(teacher, share) for teacher, share in zip(teachers, (1 / 6, 1 / 6, 4 / 6), strict=True))
+
+    def in_turn(*teachers: str) -> tuple[Stage, ...]:
+        return tuple(Stage(teacher, share) for teacher, share in zip(teachers, shares, strict=True))
+
+    # PKD's third teacher is the I-frame network, as the paper's abstract says; in the reference's code for three
+    # networks it is the student's own final exit.
+    return {
+        "ce": Method((Stage(LABELS),)),
+        "pkd": Method(in_turn("motion", "residual", "iframe")),
+        "self": Method((Stage(OWN),)),
+        "iframe": Method((Stage("iframe"),)),
+        "anti": Method(in_turn("iframe", "residual", "motion")),
+        "swapped": Method(in_turn("residual", "motion", "iframe")),
+        "pkd_reference": Method(in_turn("motion", "residual", OWN)),
+        "motion_only": Method((Stage("motion"),)),
+        "residual_only": Method((Stage("residual"),)),
+        "pkd+labels": Method(in_turn("motion", "residual", "iframe"), label_weight=0.5),
+    }
 
 
-# In order of importance; of methods that coincide for a modality the first gives its name to both. PKD's third teacher
-# is the I-frame network, as the paper's abstract says; in the reference's code it is the student's own final exit.
-METHODS: dict[str, Method] = {
-    "ce": Method((Stage(LABELS),)),
-    "pkd": Method(in_turn("motion", "residual", "iframe")),
-    "self": Method((Stage(OWN),)),
-    "iframe": Method((Stage("iframe"),)),
-    "anti": Method(in_turn("iframe", "residual", "motion")),
-    "swapped": Method(in_turn("residual", "motion", "iframe")),
-    "pkd_reference": Method(in_turn("motion", "residual", OWN)),
-    "motion_only": Method((Stage("motion"),)),
-    "residual_only": Method((Stage("residual"),)),
-    "pkd+labels": Method(in_turn("motion", "residual", "iframe"), label_weight=0.5),
-}
+# PKD's shares in the reference: 50, 50 and 200 of 300 epochs, and for TEAM-Net 3, 3 and 34 of 40.
+METHODS = with_shares(50 / 300, 50 / 300, 200 / 300)
+TEAM_METHODS = with_shares(3 / 40, 3 / 40, 34 / 40)
 
 
 class MethodError(Exception):
@@ -89,11 +96,11 @@ def selected(names: str) -> list[str]:
 
 
 def canonical(method: str, modality: str) -> str:
-    """Name the first method that trains a modality's classifiers just so: its own last exit is one of the teachers.
+    """Name the first method that trains a network's classifiers just so: its own last exit is one of the teachers.
 
     Args:
         method: A key of METHODS.
-        modality: The student network's.
+        modality: What the student network reads.
 
     Returns:
         A key of METHODS; for the I-frame network `self` and `iframe` are one, for instance.

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import torch
 
-from pkdlib import cascades, ensembles, experiments, runs, study, wise
+from pkdlib import cascades, ensembles, experiments, runs, study
 from pkdlib.cascades import Cascade
 from pkdlib.early_exit import Policy
 from pkdlib.parameters import Parameters
 from pkdlib.study import Run
 
-# What a run keeps for `pkd predict`: kind and method of its internal classifiers, the order in which it visits the
-# networks, and the confidence at which it answers early.
-PREDICTOR, PREDICTOR_THRESHOLD = ("paper", "pkd", wise.ORDERS[0]), 0.9
+# What a run keeps for `pkd predict`: the method of its internal classifiers, which are of the paper's kind, and the
+# confidence at which it answers early.
+METHOD, THRESHOLD = "pkd", 0.9
 
 
 def model_step(run: Run) -> Path:
@@ -63,18 +63,16 @@ def export(p: Parameters, target: Path, log: Callable[[str], None] = print) -> N
 
 def _cascade(run: Run) -> Cascade:
     p, data = run.parameters, study.dataset(run.parameters)
-    kind, method, order = PREDICTOR
+    kind, order = p.plan.paper, p.plan.orders[0]
     return Cascade(
-        networks=experiments.networks_of(run, kind, method),
+        networks=experiments.networks_of(run, kind, METHOD),
         classes=data.classes,
         kind=kind,
         size=p.size,
         input_size=p.input_size,
         segments=p.segments,
         candidates=p.candidates,
-        policy=Policy(
-            order=order, weights=ensembles.weights(run, kind, method, order=order), threshold=PREDICTOR_THRESHOLD
-        ),
+        policy=Policy(order=order, weights=ensembles.weights(run, kind, METHOD, order=order), threshold=THRESHOLD),
         costs=experiments.cascade_costs(run, kind, order),
         origin={"dataset": data.name, "profile": p.profile, "split": run.split, "seed": run.seed},
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 MODALITIES = ("iframe", "motion", "residual")
-CHANNELS = {"iframe": 3, "motion": 2, "residual": 3}
+CHANNELS = {"iframe": 3, "motion": 2, "residual": 3, "joint": 8}
 NUM_EXITS = 4
 SMALL_WIDTH = 24
 
@@ -26,7 +26,7 @@ class Staged(nn.Module):
     """A network that can stop between its stages: what exits hang on.
 
     A kind of it has a generator `features(rows)`, which yields four tensors, three for the exits and the last for
-    `classify(last, segments)`, and computes a stage only when it is asked for.
+    `classify(last, segments)`, and computes a stage only when it is asked for; and `widths`, of what it yields.
     """
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -40,6 +40,18 @@ class Staged(nn.Module):
         """
         *_, last = self.features(clips.flatten(0, 1))
         return self.classify(last, clips.shape[1])
+
+    def branches(self, last: Tensor, segments: int) -> dict[str, Tensor]:
+        """Turn the last features into the clip logits of each modality, where a network joins several.
+
+        Args:
+            last: The last that `features` yields.
+            segments: Segments a clip.
+
+        Returns:
+            Modality -> (B, classes); none of a network that reads one alone.
+        """
+        return {}
 
 
 class Backbone(Staged):

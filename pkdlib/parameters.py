@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pkdlib import methods, resources, runs
+from pkdlib import methods, plans, resources, runs
 
 # Names that IPython or papermill put into a notebook's namespace themselves.
 _FOREIGN_NAMES = frozenset({"In", "Out", "papermill"})
@@ -29,6 +29,7 @@ class Parameters:
             `pkd data` prepared.
         pattern: `folder` only: the regular expression whose one group is a file name's group.
         folds: `folder` only: the number of disjoint test sets that the groups are cut into.
+        backbone: `coviar`, a network for each modality, or `teamnet`, one for all three: a key of `plans.PLANS`.
         split: The split to run, from 0; -1 for all that the profile runs.
         seed: The seed to run; -1 for all that the profile runs, from 0.
         threads: Threads of torch; results are the same bits at the same number only.
@@ -55,7 +56,7 @@ class Parameters:
         exit_lr: Their peak learning rate.
         exit_temperature: Of the soft targets that they learn from.
         light_methods: Methods that train the light internal classifiers, separated by commas; `all` is every one.
-        paper_methods: Methods that train the paper's heavy ones.
+        paper_methods: Methods that train the paper's own (which of TEAM-Net are light ones, too).
         audit_epochs: Epochs of the classifiers that are trained by the reference's choices.
         flatness_clips: Training clips on which curvature is measured.
         flatness_probes: The most probes that a trace may take.
@@ -66,6 +67,7 @@ class Parameters:
     root: str = ""
     pattern: str = ""
     folds: int = 5
+    backbone: str = plans.DEFAULT
     split: int = -1
     seed: int = -1
     threads: int = 2
@@ -111,7 +113,8 @@ class Parameters:
         Raises:
             ParameterError: On an unknown profile or name, a wrong type or an impossible value.
         """
-        values = {**_read_profile(profile, overrides.get("dataset", cls.dataset)), **overrides}
+        named = (overrides.get(name, getattr(cls, name)) for name in ("dataset", "backbone"))
+        values = {**_read_profile(profile, *named), **overrides}
         kinds = {field.name: field.type for field in dataclasses.fields(cls)}
         for name, value in values.items():
             if name not in kinds:
@@ -160,8 +163,18 @@ class Parameters:
         return {name: value for name, value in self.flat().items() if name.startswith(prefixes)}
 
     @property
+    def plan(self) -> plans.Plan:
+        """The plan of the backbone."""
+        return plans.PLANS[self.backbone]
+
+    @property
+    def own_profile(self) -> "Parameters":
+        """What the profile says of this data set and backbone, with nothing changed."""
+        return Parameters.for_profile(self.profile, dataset=self.dataset, backbone=self.backbone)
+
+    @property
     def variant(self) -> str:
-        """The profile's name, with a digest behind it where values that decide results differ from the profile's."""
+        """The profile's name, then the backbone's if not the default, and a digest of what else decides results."""
         where = {
             "root",
             "pattern",
@@ -174,14 +187,15 @@ class Parameters:
             "cache",
             "clip",
         }
-        profile = Parameters.for_profile(self.profile, dataset=self.dataset)
+        profile = self.own_profile
         changed = {
             name: value for name, value in self.flat().items() if name not in where and value != getattr(profile, name)
         }
-        return self.profile if not changed else f"{self.profile}-{runs.digest(changed)[:8]}"
+        backbone = [] if self.backbone == plans.DEFAULT else [self.backbone]
+        return "-".join([self.profile, *backbone, *([runs.digest(changed)[:8]] if changed else [])])
 
 
-def _read_profile(profile: Any, dataset: Any) -> dict[str, Any]:
+def _read_profile(profile: Any, dataset: Any, backbone: Any) -> dict[str, Any]:
     import yaml  # PyYAML comes with the extras; the base install has no profiles to read
 
     folder = resources.folder("profiles")
@@ -189,9 +203,11 @@ def _read_profile(profile: Any, dataset: Any) -> dict[str, Any]:
     if not isinstance(profile, str) or not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml") if "." not in file.stem))
         raise ParameterError(f"profile = {profile!r} is not known; the profiles are: {known}")
-    # What a profile says otherwise for one data set, such as more epochs where the clips are few.
-    own = folder / f"{profile}.{dataset}.yaml"
-    return yaml.safe_load(path.read_text()) | (yaml.safe_load(own.read_text()) if own.is_file() else {})
+    # What every profile says otherwise for one backbone, such as a learning rate; and what this one does for one
+    # backbone, or for one data set, such as more epochs where the clips are few.
+    names = (profile, f"any.{backbone}", f"{profile}.{backbone}", f"{profile}.{dataset}")
+    files = [path for path in (folder / f"{name}.yaml" for name in names) if path.is_file()]
+    return {name: value for file in files for name, value in yaml.safe_load(file.read_text()).items()}
 
 
 def _unknown(name: str, known: Mapping[str, Any]) -> str:
@@ -222,6 +238,9 @@ def _check_ranges(parameters: Parameters) -> None:
         raise ParameterError(f"parameter device = {parameters.device!r} must be 'cpu', 'cuda' or, say, 'cuda:1'")
     if parameters.precision not in ("float32", "bfloat16"):
         raise ParameterError(f"parameter precision = {parameters.precision!r} must be 'float32' or 'bfloat16'")
+    if parameters.backbone not in plans.PLANS:
+        known = ", ".join(plans.PLANS)
+        raise ParameterError(f"parameter backbone = {parameters.backbone!r} is not known; the backbones are: {known}")
     for name in ("split", "seed"):
         if values[name] < -1:
             raise ParameterError(f"parameter {name} = {values[name]} must be at least 0, or -1 for all")

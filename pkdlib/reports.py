@@ -8,6 +8,7 @@ import pandas as pd
 
 from pkdlib import resources, results, runs, summaries, verdicts
 from pkdlib.claims import CLAIMS
+from pkdlib.plans import LIGHT_KINDS
 from pkdlib.summaries import MODALITY_NAMES
 
 FINAL = 4  # a network's own end, behind its three internal classifiers
@@ -222,7 +223,8 @@ def backbones_sentence(exits: pd.DataFrame) -> str:
     ends = summaries.accuracy_summary(exits)
     ends = ends[ends["exit"] == FINAL].drop_duplicates("modality").sort_values("accuracy", ascending=False)
     told = [f"the {MODALITY_NAMES[row.modality]} network {_interval(row)}" for row in ends.itertuples()]
-    return f"On the test clips, {', '.join(told[:-1])} and {told[-1]} ({count_runs(exits)})."
+    listed = " and ".join(filter(None, [", ".join(told[:-1]), told[-1]]))
+    return f"On the test clips, {listed} ({count_runs(exits)})."
 
 
 def exits_sentence(exits: pd.DataFrame) -> str:
@@ -276,7 +278,8 @@ def rates_sentence(trials: pd.DataFrame) -> str:
     Returns:
         A sentence.
     """
-    chosen = trials[(trials["kind"] == "light") & (trials["part"] == "test") & trials["method"].isin(["ce", "pkd"])]
+    light = trials[trials["kind"].isin(LIGHT_KINDS) & (trials["part"] == "test")]
+    chosen = light[light["method"].isin(["ce", "pkd"])]
     sums = chosen.groupby(["lr_factor", "method"])[["correct", "clips"]].sum()
     accuracy = (100 * sums["correct"] / sums["clips"]).unstack("method")
     told = [f"{row.pkd - row.ce:+.1f} points at {factor:.2g} times the rate" for factor, row in accuracy.iterrows()]
@@ -315,6 +318,8 @@ def flatness_sentence(flatness: pd.DataFrame) -> str:
     Returns:
         A sentence.
     """
+    if "joint" in set(flatness["modality"]):
+        return "One network that joins the modalities has one minimum: there is no order to see."
     told = []
     for measure in ("trace", "top_eigenvalue"):
         wide = flatness[flatness["measure"] == measure].pivot_table(

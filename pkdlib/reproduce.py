@@ -243,8 +243,9 @@ def _check_writable(folder: Path) -> None:
 
 def _injected(parameters: Parameters) -> dict[str, Any]:
     # No more than is needed, so that the cell that papermill injects into a page stays short.
-    profile = Parameters.for_profile(parameters.profile, dataset=parameters.dataset).flat()
-    profile["dataset"] = Parameters.dataset  # by its name a notebook knows what the profile says of the data set
+    profile = parameters.own_profile.flat()
+    # By their names a notebook knows what the profile says of them.
+    profile |= {name: getattr(Parameters, name) for name in ("dataset", "backbone")}
     changed = {name: value for name, value in parameters.flat().items() if value != profile[name]}
     return {"profile": parameters.profile, **changed}
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from pkdlib import resources, runs
+from pkdlib import plans, resources, runs
 
 NAMES = (
     *("curves", "exits", "trials", "ensembles", "weights"),
@@ -20,9 +20,11 @@ def published(profile: str, dataset: str) -> dict[str, pd.DataFrame]:
         dataset: Of the runs.
 
     Returns:
-        Name -> table; empty where none are committed.
+        Name -> table; empty where none are committed. Tables of the time when there was one backbone do not name it: it
+        is the default.
     """
-    return _tables(f"{profile}/{dataset}", NAMES)
+    found = _tables(f"{profile}/{dataset}", NAMES)
+    return {name: table.assign(backbone=table.get("backbone", plans.DEFAULT)) for name, table in found.items()}
 
 
 def published_sets(fewest_seeds: int = 1) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from pkdlib import clips, runs, training
 from pkdlib.clips import FrameBank
 from pkdlib.datasets import Dataset, DatasetError, folder, hmdb51, marionette, official, ucf101, ut_interaction
 from pkdlib.parameters import Parameters
+from pkdlib.plans import Tuning
 from pkdlib.runs import Store
 
 _OFFICIAL = {spec.name: spec for spec in (ucf101.SPEC, hmdb51.SPEC)}
@@ -37,12 +38,13 @@ class Run:
         """A seed of its own for each split, so that no two runs share a backbone's beginning."""
         return 1000 * self.split + self.seed
 
-    def recipe(self, *, epochs: int, lr: float) -> training.Recipe:
+    def recipe(self, *, epochs: int, lr: float, tuning: Tuning) -> training.Recipe:
         """Say how the run trains.
 
         Args:
             epochs: Passes over the training clips.
             lr: Peak learning rate.
+            tuning: How weights are stepped.
 
         Returns:
             The recipe.
@@ -55,6 +57,7 @@ class Run:
             batch_size=p.batch_size,
             epochs=epochs,
             lr=lr,
+            tuning=tuning,
             seed=self.training_seed,
             device=p.device,
             precision=p.precision,

@@ -8,11 +8,15 @@ import numpy as np
 import pandas as pd
 
 from pkdlib import bitstream, claims, results, statistics, verdicts
+from pkdlib.comparisons import PLAIN
+from pkdlib.plans import LIGHT_KINDS
 
-MODALITY_NAMES = {"iframe": "I-frame", "motion": "motion-vector", "residual": "residual"}
-# How the cascades leave that differ in their classifiers alone.
-BASE = {"order": "residual motion iframe", "rule": "wise", "criterion": "max_softmax"}
-KIND_NAMES = {"paper": "the paper's classifiers", "light": "light classifiers"}
+MODALITY_NAMES = {"iframe": "I-frame", "motion": "motion-vector", "residual": "residual", "joint": "joint"}
+KIND_NAMES = {
+    "paper": "the paper's classifiers",
+    "light": "light classifiers",
+    "squeezed": "classifiers on squeezed vectors",
+}
 METHOD_NAMES = {
     "ce": "cross-entropy",
     "pkd": "PKD",
@@ -79,7 +83,7 @@ def accuracy_summary(exits: pd.DataFrame, part: str = "test") -> pd.DataFrame:
     chosen = exits[exits["part"] == part]
     methods = [method for method in chosen["method"].unique() if method != "backbone"] or ["backbone"]
     for (modality, method, number), counts in chosen.groupby(["modality", "method", "exit"], sort=False):
-        figures = _fractions(counts)
+        figures = fractions(counts)
         for name in methods if method == "backbone" else [method]:
             rows.append({"modality": modality, "method": name, "exit": number, **figures})
     return pd.DataFrame(rows).sort_values(["modality", "method", "exit"], ignore_index=True)
@@ -139,8 +143,8 @@ def compared_variants(curves: pd.DataFrame, what: str) -> pd.DataFrame:
     Returns:
         The rows of these, with the column series.
     """
-    others = [name for name in BASE if name != what]
-    chosen = curves[_is_base(curves, *others) & (curves["kind"] == "light") & (curves["method"] == "ce")]
+    others = [name for name in PLAIN if name != what]
+    chosen = curves[_is_base(curves, *others) & curves["kind"].isin(LIGHT_KINDS) & (curves["method"] == "ce")]
     named = chosen[what].map(RULE_NAMES) if what == "rule" else chosen[what].str.replace("_", " ")
     return chosen.assign(series=named)
 
@@ -167,7 +171,7 @@ def operating_points(curves: pd.DataFrame, policies: pd.DataFrame, latency: pd.D
         name = f"policy, {KIND_NAMES[kind]}" if system == "policy" else "bare networks, fused late"
         figures = {f"milliseconds_{batch}": row["milliseconds"] for batch, row in spent.iterrows()}
         figures |= {"decoding": spent["decoding"].mean(), "gmac": np.average(counts["gmac"], weights=counts["clips"])}
-        rows.append({"system": name, "setting": setting, **figures, **_fractions(counts)})
+        rows.append({"system": name, "setting": setting, **figures, **fractions(counts)})
     return pd.DataFrame(rows)
 
 
@@ -201,24 +205,32 @@ def audited_studies() -> Iterator[tuple[str, pd.DataFrame]]:
             yield f"{dataset} ({profile})", audit_summary(found["audit"])
 
 
-def _is_base(curves: pd.DataFrame, *names: str) -> pd.Series:
-    return pd.concat([curves[name] == BASE[name] for name in names], axis=1).all(axis=1)
+def fractions(counts: pd.DataFrame) -> dict[str, float]:
+    """Estimate an accuracy with its interval.
 
+    Args:
+        counts: Clips and right answers of each split, seed and group.
 
-def _fractions(counts: pd.DataFrame) -> dict[str, float]:
+    Returns:
+        accuracy, low and high, in 0..1.
+    """
     interval = statistics.accuracy_interval(counts)
     return {"accuracy": interval.estimate / 100, "low": interval.low / 100, "high": interval.high / 100}
 
 
+def _is_base(curves: pd.DataFrame, *names: str) -> pd.Series:
+    return pd.concat([curves[name].isin(PLAIN[name]) for name in names], axis=1).all(axis=1)
+
+
 def _light(trials: pd.DataFrame) -> pd.DataFrame:
-    return trials[(trials["kind"] == "light") & (trials["part"] == "test")]
+    return trials[trials["kind"].isin(LIGHT_KINDS) & (trials["part"] == "test")]
 
 
 def _mean_over_exits(trials: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (modality, name), group in trials.groupby(["modality", "name"], sort=False):
         counts = group.groupby(statistics.CELL, as_index=False)[["clips", "correct"]].sum()
-        rows.append({"modality": modality, "method": name, **_fractions(counts)})
+        rows.append({"modality": modality, "method": name, **fractions(counts)})
     return pd.DataFrame(rows)
 
 
@@ -233,12 +245,12 @@ def rule_summary(ensembles: pd.DataFrame) -> pd.DataFrame:
     """
     test = ensembles[(ensembles["part"] == "test") & ensembles["prefix"].isin([0, ensembles["prefix"].max()])]
     rows = []
-    for kind in KIND_NAMES:
+    for kind in (name for name in KIND_NAMES if name in set(test["kind"])):
         chosen = test[((test["kind"] == kind) & (test["method"] == "pkd")) | (test["prefix"] == 0)]
         for rule, name in RULE_NAMES.items():
             counts = chosen[chosen["rule"] == rule]
             if len(counts):
-                rows.append({"cascade": f"{KIND_NAMES[kind]}, PKD", "rule": name, **_fractions(counts)})
+                rows.append({"cascade": f"{KIND_NAMES[kind]}, PKD", "rule": name, **fractions(counts)})
     return pd.DataFrame(rows)
 
 

@@ -1,7 +1,7 @@
 """From a run's artefacts to tidy tables, and from tables to the `results/` that the book shows.
 
 Accuracies are counts per group, so that every statistic can be redone from the tables alone. Each table's columns
-begin with split and seed.
+begin with split, seed and backbone.
 """
 
 import dataclasses
@@ -12,10 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from pkdlib import audit, classifiers, cost, ensembles, experiments, latency, methods, runs, study, trade_offs
+from pkdlib import audit, cost, ensembles, experiments, latency, methods, runs, study, trade_offs
 from pkdlib.distillation import Trial
-from pkdlib.networks import MODALITIES, NUM_EXITS
+from pkdlib.networks import NUM_EXITS
 from pkdlib.parameters import Parameters
+from pkdlib.plans import PLANS
 from pkdlib.study import Run
 from pkdlib.tallies import Rows, count
 
@@ -29,7 +30,7 @@ def curves(run: Run) -> Rows:
     Yields:
         modality, epoch, train_loss, train_accuracy, validation_loss, validation_accuracy.
     """
-    for modality in MODALITIES:
+    for modality in run.parameters.plan.networks:
         content = runs.read_json(experiments.backbone_step(run, modality) / "curves.json")
         for row in content["curves"]:
             yield {"modality": modality, **row, "kept": row["epoch"] == content["kept_epoch"]}
@@ -44,9 +45,9 @@ def exits(run: Run) -> Rows:
     Yields:
         modality, method, exit, part, group, clips, correct; method `backbone` at exit 4 is the network's own end.
     """
-    values = experiments.logits(run)
+    values, plan = experiments.logits(run), run.parameters.plan
     for part in ("validation", "test"):
-        for modality in MODALITIES:
+        for modality in plan.networks:
             yield from count(
                 run,
                 part,
@@ -60,7 +61,7 @@ def exits(run: Run) -> Rows:
                     yield from count(
                         run,
                         part,
-                        values[f"{part}/{Trial(modality, 'paper', method).key}/{number}"],
+                        values[f"{part}/{Trial(modality, plan.paper, method).key}/{number}"],
                         {"modality": modality, "method": method, "exit": number},
                     )
 
@@ -93,19 +94,20 @@ def costs(run: Run) -> Rows:
         backbone to its end without any), a clip.
     """
     p = run.parameters
-    yield from _exit_costs(p.size, len(study.dataset(p).classes), p.segments, p.input_size)
+    yield from _exit_costs(p.backbone, p.size, len(study.dataset(p).classes), p.segments, p.input_size)
 
 
-def paper_costs(num_classes: int = 101) -> pd.DataFrame:
-    """Measure what leaving costs at the paper's size: ResNet-50 and two ResNet-18, one segment of 224 pixels.
+def paper_costs(backbone: str = "coviar", segments: int = 1) -> pd.DataFrame:
+    """Measure what leaving costs at the paper's size: ResNet-50 and two ResNet-18, 224 pixels, UCF-101's classes.
 
     Args:
-        num_classes: Classes; UCF-101's by default.
+        backbone: A key of `plans.PLANS`.
+        segments: Segments a clip; the paper's TEAM-Net reads 8.
 
     Returns:
         The columns of `costs`.
     """
-    return pd.DataFrame(_exit_costs("paper", num_classes, 1, 224))
+    return pd.DataFrame(_exit_costs(backbone, "paper", 101, segments, 224))
 
 
 def flatness(run: Run) -> Rows:
@@ -117,7 +119,7 @@ def flatness(run: Run) -> Rows:
     Yields:
         modality, measure, value, standard_error.
     """
-    for modality in MODALITIES:
+    for modality in run.parameters.plan.networks:
         for row in runs.read_json(experiments.flatness_step(run, modality) / "flatness.json"):
             yield {"modality": modality, **row}
 
@@ -152,7 +154,11 @@ def table(p: Parameters, name: str) -> pd.DataFrame:
         The table.
     """
     selected = study.selected_runs(p)
-    rows = [{"split": run.split, "seed": run.seed, **row} for run in selected for row in TABLES[name](run)]
+    rows = [
+        {"split": run.split, "seed": run.seed, "backbone": p.backbone, **row}
+        for run in selected
+        for row in TABLES[name](run)
+    ]
     frame = pd.DataFrame(rows)
     _write_csv(frame, study.run_folder(p) / "tables" / f"{name}.csv")
     return frame
@@ -202,9 +208,10 @@ def publish(p: Parameters, target: Path, names: Iterable[str] = tuple(TABLES)) -
     return where
 
 
-def _exit_costs(size: str, num_classes: int, segments: int, input_size: int) -> Rows:
-    for kind in classifiers.KINDS:
-        measured = experiments.exit_costs(kind, size, num_classes, segments, input_size)
+def _exit_costs(backbone: str, size: str, num_classes: int, segments: int, input_size: int) -> Rows:
+    plan = PLANS[backbone]
+    for kind in plan.kinds:
+        measured = experiments.exit_costs(plan.networks, kind, size, num_classes, segments, input_size)
         for modality, figures in measured.items():
             for number, (paid, own) in enumerate(zip(figures.cumulative, figures.own, strict=True), start=1):
                 yield {

@@ -17,7 +17,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from pkdlib import networks
+from pkdlib import classifiers, networks
 from pkdlib.networks import CHANNELS, MODALITIES, NUM_EXITS, MultiExitNetwork, NetworkError, Staged, segment_mean
 
 SQUEEZE_RATIO = 4
@@ -172,7 +172,7 @@ class TeamBackbone(Staged):
             streams = [backbone.stages[number](stream) for backbone, stream in zip(backbones, gated, strict=True)]
         yield torch.cat([stream.mean(dim=(2, 3)) for stream in streams], dim=1)
 
-    def logits_of_modalities(self, features: Tensor, segments: int) -> dict[str, Tensor]:
+    def branches(self, features: Tensor, segments: int) -> dict[str, Tensor]:
         """Turn the last features into clip logits of each modality.
 
         Args:
@@ -206,40 +206,7 @@ class TeamBackbone(Staged):
         Raises:
             NetworkError: If these are not as many segments as are shifted.
         """  # noqa: DOC502
-        return sum(self.logits_of_modalities(features, segments).values())
-
-
-class SqueezedClassifier(nn.Module):
-    """An exit of TEAM-Net: one linear layer on the squeezed vectors of a clip's segments, one after the other.
-
-    Args:
-        width: Of a squeezed vector.
-        segments: Segments a clip.
-        num_classes: Classes.
-    """
-
-    def __init__(self, *, width: int, segments: int, num_classes: int):
-        """Make the layer."""
-        super().__init__()
-        self.segments = segments
-        self.head = nn.Linear(width * segments, num_classes)
-
-    def forward(self, squeezed: Tensor, segments: int) -> Tensor:
-        """Compute clip logits.
-
-        Args:
-            squeezed: (B * segments, width).
-            segments: Segments a clip.
-
-        Returns:
-            (B, classes).
-
-        Raises:
-            NetworkError: If these are not the segments that the exit was made for.
-        """
-        if segments != self.segments:
-            raise NetworkError(f"exit: made for clips of {self.segments} segments, not {segments}")
-        return self.head(squeezed.unflatten(0, (-1, segments)).flatten(1))
+        return sum(self.branches(features, segments).values())
 
 
 def team_backbone(*, size: str, num_classes: int, shift_over: int | None = None) -> TeamBackbone:
@@ -262,23 +229,6 @@ def team_backbone(*, size: str, num_classes: int, shift_over: int | None = None)
     return TeamBackbone(backbones=backbones, shift_over=shift_over)
 
 
-def squeezed_classifiers(backbone: TeamBackbone, *, segments: int, num_classes: int) -> nn.ModuleList:
-    """Make the three exits of a TEAM-Net.
-
-    Args:
-        backbone: The network that they hang on.
-        segments: Segments a clip.
-        num_classes: Classes.
-
-    Returns:
-        Three new classifiers.
-    """
-    return nn.ModuleList(
-        SqueezedClassifier(width=width, segments=segments, num_classes=num_classes)
-        for width in backbone.widths[: NUM_EXITS - 1]
-    )
-
-
 def team_net(*, size: str, num_classes: int, segments: int, shift: bool = False) -> MultiExitNetwork:
     """Make TEAM-Net with its exits, for joint clips of a number of segments.
 
@@ -295,27 +245,7 @@ def team_net(*, size: str, num_classes: int, segments: int, shift: bool = False)
         NetworkError: If there is no such size.
     """  # noqa: DOC502
     backbone = team_backbone(size=size, num_classes=num_classes, shift_over=segments if shift else None)
-    return MultiExitNetwork(
-        backbone=backbone, exits=squeezed_classifiers(backbone, segments=segments, num_classes=num_classes)
-    )
-
-
-def join(clips: Mapping[str, Tensor]) -> Tensor:
-    """Join the modalities of clips to what TEAM-Net reads.
-
-    Args:
-        clips: Modality -> (B, segments, C, H, W).
-
-    Returns:
-        (B, segments, 8, H, W).
-
-    Raises:
-        NetworkError: If a modality is missing.
-    """
-    missing = [modality for modality in MODALITIES if modality not in clips]
-    if missing:
-        raise NetworkError(f"clips lack {', '.join(missing)}; TEAM-Net reads {', '.join(MODALITIES)} together")
-    return torch.cat([clips[modality] for modality in MODALITIES], dim=2)
+    return MultiExitNetwork(backbone=backbone, exits=classifiers.squeezed_classifiers(backbone, num_classes, segments))
 
 
 def _first_convolution(module: nn.Module) -> tuple[str, nn.Conv2d]:

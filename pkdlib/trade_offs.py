@@ -12,8 +12,6 @@ from pkdlib.tallies import Rows, by_group, count
 
 # Shares of the cost of running everything, for each of which a policy is chosen on validation.
 SHARES = (0.25, 0.5, 0.75)
-# Whose policies: light classifiers by cross-entropy, and the paper's own by PKD.
-CHOSEN = (("light", "ce"), ("paper", "pkd"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,14 +21,14 @@ class System:
     Args:
         kind: Of the internal classifiers.
         method: What trained them.
-        order: The modalities, in the order in which they are visited.
+        order: The networks, in the order in which they are visited.
         rule: Of the weights, a key of `ensembles.RULES`.
         criterion: A key of `early_exit.CRITERIA`.
     """
 
     kind: str
     method: str
-    order: tuple[str, ...] = wise.ORDERS[0]
+    order: tuple[str, ...]
     rule: str = "wise"
     criterion: str = "max_softmax"
 
@@ -86,10 +84,12 @@ def systems(run: Run) -> list[System]:
     Returns:
         The systems, without doubles.
     """
-    light = System("light", "ce")
+    plan = run.parameters.plan
+    first, *others = plan.orders
+    light = System(plan.light, "ce", first)
     return [
-        *(System(kind, method) for kind, method in ensembles.taught(run)),
-        *(dataclasses.replace(light, order=order) for order in wise.ORDERS[1:]),
+        *(System(kind, method, first) for kind, method in ensembles.taught(run)),
+        *(dataclasses.replace(light, order=order) for order in others),
         *(dataclasses.replace(light, criterion=name) for name in list(early_exit.CRITERIA)[1:]),
         *(dataclasses.replace(light, rule=rule) for rule in ("uniform", "tempered", "wise_train")),
     ]
@@ -111,7 +111,7 @@ def curves(run: Run) -> Rows:
         for group, members in groups:
             for row in early_exit.trade_off(scores[members], truth[members], prices, criterion=system.criterion):
                 yield {"system": "cascade", **system.columns(), "group": group, **row}
-    bare = sum(figures.bare for figures in experiments.costs(run, "light").values()) / cost.GMAC
+    bare = sum(figures.bare for figures in experiments.costs(run, run.parameters.plan.light).values()) / cost.GMAC
     for segments in range(1, run.parameters.segments + 1):
         right = ensembles.late_fusion(run, segments).argmax(axis=1) == truth
         for group, members in groups:
@@ -143,11 +143,12 @@ def choose(run: Run, kind: str, method: str, share: float) -> Policy:
     Returns:
         The policy.
     """
+    orders = run.parameters.plan.orders
     if share == 1:
-        whole = System(kind, method)
+        whole = System(kind, method, orders[0])
         return Policy(order=whole.order, weights=whole.weights(run))
     truth, found = experiments.labels(run, "validation"), []
-    for order in wise.ORDERS:
+    for order in orders:
         for criterion in early_exit.CRITERIA:
             system = System(kind, method, order, criterion=criterion)
             scores, prices = system.scores(run, "validation"), system.costs(run)
@@ -169,7 +170,7 @@ def policies(run: Run) -> Rows:
     Yields:
         kind, method, share, order, criterion, part, group, clips, correct, gmac (mean a clip of the group).
     """
-    for kind, method in CHOSEN:
+    for kind, method in run.parameters.plan.chosen:
         for share in (*SHARES, 1.0):
             policy = choose(run, kind, method, share)
             system = System(kind, method, policy.order, criterion=policy.criterion)

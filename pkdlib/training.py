@@ -1,6 +1,7 @@
 """One loop for backbones, and the epochs of any training: resumable, with the same bits as an uninterrupted run."""
 
 import dataclasses
+import functools
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,15 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from pkdlib import clips, devices, networks, runs
+from pkdlib import architectures, clips, devices, runs
 from pkdlib.clips import FrameBank
 from pkdlib.datasets import Split
+from pkdlib.networks import Staged
+from pkdlib.plans import Tuning
 
 CHECKPOINT = "checkpoint.pt"
-# The reference's Adam: eps 1e-3, weight decay 1e-4 and none for biases (and norms, here).
-ADAM_EPS = 1e-3
-WEIGHT_DECAY = 1e-4
+# The reference's Adam and SGD. What is particular to some parameters stands in their group.
+OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": functools.partial(torch.optim.Adam, eps=1e-3),
+    "sgd": functools.partial(torch.optim.SGD, momentum=0.9),
+}
 WARM_UP = 0.1
+LR_DECAY = 0.1
 CHECKPOINT_SPACING = 9  # seconds of training for each that a checkpoint takes
 # With fewer validation clips than this, one clip is worth too much to choose an epoch by: the last one counts.
 FEWEST_VALIDATION_CLIPS = 40
@@ -33,7 +39,7 @@ class TrainingError(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train: the same for every modality.
+    """How to train: the same for every network of a backbone.
 
     Args:
         size: Of the networks, a key of `networks.BACKBONES`.
@@ -41,7 +47,8 @@ class Recipe:
         segments: TSN segments.
         batch_size: Clips a batch.
         epochs: Passes over the training clips.
-        lr: Peak learning rate: reached after a warm-up of a tenth of the steps, then a half cosine down to 0.
+        lr: Peak learning rate.
+        tuning: The optimiser, and how the learning rate moves.
         seed: Of the initial weights, the order of clips, the crops and flips.
         device: Where to train, as `devices.prepare` takes it; what is trained stays there.
         precision: Of matrix products and convolutions, a key of `devices.PRECISIONS`.
@@ -53,6 +60,7 @@ class Recipe:
     batch_size: int
     epochs: int
     lr: float
+    tuning: Tuning
     seed: int
     device: str = "cpu"
     precision: str = "float32"
@@ -68,7 +76,7 @@ class Trained:
         epoch: The epoch, from 0, whose weights were kept.
     """
 
-    backbone: networks.Backbone
+    backbone: Staged
     curves: list[dict[str, float]]
     epoch: int
 
@@ -76,10 +84,10 @@ class Trained:
 def train_backbone(
     modality: str, bank: FrameBank, split: Split, recipe: Recipe, *, num_classes: int, folder: Path
 ) -> Trained:
-    """Train one modality's backbone by cross-entropy.
+    """Train one network of a backbone by cross-entropy.
 
     Args:
-        modality: One of `networks.MODALITIES`.
+        modality: What it reads, a key of `networks.CHANNELS`.
         bank: Decoded frames.
         split: Which clips train and validate; the test clips are not read.
         recipe: How to train.
@@ -94,19 +102,20 @@ def train_backbone(
         TrainingError: If the loss is not finite.
     """  # noqa: DOC502
     torch.manual_seed(recipe.seed)
-    backbone = networks.backbone(modality=modality, size=recipe.size, num_classes=num_classes)
+    backbone = architectures.backbone(reads=modality, size=recipe.size, num_classes=num_classes)
     devices.place(backbone, recipe.device)
-    optimiser = torch.optim.Adam(parameter_groups(backbone), lr=recipe.lr, eps=ADAM_EPS)
+    optimiser = OPTIMISERS[recipe.tuning.optimiser](parameter_groups(backbone, recipe.tuning))
     best: dict[str, Any] = {"key": (-1.0, 0.0), "epoch": -1, "weights": {}}
     select = len(split.validation) >= FEWEST_VALIDATION_CLIPS
 
     def run_epoch(epoch: int) -> dict[str, float]:
+        seed_dropout(recipe.seed, epoch)
         backbone.train()
         losses, correct, count = 0.0, 0, 0
         batches = list(shuffled_batches(split.train, recipe.batch_size, recipe.seed, epoch))
         for step, indices in enumerate(batches):
             progress = (epoch + step / len(batches)) / recipe.epochs
-            set_lr(optimiser, recipe.lr * warm_cosine(progress))
+            set_lr(optimiser, recipe.lr * lr_share(recipe.tuning, progress))
             batch = clips.training_batch(
                 bank,
                 indices,
@@ -269,18 +278,47 @@ def ordered_batches(indices: Sequence[int], size: int) -> Iterator[list[int]]:
         yield list(indices[start : start + size])
 
 
-def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Split parameters into those with weight decay (matrices and kernels) and those without (biases, norms).
+def parameter_groups(module: nn.Module, tuning: Tuning) -> list[dict[str, Any]]:
+    """Split parameters by weight decay (that of matrices and kernels, none for biases and norms) and learning rate.
 
     Args:
         module: The network.
+        tuning: Gives both.
 
     Returns:
-        Groups for a torch optimiser.
+        Groups for a torch optimiser, each with the `factor` of its learning rate.
     """
-    decayed = [p for p in module.parameters() if p.ndim > 1]
-    others = [p for p in module.parameters() if p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+    alike: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        decay = tuning.weight_decay if parameter.ndim > 1 else 0.0
+        factor = next((own for ending, own in tuning.factors.items() if name.endswith(ending)), 1.0)
+        alike.setdefault((decay, factor), []).append(parameter)
+    return [{"params": members, "weight_decay": decay, "factor": factor} for (decay, factor), members in alike.items()]
+
+
+def seed_dropout(seed: int, epoch: int) -> None:
+    """Make what an epoch draws of torch's own generator, as dropout does, a function of (seed, epoch).
+
+    Args:
+        seed: Of the run.
+        epoch: Of the training.
+    """
+    torch.manual_seed(int(np.random.default_rng((seed, epoch)).integers(2**63)))
+
+
+def lr_share(tuning: Tuning, progress: float) -> float:
+    """Return the learning rate's share of its peak.
+
+    Args:
+        tuning: Gives the milestones at which it falls tenfold; where there are none it is `warm_cosine`'s.
+        progress: Share of the epochs done, 0..1.
+
+    Returns:
+        0..1.
+    """
+    if not tuning.milestones:
+        return warm_cosine(progress)
+    return LR_DECAY ** sum(progress >= milestone - 1e-9 for milestone in tuning.milestones)
 
 
 def warm_cosine(progress: float) -> float:
@@ -301,11 +339,11 @@ def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of all groups.
 
     Args:
-        optimiser: The optimiser.
-        lr: The rate.
+        optimiser: Of groups that `parameter_groups` made.
+        lr: The rate, to be multiplied by a group's factor.
     """
     for group in optimiser.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["factor"]
 
 
 def check_finite(loss: Tensor, where: str) -> None:

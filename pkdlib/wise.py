@@ -20,7 +20,6 @@ Every function refuses, with a ValueError that names the argument, logits that a
 strengths that do not fit.
 """
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,21 +39,16 @@ class ConvergenceError(Exception):
     """The fit did not reach its tolerance."""
 
 
-def visiting_order(modalities: Sequence[str]) -> tuple[str, ...]:
-    """Name the exits of the three networks in the order in which a cascade visits them.
+def visiting_order(networks: Sequence[str]) -> tuple[str, ...]:
+    """Name the exits of some networks in the order in which a cascade visits them.
 
     Args:
-        modalities: The order of the networks.
+        networks: What each reads, in the order of visiting.
 
     Returns:
-        `modality-exit` for the exits 1 to 4 of each network, all of one before the next.
+        `network-exit` for the exits 1 to 4 of each network, all of one before the next.
     """
-    return tuple(f"{modality}-{exit_}" for modality in modalities for exit_ in EXITS)
-
-
-# The first is the reference's on both data sets (CoViAR variant).
-ORDERS = tuple(itertools.permutations(("residual", "motion", "iframe")))
-ORDER = visiting_order(ORDERS[0])
+    return tuple(f"{name}-{exit_}" for name in networks for exit_ in EXITS)
 
 
 def fit(
@@ -204,18 +198,19 @@ def reference_variant_scores(logits: np.ndarray) -> dict[str, np.ndarray]:
     e227377. The fallbacks differ: three networks' sum against one network, so the two last scores compare fusions.
 
     Args:
-        logits: (N, 12, classes), exits in `ORDER`.
+        logits: (N, exits, classes), the four exits of each network in the order of visiting.
 
     Returns:
-        Name -> (N, 12, classes). `no_scaling`: the plain sum of the exits so far, and last the sum of the three final
-        outputs. `no_lateral`: each exit alone, and last the I-frame network's final output alone.
+        Name -> (N, exits, classes). `no_scaling`: the plain sum of the exits so far, and last the sum of the networks'
+        final outputs. `no_lateral`: each exit alone, and so last the last network's (of the reference's three, the
+        I-frame's) final output alone.
 
     Raises:
-        ValueError: If there are not 12 exits.
+        ValueError: If they are not the exits of whole networks.
     """
     logits = checked_logits(logits, ("N", "exits", "classes"))
-    if logits.shape[1] != len(ORDER):
-        raise ValueError(f"logits: {logits.shape[1]} exits; the reference's variants need the {len(ORDER)} of ORDER")
+    if logits.shape[1] % len(EXITS):
+        raise ValueError(f"logits: {logits.shape[1]} exits; the reference's variants need {len(EXITS)} of each network")
     summed = logits.cumsum(axis=1)
     summed[:, -1] = logits[:, len(EXITS) - 1 :: len(EXITS)].sum(axis=1)
     return {"no_scaling": summed, "no_lateral": logits.copy()}

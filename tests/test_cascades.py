@@ -11,6 +11,7 @@ from pkdlib.cascades import Cascade, CascadeError
 from pkdlib.datasets import marionette
 from pkdlib.early_exit import Policy
 from pkdlib.networks import MODALITIES
+from pkdlib.plans import PLANS
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def cascade():
         input_size=48,
         segments=2,
         candidates=4,
-        policy=Policy(order=wise.ORDERS[0], weights=tuple(wise.uniform_weights(12)), threshold=1.0),
+        policy=Policy(order=PLANS["coviar"].orders[0], weights=tuple(wise.uniform_weights(12)), threshold=1.0),
         costs=np.arange(1.0, 13.0),
         origin={"dataset": "none"},
     )

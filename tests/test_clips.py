@@ -51,8 +51,8 @@ def test_bytes_follow_the_papers_loader_in_plain_loops():
     assert moved.dtype == shifted.dtype == np.uint8
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
-def test_one_modality_read_alone_is_the_banks(video, bank, modality):
+@pytest.mark.parametrize("modality", clips.PLANES)
+def test_what_a_network_reads_alone_is_the_banks(video, bank, modality):
     alone = clips.read_clip(video, modality, candidates=8, size=56, segments=3)
     batch = clips.test_batch(bank, [0], modalities=[modality], size=56, segments=3)[modality]
     assert torch.equal(alone, batch[0])
@@ -167,6 +167,15 @@ def test_all_modalities_get_one_geometry(tmp_path):
             torch.testing.assert_close(motion[:, :, 0], 256 / 255 - iframe[:, :, 0], atol=1e-5, rtol=0)
         flips += flipped
     assert 0 < flips < 6
+
+
+def test_joint_clips_are_the_modalities_one_after_the_other(bank):
+    wanted = {"modalities": [*MODALITIES, "joint"], "size": 32, "segments": 3}
+    for epoch in range(4):  # some of which flip
+        batch = clips.training_batch(bank, [0, 1], **wanted, seed=0, epoch=epoch)
+        assert torch.equal(batch["joint"], torch.cat([batch[modality] for modality in MODALITIES], dim=2))
+    batch = clips.test_batch(bank, [0, 1], **wanted)
+    assert torch.equal(batch["joint"], torch.cat([batch[modality] for modality in MODALITIES], dim=2))
 
 
 def test_a_sample_is_a_function_of_seed_epoch_and_clip(bank):

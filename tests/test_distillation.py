@@ -7,15 +7,18 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pkdlib import classifiers, clips, distillation, methods, networks, training
+from pkdlib import classifiers, clips, distillation, methods, networks, teamnet, training
 from pkdlib.clips import FrameBank
 from pkdlib.datasets import Split
 from pkdlib.distillation import Trial
-from pkdlib.methods import METHODS, Method, Stage
+from pkdlib.methods import METHODS, TEAM_METHODS, Method, Stage
 from pkdlib.networks import MODALITIES
+from pkdlib.plans import PLANS
 from pkdlib.training import Recipe
 
-RECIPE = Recipe(size="small", input_size=32, segments=2, batch_size=4, epochs=6, lr=0.01, seed=0)
+RECIPE = Recipe(
+    size="small", input_size=32, segments=2, batch_size=4, epochs=6, lr=0.01, tuning=PLANS["coviar"].exit_tuning, seed=0
+)
 SPLIT = Split(train=tuple(range(8)), validation=(8, 9), test=(10, 11))
 
 
@@ -81,7 +84,7 @@ def test_frozen_means_frozen(backbones, bank, tmp_path):
 
 
 def test_trials_begin_with_the_same_weights(backbones):
-    for group in distillation.stacked(backbones, TRIALS, num_classes=3, seed=4):
+    for group in distillation.stacked(backbones, TRIALS, num_classes=3, segments=2, seed=4):
         first, *others = group.unstack().values()
         for other in others:
             assert all(torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
@@ -100,24 +103,19 @@ def test_a_stack_computes_what_its_members_do(backbones, kind):
             torch.testing.assert_close(member.state_dict(), exits[number].state_dict(), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("trial", [*TRIALS, Trial("motion", "light", "pkd", 3.0)], ids=lambda trial: trial.key)
-def test_training_together_equals_an_independent_loop_for_each_exit(backbones, bank, together, trial):
-    # From the definitions: one exit, its own Adam, whole networks run anew for every batch; 50 steps.
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    # A convolution behind batch norm multiplies float32's rounding; a light classifier does not.
-    tolerance = {"light": 1e-5, "paper": 1e-4}[trial.kind]
-    alone = classifiers.internal_classifiers(trial.kind, backbone=backbones[trial.modality], num_classes=3)
-    method = METHODS[trial.method]
+def train_alone(backbone, trial, plan, batches, labels):
+    """From the definitions: one exit, its own Adam, whole networks run anew for every batch; 50 steps."""
+    alone = classifiers.internal_classifiers(trial.kind, backbone=backbone, num_classes=3, segments=2)
+    method = plan.methods[trial.method]
     for number, exit_ in enumerate(alone):
         optimiser = torch.optim.Adam(exit_.parameters(), eps=1e-3)
         for epoch in range(25):
             teacher = methods.teacher_at(method.stages, epoch / 25)
             teacher = trial.modality if teacher == "own" else teacher
-            factor = 0.1 ** sum(epoch / 25 >= milestone for milestone in (1 / 2, 2 / 3, 5 / 6))
+            factor = 0.1 ** sum(epoch / 25 >= milestone for milestone in plan.exit_tuning.milestones)
             optimiser.param_groups[0]["lr"] = 0.01 * trial.lr_factor * factor
-            for indices, stages, finals in together.batches[epoch]:
-                target = functional.one_hot(bank.labels[indices], 3).float()
+            for indices, stages, finals in batches[epoch]:
+                target = functional.one_hot(labels[indices], 3).float()
                 logits = exit_(stages[trial.modality][number], 2)
                 loss = functional.cross_entropy(logits, target)
                 if teacher != "labels":
@@ -126,28 +124,92 @@ def test_training_together_equals_an_independent_loop_for_each_exit(backbones, b
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-        for (name, expected), value in zip(
-            exit_.named_parameters(), together.exits[trial][number].parameters(), strict=True
-        ):
-            torch.testing.assert_close(value, expected, atol=tolerance, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+    return alone
 
 
-@pytest.fixture(scope="module")
-def together(backbones, bank, tmp_path_factory):
+def assert_same_weights(exits, expected, tolerance):
+    for (name, value), other in zip(exits.named_parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(value, other, atol=tolerance, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def train_together(backbones, bank, plan, wanted, teachers, folder):
+    """Train in one pass, and keep for every batch what the exits read and what `teachers` says of it."""
     torch.set_num_threads(1)
-    recipe = dataclasses.replace(RECIPE, epochs=25)
-    wanted = [*TRIALS, Trial("motion", "light", "pkd", 3.0)]
-    exits = train(backbones, bank, tmp_path_factory.mktemp("together"), recipe=recipe, wanted=wanted).exits
+    recipe = dataclasses.replace(RECIPE, epochs=25, tuning=plan.exit_tuning)
+    exits = train(backbones, bank, folder, recipe=recipe, wanted=wanted, methods=plan.methods).exits
     batches = []
     for epoch in range(25):
         batches.append([])
         for indices in training.shuffled_batches(SPLIT.train, 4, 0, epoch):
-            batch = clips.training_batch(bank, indices, modalities=MODALITIES, size=32, segments=2, seed=0, epoch=epoch)
+            where = {"size": 32, "segments": 2, "seed": 0, "epoch": epoch}
+            batch = clips.training_batch(bank, indices, modalities=list(backbones), **where)
             with torch.no_grad():
-                stages = {m: list(net.features(batch[m].flatten(0, 1)))[:3] for m, net in backbones.items()}
-                finals = {m: net(batch[m]) for m, net in backbones.items()}
-            batches[-1].append((indices, stages, finals))
+                stages = {m: list(net.features(batch[m].flatten(0, 1))) for m, net in backbones.items()}
+                batches[-1].append((indices, stages, teachers(batch, stages)))
     return types.SimpleNamespace(exits=exits, batches=batches)
+
+
+@pytest.fixture(scope="module")
+def together(backbones, bank, tmp_path_factory):
+    def finals(batch, _):
+        return {m: net(batch[m]) for m, net in backbones.items()}
+
+    wanted = [*TRIALS, Trial("motion", "light", "pkd", 3.0)]
+    return train_together(backbones, bank, PLANS["coviar"], wanted, finals, tmp_path_factory.mktemp("together"))
+
+
+@pytest.mark.parametrize("trial", [*TRIALS, Trial("motion", "light", "pkd", 3.0)], ids=lambda trial: trial.key)
+def test_training_together_equals_an_independent_loop_for_each_exit(backbones, bank, together, trial):
+    torch.manual_seed(0)
+    # A convolution behind batch norm multiplies float32's rounding; a light classifier does not.
+    tolerance = {"light": 1e-5, "paper": 1e-4}[trial.kind]
+    own = (backbones[trial.modality], trial, PLANS["coviar"], together.batches, bank.labels)
+    assert_same_weights(together.exits[trial], train_alone(*own), tolerance)
+
+
+JOINT = distillation.trials("squeezed", TEAM_METHODS, networks=("joint",))
+
+
+@pytest.fixture(scope="module")
+def team():
+    torch.manual_seed(6)
+    return {"joint": teamnet.team_backbone(size="small", num_classes=3).eval()}
+
+
+@pytest.fixture(scope="module")
+def team_together(team, bank, tmp_path_factory):
+    branches = team["joint"].backbones
+
+    def finals(_, stages):
+        vectors = stages["joint"][3].split([192, 192, 192], dim=1)
+        rows = {m: net.head(vector) for (m, net), vector in zip(branches.items(), vectors, strict=True)}
+        own = {m: (logits[0::2] + logits[1::2]) / 2 for m, logits in rows.items()}
+        return own | {"joint": own["iframe"] + own["motion"] + own["residual"]}
+
+    return train_together(team, bank, PLANS["teamnet"], JOINT, finals, tmp_path_factory.mktemp("team"))
+
+
+def test_no_two_methods_coincide_for_a_joint_network():
+    assert [trial.method for trial in JOINT] == list(TEAM_METHODS) == list(METHODS)
+
+
+@pytest.mark.parametrize("trial", JOINT, ids=lambda trial: trial.key)
+def test_teamnets_exits_train_together_as_alone_taught_by_its_branches(team, bank, team_together, trial):
+    torch.manual_seed(0)
+    own = (team["joint"], trial, PLANS["teamnet"], team_together.batches, bank.labels)
+    assert_same_weights(team_together.exits[trial], train_alone(*own), 1e-5)
+
+
+def test_a_stack_of_squeezed_classifiers_computes_what_its_members_do(team):
+    torch.manual_seed(1)
+    members = [classifiers.internal_classifiers("squeezed", backbone=team["joint"], num_classes=3, segments=2)[1]]
+    members.append(copy.deepcopy(members[0]))
+    torch.nn.init.normal_(members[1].head.weight)
+    vectors = torch.randn(6, team["joint"].widths[1])
+    expected = torch.stack([torch.cat([vectors[0::2], vectors[1::2]], dim=1) @ m.head.weight.T for m in members])
+    expected += torch.stack([m.head.bias for m in members])[:, None]
+    torch.testing.assert_close(classifiers.Stack(members)(vectors, 2), expected)
+    torch.testing.assert_close(torch.stack([m(vectors, 2) for m in members]), expected)
 
 
 def test_a_temperature_softens_the_targets(backbones, bank, tmp_path):

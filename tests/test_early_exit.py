@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from pkdlib import classifiers, early_exit, networks, wise
 from pkdlib.early_exit import Answers, Policy
 from pkdlib.networks import MODALITIES, MultiExitNetwork
+from pkdlib.plans import PLANS
+
+ORDER = PLANS["coviar"].orders[0]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def cascade():
     return nets, clips, weights
 
 
-def all_scores(nets, clips, weights, order=wise.ORDERS[0]):
+def all_scores(nets, clips, weights, order=ORDER):
     with torch.no_grad():
         stacked = [logits.double().numpy() for m in order for logits in nets[m](clips[m])]
     return wise.scores(np.stack(stacked, axis=1), weights)
@@ -53,7 +56,7 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("order", [wise.ORDERS[0], ("motion", "iframe", "residual")])
+@pytest.mark.parametrize("order", [ORDER, ("motion", "iframe", "residual")])
 @pytest.mark.parametrize("batch", [1, 5, 12])
 @pytest.mark.parametrize(("criterion", "threshold"), SETTINGS)
 def test_stopping_for_real_gives_what_the_logits_say(cascade, order, batch, criterion, threshold):
@@ -71,7 +74,7 @@ def test_stopping_for_real_gives_what_the_logits_say(cascade, order, batch, crit
 def test_those_who_left_are_not_computed_any_more(cascade):
     nets, clips, weights = cascade
     sure = early_exit.max_softmax(all_scores(nets, clips, weights))
-    policy = Policy(order=wise.ORDERS[0], weights=tuple(weights), threshold=float(np.quantile(sure, 0.8)))
+    policy = Policy(order=ORDER, weights=tuple(weights), threshold=float(np.quantile(sure, 0.8)))
     ran = []
     hooks = [
         stage.register_forward_hook(lambda _, inputs, __, name=(m, i): ran.append((name, len(inputs[0]) // 2)))
@@ -92,10 +95,10 @@ def test_those_who_left_are_not_computed_any_more(cascade):
 
 def test_all_leave_at_the_first_exit_or_none_does(cascade):
     nets, clips, weights = cascade
-    everyone, loaded = run(nets, clips, Policy(order=wise.ORDERS[0], weights=tuple(weights), threshold=-np.inf))
+    everyone, loaded = run(nets, clips, Policy(order=ORDER, weights=tuple(weights), threshold=-np.inf))
     assert (everyone.exits == 0).all()
     assert [modality for modality, _ in loaded] == ["residual"]
-    nobody, loaded = run(nets, clips, Policy(order=wise.ORDERS[0], weights=tuple(weights)))
+    nobody, loaded = run(nets, clips, Policy(order=ORDER, weights=tuple(weights)))
     assert (nobody.exits == 11).all()
     assert [modality for modality, _ in loaded] == ["residual", "motion", "iframe"]
 
@@ -111,7 +114,7 @@ def test_logits_that_are_not_finite_are_refused(cascade):
     broken = {m: c.clone() for m, c in clips.items()}
     broken["residual"][3] = np.inf
     with pytest.raises(ValueError, match=r"exit residual-1: infinite or NaN logits"):
-        run(nets, broken, Policy(order=wise.ORDERS[0], weights=tuple(weights)))
+        run(nets, broken, Policy(order=ORDER, weights=tuple(weights)))
     with pytest.raises(ValueError, match="infinite or NaN scores"):
         early_exit.leave_at(np.full((1, 2, 3), np.nan), 0.5)
 
@@ -214,6 +217,8 @@ def test_a_threshold_of_one_never_leaves_early():
 
 
 def test_later_networks_pay_for_the_ones_before():
-    costs = early_exit.cascade_costs({"residual": (1, 2, 3, 4), "motion": (10, 20, 30, 40), "iframe": (5, 6, 7, 8)})
+    costs = early_exit.cascade_costs(
+        {"residual": (1, 2, 3, 4), "motion": (10, 20, 30, 40), "iframe": (5, 6, 7, 8)}, ORDER
+    )
     assert costs.tolist() == [1, 2, 3, 4, 14, 24, 34, 44, 49, 50, 51, 52]
     assert list(itertools.accumulate(costs, max)) == costs.tolist()

@@ -28,10 +28,10 @@ def parameters(tmp_path_factory) -> Parameters:
 def execute(parameters):
     """Execute a notebook by its number; what one has trained, the next ones find."""
 
-    def run(number: str) -> str:
+    def run(number: str, folder: Path = EXECUTED, **changes: str) -> str:
         (source,) = reproduce.notebooks([number])
-        target = EXECUTED / f"{source.stem}.ipynb"
-        values = {"profile": "smoke", "runs": parameters.runs, "cache": parameters.cache}
+        target = folder / f"{source.stem}.ipynb"
+        values = {"profile": "smoke", "runs": parameters.runs, "cache": parameters.cache, **changes}
         reproduce.run_notebook(source, target, values, ROOT)
         cells = nbformat.read(target, as_version=4).cells
         outputs = [output for cell in cells for output in cell.get("outputs", [])]
@@ -90,6 +90,13 @@ def test_08_protocol(execute, parameters):
     audit = tables.table(parameters, "audit").set_index(["gain", "switch", "group"]).difference
     saved = audit["cost saved"].unstack("switch")
     assert (saved["cost of right answers only"] >= saved["clean"]).all()  # what is left out can only cost less
+
+
+@pytest.mark.parametrize("number", ["02", "03", "04", "05", "06", "07", "08"])
+def test_every_page_takes_teamnet(execute, parameters, tmp_path, number):
+    text = execute(number, tmp_path, backbone="teamnet")
+    assert "joint" in text or "squeezed vectors" in text or number in ("07", "08")
+    assert (Path(parameters.runs) / "smoke-teamnet" / "marionette" / "split0" / "seed0" / "backbone-joint").is_dir()
 
 
 def test_an_unknown_parameter_ends_bare_papermill_with_one_clear_line(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 
 from pkdlib import resources
 from pkdlib.parameters import ParameterError, Parameters
+from pkdlib.plans import PLANS
 
 PROFILES = sorted(path.stem for path in resources.folder("profiles").glob("*.yaml") if "." not in path.stem)
 
@@ -59,6 +60,8 @@ def test_a_mistyped_name_in_a_namespace_is_refused():
         ({"seed": -2}, "seed = -2 must be at least 0, or -1"),
         ({"backbone_epochs": 0}, "backbone_epochs = 0 must be above 0"),
         ({"backbone_lr": float("nan")}, "backbone_lr = nan must be above 0"),
+        ({"backbone": "resnet"}, "backbone = 'resnet' is not known; the backbones are: coviar, teamnet"),
+        ({"backbone": 1}, "backbone = 1 must be of type str, not int"),
         ({"candidates": 1}, "candidates = 1 must be at least segments"),
         ({"device": "gpu"}, "device = 'gpu' must be 'cpu', 'cuda' or"),
         ({"precision": "fp8"}, "precision = 'fp8' must be 'float32' or 'bfloat16'"),
@@ -85,6 +88,18 @@ def test_changed_values_get_a_folder_of_their_own():
     changed = Parameters.for_profile("smoke", exit_epochs=7)
     assert plain.variant == placed.variant == "smoke"
     assert changed.variant.startswith("smoke-")
+
+
+def test_a_backbone_has_its_own_values_and_its_own_folder():
+    p = Parameters.for_profile("smoke", backbone="teamnet")
+    assert (p.variant, p.plan) == ("smoke-teamnet", PLANS["teamnet"])
+    assert (p.backbone_lr, p.exit_lr) == (0.0025, 0.01)  # of profiles/any.teamnet.yaml
+    assert p.exit_epochs == Parameters.for_profile("smoke").exit_epochs
+    assert Parameters.for_profile("smoke", backbone="teamnet", backbone_lr=0.02).variant.startswith("smoke-teamnet-")
+    assert Parameters.for_profile(**p.flat()) == p
+    assert Parameters.for_profile("large", backbone="teamnet").backbone_lr == 0.01  # of its own file
+    p = Parameters.for_profile("full", backbone="teamnet", dataset="ut_interaction")
+    assert p.backbone_epochs == Parameters.for_profile("full", dataset="ut_interaction").backbone_epochs
 
 
 def test_flat_values_make_the_same_parameters_again():

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from pkdlib import (
     audit,
+    cascades,
     clips,
     distillation,
     early_exit,
@@ -23,7 +24,7 @@ from pkdlib import (
     summaries,
     tables,
     trade_offs,
-    wise,
+    training,
 )
 from pkdlib.datasets import DatasetError
 from pkdlib.networks import MODALITIES
@@ -53,13 +54,19 @@ def found(p):
     return tables.all_tables(p)
 
 
+@pytest.fixture(scope="module")
+def team(p):
+    """Runs of TEAM-Net beside them."""
+    return Parameters.for_profile("smoke", runs=p.runs, cache=p.cache, backbone="teamnet", **TINY)
+
+
 def correct(frame: pd.DataFrame) -> int:
     return int(frame["correct"].sum())
 
 
-def test_every_table_begins_with_split_and_seed(found):
+def test_every_table_begins_with_split_seed_and_backbone(found):
     for name, frame in found.items():
-        assert list(frame.columns[:2]) == ["split", "seed"], name
+        assert list(frame.columns[:3]) == ["split", "seed", "backbone"], name
         assert len(frame), name
 
 
@@ -125,9 +132,9 @@ def test_never_leaving_early_is_wise_over_all_exits(found):
 def test_running_everything_is_told_beside_the_policies(p, found):
     (run,) = study.selected_runs(p)
     table = found["policies"]
-    for kind, method in trade_offs.CHOSEN:
+    for kind, method in p.plan.chosen:
         own = table[table["kind"] == kind]
-        prices = experiments.cascade_costs(run, kind)
+        prices = experiments.cascade_costs(run, kind, p.plan.orders[0])
         np.testing.assert_allclose(own[own["share"] == 1]["gmac"], prices[-1])
         assert (own["gmac"] <= prices[-1] + 1e-9).all()
         whole = found["ensembles"].query("rule == 'wise' and prefix == 12")
@@ -149,7 +156,7 @@ def test_a_policy_keeps_its_budget_on_validation_and_none_there_is_better(p):
     policy = trade_offs.choose(run, "light", "ce", 0.5)
     best, paid, whole = outcome(policy.order, policy.criterion, policy.threshold)
     assert paid <= whole / 2
-    for order, (criterion, thresholds) in itertools.product(wise.ORDERS, early_exit.THRESHOLDS.items()):
+    for order, (criterion, thresholds) in itertools.product(p.plan.orders, early_exit.THRESHOLDS.items()):
         for threshold in thresholds:
             accuracy, cost, _ = outcome(order, criterion, threshold)
             assert cost > whole / 2 or accuracy <= best + 1e-12
@@ -275,6 +282,67 @@ def test_export_writes_what_predict_reads(p, found, tmp_path):
     }
 
 
+def test_teamnets_tables_are_of_one_network_with_four_exits(team):
+    found = tables.all_tables(team)
+    for name, frame in found.items():
+        assert set(frame["backbone"]) == {"teamnet"}, name
+        assert set(frame.get("modality", ["joint"])) == {"joint"}, name
+        assert set(frame.get("kind", ["none"])) <= {"squeezed", "none"}, name
+    assert set(found["trials"]["method"]) == set(methods.METHODS)
+    assert not found["trials"].duplicated(["method", "lr_factor", "exit", "group"]).any()
+    whole = found["ensembles"].query("method == 'pkd' and prefix == 4")
+    rules = whole.groupby("rule")["correct"].sum()
+    assert set(rules.index) == {*ensembles.RULES, "last", "stacking", "no_scaling", "no_lateral"}
+    # Its own end is the sum of its branches; the reference's two fallbacks and late fusion of one are that, too.
+    end = correct(found["exits"].query("part == 'test' and exit == 4"))
+    late = found["ensembles"].query("prefix == 0").groupby("rule")["correct"].sum()
+    assert {rules["last"], rules["no_scaling"], rules["no_lateral"], *late} == {end}
+    paid = found["cost"].set_index("exit")
+    never = found["early_exit"].query("setting == 1.0 and system == 'cascade' and criterion == 'max_softmax'")
+    np.testing.assert_allclose(never["gmac"], paid["gmac"][4])
+    assert paid["gmac_bare"][4] == pytest.approx(paid["gmac"][4] - paid["gmac_ic"].sum())
+
+
+def test_teamnets_executor_answers_what_the_tables_say(team):
+    (run,) = study.selected_runs(team)
+    ((kind, method),) = team.plan.chosen
+    policy = trade_offs.choose(run, kind, method, 0.5)
+    test = study.dataset(team).splits[run.split].test
+    inputs = clips.test_batch(
+        study.frame_bank(team), test, modalities=policy.order, size=team.input_size, segments=team.segments
+    )
+    nets = experiments.networks_of(run, kind, method)
+    answers = early_exit.execute(nets, lambda name, left: inputs[name][left], len(test), policy)
+    scores = trade_offs.System(kind, method, policy.order, criterion=policy.criterion).scores(run, "test")
+    exits = early_exit.leave_at(scores, policy.threshold, policy.criterion)
+    sure = answers.distances > 1e-5
+    assert (answers.exits == exits)[sure].all()
+
+
+def test_teamnets_model_predicts_from_the_file(team):
+    (run,) = study.selected_runs(team)
+    clip = study.dataset(team).clips[study.dataset(team).splits[0].test[0]]
+    answer = cascades.predict(clip.path, models.model_step(run))
+    assert answer.exit in {f"joint-{number}" for number in (1, 2, 3, 4)}
+    assert answer.gmac in experiments.cascade_costs(run, "squeezed", ("joint",))
+
+
+def test_drifting_teachers_drop_out_alike_in_every_epoch(team):
+    # The reference's teachers of TEAM-Net have dropout; what it drops is a function of (seed, epoch).
+    (run,) = study.selected_runs(team)
+    test = study.dataset(team).splits[0].test
+    inputs = clips.test_batch(
+        study.frame_bank(team), test, modalities=["joint"], size=team.input_size, segments=team.segments
+    )
+    finals = []
+    for epoch in (0, 0, 1):
+        training.seed_dropout(3, epoch)
+        finals.append(audit.drifting_pass(experiments.backbones(run), inputs)[1])
+    for name in ("joint", *MODALITIES):
+        first, again, other = (values[name] for values in finals)
+        assert torch.equal(first, again) and not torch.equal(first, other)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -297,7 +365,7 @@ def test_a_look_sees_what_the_classifiers_answer(p):
     (run,) = study.selected_runs(p)
     nets = experiments.backbones(run)
     trial = distillation.Trial("motion", "light", "ce")
-    groups = [group.eval() for group in distillation.stacked(nets, [trial], num_classes=2, seed=3)]
+    groups = [group.eval() for group in distillation.stacked(nets, [trial], num_classes=2, segments=p.segments, seed=3)]
     test = study.dataset(p).splits[0].test
     bank = study.frame_bank(p)
     inputs = clips.test_batch(bank, test, modalities=MODALITIES, size=p.input_size, segments=p.segments)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pkdlib import cost, early_exit, networks, teamnet
-from pkdlib.networks import CHANNELS, MODALITIES, NetworkError
+from pkdlib import cost, early_exit, teamnet
+from pkdlib.networks import MODALITIES, NetworkError
 
 
 def build(segments=2, shift=False, size="small", num_classes=5):
@@ -141,7 +141,7 @@ def test_only_shifted_segments_see_one_another():
 def test_the_last_exit_is_the_sum_of_the_modalities_and_the_network_alone():
     net, clips = build(), joint()
     *_, last = net.backbone.features(clips.flatten(0, 1))
-    parts = net.backbone.logits_of_modalities(last, 2)
+    parts = net.backbone.branches(last, 2)
     assert tuple(parts) == MODALITIES
     torch.testing.assert_close(sum(parts.values()), net(clips)[3])
     torch.testing.assert_close(net.backbone(clips), net(clips)[3])
@@ -235,19 +235,6 @@ def test_the_shift_refuses_another_number_of_segments_and_the_rest_takes_any():
 def test_an_unknown_size_names_the_known_ones():
     with pytest.raises(NetworkError, match="'large' is not known; the sizes are: small, paper"):
         build(size="large")
-
-
-def test_joint_clips_hold_the_modalities_in_order():
-    clips = {m: torch.randn(2, 3, CHANNELS[m], 4, 4) for m in reversed(networks.MODALITIES)}
-    joined = teamnet.join(clips)
-    for modality, part in zip(MODALITIES, joined.split([3, 2, 3], dim=2), strict=True):
-        assert torch.equal(part, clips[modality])
-
-
-def test_a_missing_modality_is_named():
-    clips = {m: torch.randn(1, 2, CHANNELS[m], 4, 4) for m in ("iframe", "residual")}
-    with pytest.raises(NetworkError, match="clips lack motion; TEAM-Net reads iframe, motion, residual together"):
-        teamnet.join(clips)
 
 
 def test_clips_of_other_channels_are_refused():

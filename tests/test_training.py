@@ -6,13 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from pkdlib import training
+from pkdlib import teamnet, training
 from pkdlib.clips import FrameBank
 from pkdlib.datasets import Split
+from pkdlib.plans import PLANS
 from pkdlib.runs import RunError, Store
 from pkdlib.training import Recipe, TrainingError
 
-RECIPE = Recipe(size="small", input_size=32, segments=2, batch_size=4, epochs=3, lr=0.01, seed=0)
+RECIPE = Recipe(
+    size="small", input_size=32, segments=2, batch_size=4, epochs=3, lr=0.01, tuning=PLANS["coviar"].tuning, seed=0
+)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +170,26 @@ def test_the_learning_rate_rises_then_falls_to_zero():
 
 
 def test_biases_and_norms_do_not_decay():
-    decayed, others = training.parameter_groups(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)))
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    decayed, others = training.parameter_groups(module, PLANS["coviar"].tuning)
     assert [p.ndim for p in decayed["params"]] == [4]
     assert [p.ndim for p in others["params"]] == [1, 1, 1]
-    assert others["weight_decay"] == 0
+    assert (decayed["weight_decay"], others["weight_decay"]) == (1e-4, 0)
+
+
+def test_heads_learn_faster_where_the_plan_says_so():
+    network = teamnet.team_backbone(size="small", num_classes=3)
+    groups = training.parameter_groups(network, PLANS["teamnet"].tuning)
+    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
+    heads = {id(p): 5.0 if p.ndim > 1 else 10.0 for net in network.backbones.values() for p in net.head.parameters()}
+    for group in groups:
+        assert {heads.get(id(p), 1.0) for p in group["params"]} == {group["factor"]}
+    optimiser = training.OPTIMISERS["sgd"](groups)
+    training.set_lr(optimiser, 0.01)
+    assert sorted({group["lr"] for group in optimiser.param_groups}) == [0.01, 0.05, 0.1]
+
+
+def test_the_learning_rate_falls_tenfold_at_the_milestones():
+    shares = [training.lr_share(PLANS["teamnet"].tuning, epoch / 50) for epoch in range(50)]
+    assert shares == pytest.approx([1.0] * 30 + [0.1] * 10 + [0.01] * 5 + [0.001] * 5)
+    assert training.lr_share(PLANS["coviar"].tuning, 0.3) == training.warm_cosine(0.3)

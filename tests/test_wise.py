@@ -145,11 +145,13 @@ def test_the_references_variants_end_in_its_fallbacks():
         finals = logits[n, 3] + logits[n, 7] + logits[n, 11]
         np.testing.assert_allclose(variants["no_scaling"][n, 11], finals)
         np.testing.assert_array_equal(variants["no_lateral"][n], logits[n])
+    with pytest.raises(ValueError, match="11 exits; the reference's variants need 4 of each network"):
+        wise.reference_variant_scores(logits[:, 1:])
 
 
 def test_orders_visit_one_network_after_the_other():
-    assert wise.ORDER[:5] == ("residual-1", "residual-2", "residual-3", "residual-4", "motion-1")
-    assert len(set(wise.ORDERS)) == 6
+    visited = wise.visiting_order(("residual", "motion"))
+    assert visited[:5] == ("residual-1", "residual-2", "residual-3", "residual-4", "motion-1")
     assert wise.visiting_order(("iframe",)) == ("iframe-1", "iframe-2", "iframe-3", "iframe-4")
 
 

@@ -1,0 +1,173 @@
+"""TEAM-Net beside the three separate networks, from committed results of both: exit by exit, fused, and leaving early.
+
+Costs are measured, so that systems stand side by side at equal GMAC. Only runs (split, seed) of both are compared: they
+train and test on the same clips.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from pkdlib import comparisons, results, statistics, summaries
+from pkdlib.comparisons import Comparison, NotMeasured, Tables
+from pkdlib.plans import DEFAULT, LIGHT_KINDS
+from pkdlib.statistics import RUN, Interval
+from pkdlib.summaries import MODALITY_NAMES
+
+SECOND = "teamnet"
+NAMES = {DEFAULT: "three networks", SECOND: "TEAM-Net"}
+FINAL = 4
+
+
+def studies() -> Iterator[tuple[str, Tables]]:
+    """Yield the committed results of both backbones, where a profile and data set has both.
+
+    Yields:
+        The data's name, and name -> table of both backbones, which the column backbone tells apart.
+    """
+    committed = results.published_sets()
+    for profile, dataset in committed:
+        if (f"{profile}-{SECOND}", dataset) in committed:
+            first, second = (results.published(name, dataset) for name in (profile, f"{profile}-{SECOND}"))
+            found = {name: pd.concat([first[name], second[name]]) for name in first if name in second}
+            yield f"{dataset} ({profile})", {name: _of_both(table) for name, table in found.items()}
+
+
+def exit_points(tables: Tables) -> pd.DataFrame:
+    """Summarise every exit of the networks with light classifiers trained by PKD: its accuracy, and what leaving costs.
+
+    Args:
+        tables: Of `studies`.
+
+    Returns:
+        system, setting (the exit), gmac, accuracy, low, high (fractions in 0..1).
+    """
+    trials, exits = tables["trials"], tables["exits"]
+    light = trials[trials["kind"].isin(LIGHT_KINDS) & (trials["method"] == "pkd") & (trials["lr_factor"] == 1)]
+    ends = exits[exits["exit"] == FINAL]
+    cost = tables["cost"][tables["cost"]["kind"].isin(LIGHT_KINDS)].groupby(["modality", "exit"])["gmac"].mean()
+    rows = []
+    counted = pd.concat([light, ends])
+    for place, counts in counted[counted["part"] == "test"].groupby(["modality", "exit"]):
+        name = f"{MODALITY_NAMES[place[0]]} network"
+        rows.append({"system": name, "setting": place[1], "gmac": cost[place], **summaries.fractions(counts)})
+    return pd.DataFrame(rows)
+
+
+def rules(tables: Tables) -> pd.DataFrame:
+    """Summarise every rule that combines all exits, a cascade for each backbone and kind of classifiers.
+
+    Args:
+        tables: Of `studies`.
+
+    Returns:
+        The columns of `summaries.rule_summary`; a cascade's name tells what running all of it costs.
+    """
+    cost = tables["cost"][tables["cost"]["exit"] == FINAL]
+    whole = cost.groupby(["kind", *RUN])["gmac"].sum().groupby("kind").mean()
+    parts = []
+    for backbone, rows in tables["ensembles"].groupby("backbone"):
+        for kind in summaries.KIND_NAMES:
+            own = rows[rows["kind"].isin([kind, "none"])]
+            if kind in set(own["kind"]):
+                name = f"{NAMES[backbone]}, {whole[kind]:.3f} GMAC"
+                parts.append(summaries.rule_summary(own).assign(cascade=f"{name} ({summaries.KIND_NAMES[kind]})"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def curves(tables: Tables) -> pd.DataFrame:
+    """Choose the curves of light classifiers by cross-entropy and PKD, and of bare networks, of both backbones.
+
+    Args:
+        tables: Of `studies`.
+
+    Returns:
+        The rows of the table `early_exit` for these, with the column series.
+    """
+    chosen = summaries.compared_methods(tables["early_exit"])
+    chosen = chosen[chosen["kind"].isin([*LIGHT_KINDS, "none"])]
+    return chosen.assign(series=chosen["backbone"].map(NAMES) + ": " + chosen["series"])
+
+
+def gains_sentence(tables: Tables) -> str:
+    """Say what PKD gains over cross-entropy on each backbone, the mean over the exits of the paper's classifiers.
+
+    Args:
+        tables: Of `studies`.
+
+    Returns:
+        Each backbone's gain with its interval.
+    """
+
+    def gain(exits: pd.DataFrame) -> str:
+        each = [comparison.tables[0] for comparison in comparisons.compare("ic-gain", {"exits": exits})]
+        mean = each[0].assign(difference=np.mean([own["difference"] for own in each], axis=0))
+        return f"{_told(statistics.two_way_interval(mean))} over {len(each)} exits"
+
+    return f"PKD less cross-entropy, on the mean: {_for_each(tables['exits'], gain)}."
+
+
+def fusion_sentence(tables: Tables) -> str:
+    """Say what WISE over all exits gains over simpler fusion on each backbone.
+
+    Args:
+        tables: Of `studies`.
+
+    Returns:
+        Its gain over each rival with its interval.
+    """
+
+    def gain(ensembles: pd.DataFrame) -> str:
+        found = comparisons.compare("wise-fusion", {"ensembles": ensembles})
+        parts = [f"{part.name.split(' - ')[1]} {_told(_interval(part))}" for part in found if part.tables]
+        return f"over {', over '.join(parts)}"
+
+    return f"The gain of WISE over all exits, in points: {_for_each(tables['ensembles'], gain)}."
+
+
+def equal_cost_sentence(tables: Tables) -> str:
+    """Say how much more accurate TEAM-Net is than the three networks at equal cost, leaving early and bare.
+
+    Args:
+        tables: Of `studies`.
+
+    Returns:
+        Each difference with its interval.
+    """
+    told = []
+    for series, rows in curves(tables).groupby(["system", "method"], sort=False):
+        second, first = (rows[rows["backbone"] == backbone] for backbone in (SECOND, DEFAULT))
+        name = "bare with fewer segments" if series[0] == "fewer_segments" else summaries.METHOD_NAMES[series[1]]
+        try:
+            told.append(f"{name}: {_told(_interval(comparisons.at_equal_cost(name, second, first)))}")
+        except NotMeasured as reason:
+            told.append(f"{name}: not to be compared, as {reason}")
+    return f"TEAM-Net less the three networks at equal cost, in points: {'; '.join(told)}."
+
+
+def found() -> str:
+    """Say which committed results set the two backbones side by side.
+
+    Returns:
+        A sentence.
+    """
+    names = [name for name, _ in studies()]
+    return f"Committed results of both: {', '.join(names)}." if names else "No results of both are committed yet."
+
+
+def _of_both(table: pd.DataFrame) -> pd.DataFrame:
+    backbones = table.groupby(RUN)["backbone"].transform("nunique")
+    return table[backbones == len(NAMES)]
+
+
+def _for_each(table: pd.DataFrame, tell: Callable[[pd.DataFrame], str]) -> str:
+    return "; ".join(f"{NAMES[backbone]} {tell(rows)}" for backbone, rows in table.groupby("backbone"))
+
+
+def _interval(comparison: Comparison) -> Interval:
+    return statistics.two_way_interval(comparison.tables[0])
+
+
+def _told(interval: Interval) -> str:
+    return f"{interval.estimate:+.1f} (95 % interval {interval.low:+.1f} to {interval.high:+.1f})"

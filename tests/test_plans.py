@@ -1,0 +1,44 @@
+import pytest
+
+from pkdlib import classifiers, early_exit, networks, plans, training
+from pkdlib.methods import METHODS, teacher_at
+from pkdlib.plans import PLANS
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_a_plan_names_what_there_is(plan):
+    assert set(plan.networks) <= set(networks.CHANNELS)
+    assert all(sorted(order) == sorted(plan.networks) for order in plan.orders)
+    assert set(plan.kinds) <= set(classifiers.KINDS)
+    assert {kind for kind, _ in plan.chosen} <= set(plan.kinds)
+    assert {method for _, method in plan.chosen} <= set(plan.methods)
+    assert list(plan.methods) == list(METHODS)
+    for tuning in (plan.tuning, plan.exit_tuning):
+        assert tuning.optimiser in training.OPTIMISERS
+        assert list(tuning.milestones) == sorted(tuning.milestones)
+        assert all(0 < milestone < 1 for milestone in tuning.milestones)
+
+
+def test_the_three_networks_are_visited_in_every_order_the_references_first():
+    orders = PLANS["coviar"].orders
+    assert orders[0] == ("residual", "motion", "iframe")
+    assert len(set(orders)) == 6
+
+
+def test_teamnet_takes_its_teachers_in_the_references_shares():
+    stages = PLANS["teamnet"].methods["pkd"].stages
+    assert [teacher_at(stages, epoch / 40) for epoch in range(40)] == ["motion"] * 3 + ["residual"] * 3 + [
+        "iframe"
+    ] * 34
+    rates = [training.lr_share(PLANS["teamnet"].exit_tuning, epoch / 40) for epoch in range(40)]
+    assert rates == pytest.approx([1.0] * 25 + [0.1] * 5 + [0.01] * 5 + [0.001] * 5)
+
+
+def test_the_kinds_of_all_backbones_are_known_to_readers_of_tables():
+    assert plans.LIGHT_KINDS == ("light", "squeezed") and plans.PAPER_KINDS == ("paper", "squeezed")
+
+
+def test_one_network_is_a_cascade_too():
+    plan = PLANS["teamnet"]
+    costs = early_exit.cascade_costs({"joint": (1, 2, 3, 4)}, plan.orders[0])
+    assert costs.tolist() == [1, 2, 3, 4]
