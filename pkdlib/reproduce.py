@@ -87,12 +87,12 @@ def reproduce(
 
 
 def publish(parameters: Parameters, target: Path, names: Sequence[str] = ()) -> Path:
-    """Write the tables of finished runs, and what the notebooks took, as results to commit.
+    """Write the tables of finished runs as results to commit; all of them together with what the notebooks took.
 
     Args:
         parameters: The notebooks' parameters.
         target: The folder of results.
-        names: Tables to write, beside the accuracies of all systems; empty means all.
+        names: Tables to write; empty means all, and the accuracies of all systems beside them.
 
     Returns:
         `<target>/<profile>/<dataset>`.
@@ -105,7 +105,9 @@ def publish(parameters: Parameters, target: Path, names: Sequence[str] = ()) -> 
     for name in names:
         if name not in tables.TABLES:
             raise ValueError(f"there is no table {name!r}; the tables are: {', '.join(tables.TABLES)}")
-    where = tables.publish(parameters, target, names or tuple(tables.TABLES))
+    if names:
+        return tables.publish(parameters, target, names)
+    where = tables.publish(parameters, target)
     summary = summaries.accuracy_table({name: tables.table(parameters, name) for name in ("exits", "ensembles")})
     runs.write_atomically(where / "accuracy.csv", lambda path: summary.to_csv(path, index=False, float_format="%.6g"))
     timings = output_folder(parameters) / "timings.json"

@@ -178,7 +178,10 @@ def all_tables(p: Parameters, names: Iterable[str] = tuple(TABLES)) -> dict[str,
 
 
 def publish(p: Parameters, target: Path, names: Iterable[str] = tuple(TABLES)) -> Path:
-    """Write the tables of finished runs as results to commit, with their `run.json`.
+    """Write the tables of finished runs as results to commit, with the record of how they came to be.
+
+    All tables have one record, `run.json`. Tables that are written apart from the others, by name, may come from other
+    runs: each has its own, `<name>.run.json`.
 
     Args:
         p: The parameters.
@@ -191,8 +194,20 @@ def publish(p: Parameters, target: Path, names: Iterable[str] = tuple(TABLES)) -
     where = Path(target) / p.variant / p.dataset
     for name in names:
         _write_csv(table(p, name), where / f"{name}.csv")
+    record = _record(p)
+    if set(names) == set(TABLES):
+        for own in where.glob(f"*.{runs.RECORD}"):
+            own.unlink()
+        runs.write_json(where / runs.RECORD, record)
+    else:
+        for name in names:
+            runs.write_json(where / f"{name}.{runs.RECORD}", record)
+    return where
+
+
+def _record(p: Parameters) -> dict[str, Any]:
     selected = study.selected_runs(p)
-    record = {
+    return {
         "protocol": experiments.PROTOCOL,
         "parameters": {k: v for k, v in p.flat().items() if k not in ("root", "runs", "cache", "clip")},
         "runs": [{"split": run.split, "seed": run.seed} for run in selected],
@@ -204,8 +219,6 @@ def publish(p: Parameters, target: Path, names: Iterable[str] = tuple(TABLES)) -
         "steps": [_step_record(run) for run in selected],
         **runs.provenance(),
     }
-    runs.write_json(where / runs.RECORD, record)
-    return where
 
 
 def _exit_costs(backbone: str, size: str, num_classes: int, segments: int, input_size: int) -> Rows:

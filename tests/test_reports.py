@@ -214,14 +214,16 @@ def test_a_reader_that_fails_is_told_as_it_failed():
 @pytest.mark.parametrize(("profile", "dataset"), results.published_sets())
 def test_committed_results_are_whole_and_of_the_clean_protocol(profile, dataset):
     folder = resources.folder("results") / profile / dataset
-    record = json.loads((folder / "run.json").read_text())
-    assert record["protocol"] == "clean" and not record["modified"]
     found = results.published(profile, dataset)
-    # At `full`, flatness is not measured yet.
-    assert set(found) >= set(results.NAMES) - {"flatness", "audit", "latency", "decoding"}
-    runs_made = {(run["split"], run["seed"]) for run in record["runs"]}
+    # Flatness is not measured yet; the networks at the paper's size did not outlive the GPU that trained them.
+    unmeasured = {"flatness"} | ({"latency", "decoding"} if profile == "large" else set())
+    assert set(found) >= set(results.NAMES) - unmeasured
     for name, frame in found.items():
-        assert set(zip(frame["split"], frame["seed"], strict=True)) == runs_made, name
+        own = folder / f"{name}.run.json"
+        record = json.loads((own if own.is_file() else folder / "run.json").read_text())
+        assert record["protocol"] == "clean" and not record["modified"]
+        made = {(run["split"], run["seed"]) for run in record["runs"]}
+        assert set(zip(frame["split"], frame["seed"], strict=True)) == made, name
     # The summary that is committed beside them is what the tables give.
     summary = pd.read_csv(folder / "accuracy.csv")
     again = summaries.accuracy_table(found)

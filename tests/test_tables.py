@@ -1,4 +1,5 @@
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
@@ -247,6 +248,16 @@ def test_a_step_records_its_settings_and_data(p, found):
     record = runs.read_json(run.store.root / "logits" / runs.RECORD)
     assert record["settings"]["protocol"] == "clean"
     assert record["settings"]["data"] == study.dataset(p).checksum
+
+
+def test_tables_written_by_name_keep_a_record_of_their_own_until_all_are_written(p, found, tmp_path):
+    where = tables.publish(p, tmp_path)
+    whole = (where / "run.json").read_bytes()
+    tables.publish(p, tmp_path, ["audit"])
+    assert (where / "run.json").read_bytes() == whole
+    assert json.loads((where / "audit.run.json").read_text())["runs"] == [{"split": 0, "seed": 0}]
+    tables.publish(p, tmp_path)
+    assert sorted(path.name for path in where.glob("*.json")) == ["run.json"]
 
 
 def test_published_results_come_back_and_are_judged(p, found, tmp_path, monkeypatch):
