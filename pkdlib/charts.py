@@ -9,6 +9,7 @@ import altair as alt
 import pandas as pd
 
 from pkdlib import encodings
+from pkdlib.controls import MEASURES
 from pkdlib.display import picture, show
 from pkdlib.encodings import (
     DATASET_LABELS,
@@ -191,18 +192,19 @@ def exit_costs(cost: pd.DataFrame) -> alt.FacetChart:
     return panel.facet(column=encodings.modality_facet(frame))
 
 
-def flatness(frame: pd.DataFrame) -> alt.HConcatChart:
+def flatness(frame: pd.DataFrame) -> alt.ConcatChart:
     """Draw every flatness measure by modality: a point per run with its standard error, a bar for the mean.
 
     Args:
-        frame: One row per run with the columns split, seed, modality, measure, value, standard_error (of the
-            estimator; may be missing).
+        frame: One row per run, of one control, with the columns split, seed, modality, measure, value, standard_error
+            (of the estimator; may be missing). Measures that `controls.MEASURES` does not name are left out, but for
+            the loss.
 
     Returns:
         A chart with one panel and one scale per measure, logarithmic where values span more than 20-fold.
     """
     panels = []
-    for measure in dict.fromkeys(frame["measure"]):
+    for measure in (name for name in ("loss", *MEASURES) if name in set(frame["measure"])):
         part = frame[frame["measure"] == measure].copy()
         part["run"] = encodings.run_names(part)
         # Runs stand side by side in the order of their names, so that no point hides another.
@@ -212,7 +214,7 @@ def flatness(frame: pd.DataFrame) -> alt.HConcatChart:
         part["high"] = part["value"] + part["standard_error"].fillna(0)
         wide = part["low"].min() > 0 and part["high"].max() > 20 * part["low"].min()
         scale = alt.Scale(type="log") if wide else alt.Scale(zero=True)
-        y_title = measure.replace("_", " ") + (" (log scale)" if wide else "")
+        y_title = MEASURES.get(measure, "training loss (nats)") + (" (log scale)" if wide else "")
         y = alt.Y("value:Q", title=y_title, scale=scale, axis=alt.Axis(tickCount=5, format="~s" if wide else "~g"))
         base = alt.Chart(part).encode(
             x=alt.X(
@@ -230,9 +232,9 @@ def flatness(frame: pd.DataFrame) -> alt.HConcatChart:
                 base.mark_tick(thickness=2, size=38, opacity=0.55).encode(y=alt.Y("mean(value):Q", title=y_title)),
                 base.mark_rule().encode(y="low:Q", y2="high:Q", xOffset=shift),
                 base.mark_point(size=45).encode(y=y, xOffset=shift, tooltip=tips),
-            ).properties(width=185, height=230)
+            ).properties(width=185, height=190)
         )
-    return alt.hconcat(*panels)
+    return alt.concat(*panels, columns=3)
 
 
 def published(frame: pd.DataFrame) -> alt.FacetChart:

@@ -99,9 +99,9 @@ def smallest_effects(frame: pd.DataFrame) -> str:
 
     Returns:
         A Markdown table in points: a row a claim, a column a set of results; the median over the claim's comparisons,
-        and their range and number where there are several. Claims of order, judged on log ratios, are left out.
+        and their range and number where there are several. Claims that are not in points are left out.
     """
-    ratios = [claim.id for claim in CLAIMS if claim.kind == "order"]
+    ratios = [claim.id for claim in CLAIMS if claim.kind in ("order", "correlation")]
     points = frame[np.isfinite(frame["smallest_effect"]) & ~frame["claim"].isin(ratios)] if len(frame) else frame
     if points.empty:
         return "No results are committed yet."

@@ -5,6 +5,7 @@ Each step of a run (one split, one seed) is computed once and kept under
 artefacts into tidy tables without training anything.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,7 +24,6 @@ from pkdlib import (
     devices,
     distillation,
     early_exit,
-    flatness,
     methods,
     runs,
     training,
@@ -38,7 +38,6 @@ PROTOCOL = "clean"
 PARTS = ("train", "validation", "test")
 # The sensitivity page trains these methods, with light classifiers, at these factors on the learning rate, too.
 SENSITIVE_METHODS, OTHER_LR_FACTORS = ("ce", "pkd"), (1 / 3, 3.0)
-FLATNESS_TARGET = 0.05
 # Beginnings of the names of the parameters that decide a step: any, a backbone, and its internal classifiers.
 SHARED = (
     *("profile", "dataset", "threads", "device", "precision"),
@@ -46,7 +45,7 @@ SHARED = (
 )
 BACKBONE = ("backbone",)
 EXITS = (*BACKBONE, "exit_", "light_methods", "paper_methods")
-FLATNESS = (*BACKBONE, "flatness_")
+FLATNESS = (*BACKBONE, "flatness_clips", "flatness_probes")
 
 
 def step(run: Run, name: str, make: Callable[[Path], None], *decided_by: str) -> Path:
@@ -77,7 +76,7 @@ def backbones(run: Run) -> dict[str, Staged]:
         What each reads -> network, in eval mode.
     """
     wanted = run.parameters.plan.networks
-    return {modality: _load_backbone(run, modality, backbone_step(run, modality)) for modality in wanted}
+    return {name: load_backbone(run, name, backbone_step(run, name), run.parameters.size) for name in wanted}
 
 
 def backbone_step(run: Run, modality: str) -> Path:
@@ -90,21 +89,63 @@ def backbone_step(run: Run, modality: str) -> Path:
     Returns:
         A folder with `weights.safetensors` and `curves.json`.
     """
-    p, data = run.parameters, dataset(run.parameters)
+    p = run.parameters
 
     def make(target: Path) -> None:
-        trained = training.train_backbone(
-            modality,
-            frame_bank(p),
-            data.splits[run.split],
-            run.recipe(epochs=p.backbone_epochs, lr=p.backbone_lr, tuning=p.plan.tuning),
-            num_classes=len(data.classes),
-            folder=target,
-        )
-        (target / "weights.safetensors").write_bytes(save(devices.fetch(trained.backbone).state_dict()))
-        runs.write_json(target / "curves.json", {"curves": trained.curves, "kept_epoch": trained.epoch})
+        train_into(target, run, modality, size=p.size, lr=p.backbone_lr)
 
     return step(run, f"backbone-{modality}", make, *BACKBONE)
+
+
+def train_into(
+    target: Path,
+    run: Run,
+    modality: str,
+    *,
+    size: str,
+    lr: float,
+    preference: training.Preference | None = None,
+) -> None:
+    """Train one network and write its `weights.safetensors` and `curves.json`.
+
+    Args:
+        target: The folder, which also holds the checkpoint meanwhile.
+        run: Which.
+        modality: What it reads.
+        size: Of the network, a key of `networks.BACKBONES`.
+        lr: Peak learning rate.
+        preference: Which epoch's weights to keep, as `training.train_backbone` takes it.
+    """
+    p, data = run.parameters, dataset(run.parameters)
+    recipe = run.recipe(epochs=p.backbone_epochs, lr=lr, tuning=p.plan.tuning)
+    trained = training.train_backbone(
+        modality,
+        frame_bank(p),
+        data.splits[run.split],
+        dataclasses.replace(recipe, size=size),
+        num_classes=len(data.classes),
+        folder=target,
+        preference=preference,
+    )
+    (target / "weights.safetensors").write_bytes(save(devices.fetch(trained.backbone).state_dict()))
+    runs.write_json(target / "curves.json", {"curves": trained.curves, "kept_epoch": trained.epoch})
+
+
+def load_backbone(run: Run, modality: str, folder: Path, size: str) -> Staged:
+    """Load a trained network.
+
+    Args:
+        run: Which.
+        modality: What it reads.
+        folder: Of `weights.safetensors`.
+        size: Of the network, a key of `networks.BACKBONES`.
+
+    Returns:
+        The network, in eval mode.
+    """
+    network = architectures.backbone(reads=modality, size=size, num_classes=len(dataset(run.parameters).classes))
+    network.load_state_dict(load_file(folder / "weights.safetensors"))
+    return network.eval()
 
 
 def exits_step(run: Run) -> Path:
@@ -266,41 +307,6 @@ def exit_costs(
         }
 
 
-def flatness_step(run: Run, modality: str) -> Path:
-    """Measure the curvature of a backbone's training loss: loss, Hessian trace and top eigenvalue.
-
-    Args:
-        run: Which.
-        modality: What it reads, one of the plan's networks.
-
-    Returns:
-        A folder with `flatness.json`.
-    """
-    p, data = run.parameters, dataset(run.parameters)
-
-    def make(target: Path) -> None:
-        bank, train = frame_bank(p), data.splits[run.split].train
-        # Spread over the training clips, whose order goes by class.
-        chosen = [train[i] for i in clips.segment_centres(len(train), min(p.flatness_clips, len(train)))]
-        batches = []
-        for indices in training.ordered_batches(chosen, p.batch_size):
-            inputs = clips.test_batch(bank, indices, modalities=[modality], size=p.input_size, segments=p.segments)
-            batches.append((inputs[modality], bank.labels[indices]))
-        network = _load_backbone(run, modality, backbone_step(run, modality)).to(p.device)
-        trace = flatness.trace(
-            network, batches, target=FLATNESS_TARGET, max_probes=p.flatness_probes, seed=run.training_seed
-        )
-        top = flatness.top_eigenvalues(network, batches, seed=run.training_seed)[0]
-        rows = [
-            {"measure": "loss", "value": flatness.loss(network, batches), "standard_error": 0.0},
-            {"measure": "trace", "value": trace.value, "standard_error": trace.standard_error},
-            {"measure": "top_eigenvalue", "value": top.value, "standard_error": top.residual},
-        ]
-        runs.write_json(target / "flatness.json", rows)
-
-    return step(run, f"flatness-{modality}", make, *FLATNESS)
-
-
 def cascade_logits(
     values: dict[str, np.ndarray], part: str, kind: str, method: str, order: Sequence[str]
 ) -> np.ndarray:
@@ -351,13 +357,6 @@ def cascade_costs(run: Run, kind: str, order: Sequence[str]) -> np.ndarray:
     """
     measured = {modality: figures.cumulative for modality, figures in costs(run, kind).items()}
     return early_exit.cascade_costs(measured, order) / cost.GMAC
-
-
-def _load_backbone(run: Run, modality: str, step: Path) -> Staged:
-    p = run.parameters
-    network = architectures.backbone(reads=modality, size=p.size, num_classes=len(dataset(p).classes))
-    network.load_state_dict(load_file(step / "weights.safetensors"))
-    return network.eval()
 
 
 def _load_exits(run: Run, backbone: Staged, weights: dict[str, torch.Tensor], trial: Trial) -> nn.ModuleList:

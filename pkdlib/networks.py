@@ -181,11 +181,7 @@ class Residual(nn.Module):
             nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
             nn.BatchNorm2d(channels),
         )
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
+        self.shortcut = _shortcut(in_channels, channels, stride)
 
     def forward(self, features: Tensor) -> Tensor:
         """Add both paths.
@@ -209,20 +205,74 @@ def small_backbone(*, modality: str, num_classes: int) -> Backbone:
     Returns:
         A network of four residual blocks of widths 24, 48, 96 and 192, newly initialised; 96 x 96 is a good input.
     """
-    channels, width = CHANNELS[modality], SMALL_WIDTH
-    stem = nn.Sequential(
-        nn.BatchNorm2d(channels),
-        nn.Conv2d(channels, width, 5, 2, 2, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(),
-        nn.MaxPool2d(3, 2, 1),
-    )
-    stages, before = [], width
+    stem = _small_stem(CHANNELS[modality])
+    stages, before = [], SMALL_WIDTH
     for index in range(4):
-        after = width * 2**index
+        after = SMALL_WIDTH * 2**index
         stages.append((Residual(in_channels=before, channels=after, stride=1 if index == 0 else 2), after))
         before = after
     return Backbone(stem=stem, stages=stages, num_classes=num_classes)
+
+
+class Bottleneck(nn.Module):
+    """Convolutions of 1 x 1, 3 x 3 and 1 x 1 beside a shortcut: ResNet's bottleneck block.
+
+    Args:
+        in_channels: Channels in.
+        channels: Channels out; a quarter of them in between.
+        stride: Of the 3 x 3 convolution and the shortcut.
+    """
+
+    def __init__(self, *, in_channels: int, channels: int, stride: int):
+        """Make both paths."""
+        super().__init__()
+        narrow = channels // 4
+        self.path = nn.Sequential(
+            nn.Conv2d(in_channels, narrow, 1, bias=False),
+            nn.BatchNorm2d(narrow),
+            nn.ReLU(),
+            nn.Conv2d(narrow, narrow, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(narrow),
+            nn.ReLU(),
+            nn.Conv2d(narrow, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.shortcut = _shortcut(in_channels, channels, stride)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Add both paths.
+
+        Args:
+            features: (N, in_channels, h, w).
+
+        Returns:
+            (N, channels, h / stride, w / stride).
+        """
+        return torch.relu(self.path(features) + self.shortcut(features))
+
+
+def mixed_backbone(*, modality: str, num_classes: int) -> Backbone:
+    """Make small networks in the paper's proportions: for I-frames bottleneck blocks, and twice as many, as wide again.
+
+    ResNet-50 has twice the blocks of ResNet-18, bottlenecks instead of basic ones, and four times the channels between
+    them. Motion and residuals have `small_backbone`.
+
+    Args:
+        modality: One of MODALITIES.
+        num_classes: Classes.
+
+    Returns:
+        The network, newly initialised.
+    """
+    if modality != "iframe":
+        return small_backbone(modality=modality, num_classes=num_classes)
+    stages, before = [], SMALL_WIDTH
+    for index in range(4):
+        after = 4 * SMALL_WIDTH * 2**index
+        first = Bottleneck(in_channels=before, channels=after, stride=1 if index == 0 else 2)
+        stages.append((nn.Sequential(first, Bottleneck(in_channels=after, channels=after, stride=1)), after))
+        before = after
+    return Backbone(stem=_small_stem(CHANNELS[modality]), stages=stages, num_classes=num_classes)
 
 
 def paper_backbone(*, modality: str, num_classes: int, pretrained: bool = False) -> Backbone:
@@ -287,5 +337,21 @@ def segment_mean(logits: Tensor, segments: int) -> Tensor:
     return logits.unflatten(0, (-1, segments)).mean(dim=1)
 
 
+def _small_stem(channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.BatchNorm2d(channels),
+        nn.Conv2d(channels, SMALL_WIDTH, 5, 2, 2, bias=False),
+        nn.BatchNorm2d(SMALL_WIDTH),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+    )
+
+
+def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Module:
+    if stride == 1 and in_channels == channels:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+
+
 # A new size is a function with these keywords and a line here.
-BACKBONES = {"small": small_backbone, "paper": paper_backbone}
+BACKBONES = {"small": small_backbone, "small-mix": mixed_backbone, "paper": paper_backbone}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pkdlib import methods, plans, resources, runs
+from pkdlib import controls, methods, plans, resources, runs
 
 # Names that IPython or papermill put into a notebook's namespace themselves.
 _FOREIGN_NAMES = frozenset({"In", "Out", "papermill"})
@@ -59,7 +59,9 @@ class Parameters:
         paper_methods: Methods that train the paper's own (which of TEAM-Net are light ones, too).
         audit_epochs: Epochs of the classifiers that are trained by the reference's choices.
         flatness_clips: Training clips on which curvature is measured.
-        flatness_probes: The most probes that a trace may take.
+        flatness_probes: Products that no measure of curvature may exceed.
+        flatness_controls: What networks are compared in flatness: keys of `controls.CONTROLS`, separated by commas.
+        flatness_biases: Scene biases at which flatness is measured too, separated by commas; only with Marionette.
     """
 
     profile: str
@@ -98,6 +100,8 @@ class Parameters:
     audit_epochs: int
     flatness_clips: int
     flatness_probes: int
+    flatness_controls: str = "same"
+    flatness_biases: str = ""
 
     @classmethod
     def for_profile(cls, profile: str = "quick", **overrides: Any) -> "Parameters":
@@ -168,6 +172,11 @@ class Parameters:
         return plans.PLANS[self.backbone]
 
     @property
+    def scene_biases(self) -> tuple[float, ...]:
+        """The scene biases at which flatness is measured too."""
+        return tuple(float(word) for word in self.flatness_biases.split(",") if word.strip())
+
+    @property
     def own_profile(self) -> "Parameters":
         """What the profile says of this data set and backbone, with nothing changed."""
         return Parameters.for_profile(self.profile, dataset=self.dataset, backbone=self.backbone)
@@ -186,6 +195,8 @@ class Parameters:
             "runs",
             "cache",
             "clip",
+            "flatness_controls",
+            "flatness_biases",
         }
         profile = self.own_profile
         changed = {
@@ -251,6 +262,15 @@ def _check_ranges(parameters: Parameters) -> None:
             raise ParameterError(f"parameter {name}: {error}") from error
         if not {"ce", "pkd"} <= set(chosen):
             raise ParameterError(f"parameter {name} = {values[name]!r} must hold ce and pkd, which the pages compare")
+    try:
+        controls.selected(parameters.flatness_controls)
+    except controls.ControlError as error:
+        raise ParameterError(f"parameter flatness_controls: {error}") from error
+    biases = parameters.flatness_biases
+    if not re.fullmatch(r"|(0|1|0?\.\d+|1\.0*)(, *(0|1|0?\.\d+|1\.0*))*", biases):
+        raise ParameterError(f"parameter flatness_biases = {biases!r} must be numbers in 0..1, separated by commas")
+    if biases and parameters.dataset != "marionette":
+        raise ParameterError(f"parameter flatness_biases = {biases!r}: only the scenes of marionette can be chosen")
     if parameters.candidates < parameters.segments:
         raise ParameterError(
             f"parameter candidates = {parameters.candidates} must be at least segments = {parameters.segments}"

@@ -8,10 +8,12 @@ import pandas as pd
 
 from pkdlib import resources, results, runs, summaries, verdicts
 from pkdlib.claims import CLAIMS
+from pkdlib.controls import MEASURES
 from pkdlib.plans import LIGHT_KINDS
 from pkdlib.summaries import MODALITY_NAMES
 
 FINAL = 4  # a network's own end, behind its three internal classifiers
+_NOT_IN_POINTS = tuple(claim.id for claim in CLAIMS if claim.kind in ("order", "correlation"))
 
 
 def modality_sentence(profile: pd.DataFrame) -> str:
@@ -171,7 +173,7 @@ def drawn_differences(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]
     """
     if frame.empty:
         return
-    points = frame[np.isfinite(frame["low"]) & np.isfinite(frame["high"]) & (frame["claim"] != "flatness-order")]
+    points = frame[np.isfinite(frame["low"]) & np.isfinite(frame["high"]) & ~frame["claim"].isin(_NOT_IN_POINTS)]
     for data, rows in points.groupby("data", sort=False):
         yield data, rows.assign(label=rows["claim"] + ": " + rows["comparison"])
 
@@ -309,11 +311,35 @@ def costs_sentence(cost: pd.DataFrame) -> str:
     return " ".join(told)
 
 
-def flatness_sentence(flatness: pd.DataFrame) -> str:
-    """Say in how many runs the paper's order of sharpness holds, by measure.
+def flatness_verdicts(frame: pd.DataFrame) -> str:
+    """Say for which measures, under which control, the paper's order of flatness holds in the committed studies.
 
     Args:
-        flatness: The table `flatness`.
+        frame: Of `judged`.
+
+    Returns:
+        Markdown: an item for each set of results and control.
+    """
+    lines = []
+    claims = {claim.id: claim.title.partition(": ")[2] for claim in CLAIMS if claim.kind == "order"}
+    orders = {name: title for name, title in claims.items() if title}
+    found = frame[frame["claim"].isin(orders) & frame["low"].notna()] if len(frame) else frame
+    for (data, claim), rows in found.groupby(["data", "claim"], sort=False) if len(found) else ():
+        words: dict[str, list[str]] = {"holds": [], "does not hold": [], "undecided": []}
+        for measure, pair in rows.groupby(rows["comparison"].str.partition(",")[0], sort=False):
+            verdicts_seen = set(pair["verdict"])
+            word = "does not hold" if "does not hold" in verdicts_seen else "undecided"
+            words["holds" if verdicts_seen == {"holds"} else word].append(measure)
+        told = [f"{word} by {', '.join(names)}" for word, names in words.items() if names]
+        lines.append(f"- {data}, {orders[claim]}: the order {'; '.join(told)}.")
+    return "\n".join(lines) or "No committed study has measured flatness yet."
+
+
+def flatness_sentence(flatness: pd.DataFrame) -> str:
+    """Say in how many runs the paper's order of sharpness is seen, by measure.
+
+    Args:
+        flatness: The table `flatness`, of one control.
 
     Returns:
         A sentence.
@@ -321,13 +347,13 @@ def flatness_sentence(flatness: pd.DataFrame) -> str:
     if "joint" in set(flatness["modality"]):
         return "One network that joins the modalities has one minimum: there is no order to see."
     told = []
-    for measure in ("trace", "top_eigenvalue"):
-        wide = flatness[flatness["measure"] == measure].pivot_table(
+    for measure, title in MEASURES.items():
+        wide = flatness[flatness["measure"] == measure].pivot(
             index=["split", "seed"], columns="modality", values="value"
         )
-        holds = (wide["iframe"] < wide["residual"]) & (wide["residual"] < wide["motion"])
-        told.append(f"by the {measure.replace('_', ' ')} in {int(holds.sum())} of {len(wide)} runs")
-    return f"The order I-frame < residual < motion of sharpness holds {' and '.join(told)}."
+        seen = (wide["iframe"] < wide["residual"]) & (wide["residual"] < wide["motion"])
+        told.append(f"{title} {int(seen.sum())}")
+    return f"The order I-frame < residual < motion is seen, of {count_runs(flatness)}, in: {', '.join(told)}."
 
 
 def verdicts_sentence(frame: pd.DataFrame) -> str:

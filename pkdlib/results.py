@@ -8,7 +8,8 @@ from pkdlib import plans, resources, runs
 
 NAMES = (
     *("curves", "exits", "trials", "ensembles", "weights"),
-    *("early_exit", "policies", "latency", "decoding", "audit", "cost", "flatness"),
+    *("early_exit", "policies", "latency", "decoding", "audit", "cost"),
+    *("flatness", "flatness_spectrum", "flatness_slices", "flatness_surface", "flatness_exits", "flatness_biases"),
 )
 
 

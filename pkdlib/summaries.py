@@ -9,6 +9,7 @@ import pandas as pd
 
 from pkdlib import bitstream, claims, results, statistics, verdicts
 from pkdlib.comparisons import PLAIN
+from pkdlib.controls import MEASURES
 from pkdlib.plans import LIGHT_KINDS
 
 MODALITY_NAMES = {"iframe": "I-frame", "motion": "motion-vector", "residual": "residual", "joint": "joint"}
@@ -203,6 +204,36 @@ def audited_studies() -> Iterator[tuple[str, pd.DataFrame]]:
         found = results.published(profile, dataset)
         if "audit" in found:
             yield f"{dataset} ({profile})", audit_summary(found["audit"])
+
+
+def flatness_correlations(flatness: pd.DataFrame) -> pd.DataFrame:
+    """Relate each measure of flatness to the gap between test and training loss, within each modality and across.
+
+    Args:
+        flatness: The table `flatness`, of one control.
+
+    Returns:
+        measure, and for each modality and all together Spearman's rank correlation over networks with its interval
+        (95 %, Fisher's z with the variance 1.06 / (n - 3): Fieller, Hartley and Pearson, Biometrika 44, 1957), as text.
+    """
+    fit = flatness.pivot(index=["split", "seed", "modality"], columns="measure", values="value")
+    gap = (fit["test_loss"] - fit["train_loss"]).rename("gap")
+    rows = []
+    for measure, title in MEASURES.items():
+        both = pd.concat([fit[measure].rename("value"), gap], axis=1).reset_index("modality")
+        groups = {MODALITY_NAMES[name]: rows_ for name, rows_ in both.groupby("modality")} | {"all": both}
+        rows.append({"measure": title} | {name: _rank_correlation(own) for name, own in groups.items()})
+    return pd.DataFrame(rows)
+
+
+def _rank_correlation(both: pd.DataFrame) -> str:
+    count = len(both)
+    if count < 5:
+        return f"{count} networks: too few"
+    found = float(both["value"].rank().corr(both["gap"].rank()))
+    half = 1.96 * np.sqrt(1.06 / (count - 3))
+    low, high = np.tanh(np.arctanh(np.clip(found, -0.999, 0.999)) + np.array([-half, half]))
+    return f"{found:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def fractions(counts: pd.DataFrame) -> dict[str, float]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from pkdlib import audit, cost, ensembles, experiments, latency, methods, runs, study, trade_offs
+from pkdlib import audit, cost, ensembles, experiments, latency, methods, minima, runs, study, trade_offs
 from pkdlib.distillation import Trial
 from pkdlib.networks import NUM_EXITS
 from pkdlib.parameters import Parameters
@@ -110,20 +110,6 @@ def paper_costs(backbone: str = "coviar", segments: int = 1) -> pd.DataFrame:
     return pd.DataFrame(_exit_costs(backbone, "paper", 101, segments, 224))
 
 
-def flatness(run: Run) -> Rows:
-    """Yield the curvature figures of the backbones.
-
-    Args:
-        run: Which.
-
-    Yields:
-        modality, measure, value, standard_error.
-    """
-    for modality in run.parameters.plan.networks:
-        for row in runs.read_json(experiments.flatness_step(run, modality) / "flatness.json"):
-            yield {"modality": modality, **row}
-
-
 TABLES: dict[str, Callable[[Run], Rows]] = {
     "curves": curves,
     "exits": exits,
@@ -136,7 +122,12 @@ TABLES: dict[str, Callable[[Run], Rows]] = {
     "decoding": latency.decoding,
     "audit": audit.audit,
     "cost": costs,
-    "flatness": flatness,
+    "flatness": minima.measures,
+    "flatness_spectrum": minima.spectrum,
+    "flatness_slices": minima.slices,
+    "flatness_surface": minima.surface,
+    "flatness_exits": minima.exits,
+    "flatness_biases": minima.biases,
 }
 
 
@@ -159,7 +150,7 @@ def table(p: Parameters, name: str) -> pd.DataFrame:
         for run in selected
         for row in TABLES[name](run)
     ]
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows, columns=None if rows else ["split", "seed", "backbone"])
     _write_csv(frame, study.run_folder(p) / "tables" / f"{name}.csv")
     return frame
 

@@ -26,6 +26,8 @@ OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": functools.partial(torch.optim.Adam, eps=1e-3),
     "sgd": functools.partial(torch.optim.SGD, momentum=0.9),
 }
+# From a network in eval mode after an epoch, and the epoch's row of the curves, to how much its weights are wanted.
+Preference = Callable[[Staged, dict[str, float]], tuple[float, float]]
 WARM_UP = 0.1
 LR_DECAY = 0.1
 CHECKPOINT_SPACING = 9  # seconds of training for each that a checkpoint takes
@@ -82,7 +84,14 @@ class Trained:
 
 
 def train_backbone(
-    modality: str, bank: FrameBank, split: Split, recipe: Recipe, *, num_classes: int, folder: Path
+    modality: str,
+    bank: FrameBank,
+    split: Split,
+    recipe: Recipe,
+    *,
+    num_classes: int,
+    folder: Path,
+    preference: Preference | None = None,
 ) -> Trained:
     """Train one network of a backbone by cross-entropy.
 
@@ -93,10 +102,12 @@ def train_backbone(
         recipe: How to train.
         num_classes: Classes.
         folder: Where the checkpoint lies; a training killed before resumes from its last whole epoch.
+        preference: From the network in eval mode after an epoch, and that epoch's row of the curves, to how much its
+            weights are wanted; by default the validation accuracy, and the lower validation loss among equals, or
+            the last epoch where the validation clips are fewer than FEWEST_VALIDATION_CLIPS.
 
     Returns:
-        The weights of the epoch with the highest validation accuracy (the lowest validation loss among equals), or of
-        the last epoch where the validation clips are fewer than FEWEST_VALIDATION_CLIPS.
+        The weights of the epoch that is most wanted, the first among equals.
 
     Raises:
         TrainingError: If the loss is not finite.
@@ -106,7 +117,7 @@ def train_backbone(
     devices.place(backbone, recipe.device)
     optimiser = OPTIMISERS[recipe.tuning.optimiser](parameter_groups(backbone, recipe.tuning))
     best: dict[str, Any] = {"key": (-1.0, 0.0), "epoch": -1, "weights": {}}
-    select = len(split.validation) >= FEWEST_VALIDATION_CLIPS
+    preference = preference or (_validated if len(split.validation) >= FEWEST_VALIDATION_CLIPS else _late)
 
     def run_epoch(epoch: int) -> dict[str, float]:
         seed_dropout(recipe.seed, epoch)
@@ -146,7 +157,7 @@ def train_backbone(
             "validation_loss": functional.cross_entropy(validation, labels).item(),
             "validation_accuracy": (validation.argmax(1) == labels).double().mean().item(),
         }
-        key = (row["validation_accuracy"], -row["validation_loss"]) if select else (float(epoch), 0.0)
+        key = preference(backbone, row)
         if key > tuple(best["key"]):
             weights = {name: value.clone() for name, value in backbone.state_dict().items()}
             best.update(key=key, epoch=epoch, weights=weights)
@@ -344,6 +355,14 @@ def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
     """
     for group in optimiser.param_groups:
         group["lr"] = lr * group["factor"]
+
+
+def _validated(_: Staged, row: dict[str, float]) -> tuple[float, float]:
+    return row["validation_accuracy"], -row["validation_loss"]
+
+
+def _late(_: Staged, row: dict[str, float]) -> tuple[float, float]:
+    return row["epoch"], 0.0
 
 
 def check_finite(loss: Tensor, where: str) -> None:

@@ -50,8 +50,8 @@ class Verdict:
 def verdict(interval: Interval, *, seeds: int, kind: str = "difference", margin: float = MARGIN) -> Verdict:
     """Apply the rule to one interval.
 
-    With fewer than five seeds, or no finite interval: undecided. A gain ("difference", "maximum"; "order" with
-    margin 0, on log ratios) with low > 0 holds, "by less than the margin" if high < margin; else with
+    With fewer than five seeds, or no finite interval: undecided. A gain ("difference", "maximum"; with margin 0
+    "order", on log ratios, and "correlation") with low > 0 holds, "by less than the margin" if high < margin; else with
     high < margin does not hold, "reversed" if high < 0; else it is undecided. "As good as" ("non-inferior"): with
     low > -margin it holds, "and better" if low > 0; else with high < -margin it does not; else it is undecided.
 
@@ -67,9 +67,9 @@ def verdict(interval: Interval, *, seeds: int, kind: str = "difference", margin:
     Raises:
         ValueError: If the kind is unknown.
     """
-    if kind not in ("difference", "maximum", "order", "non-inferior"):
-        raise ValueError(f"kind = {kind!r}: expected difference, maximum, order or non-inferior")
-    margin = 0.0 if kind == "order" else margin
+    if kind not in ("difference", "maximum", "order", "correlation", "non-inferior"):
+        raise ValueError(f"kind = {kind!r}: expected difference, maximum, order, correlation or non-inferior")
+    margin = 0.0 if kind in ("order", "correlation") else margin
     low, high = interval.low, interval.high
     if seeds < MIN_SEEDS:
         word, qualifier = "undecided", f"fewer than {MIN_SEEDS} seeds"
@@ -173,6 +173,10 @@ def _sentence(interval: Interval, kind: str, word: str, qualifier: str) -> str:
         estimate, low, high = (f"{np.exp(x):.3g}" for x in (interval.estimate, interval.low, interval.high))
         figures = f"a ratio of {estimate} (simultaneous {LEVEL:.0%} interval {low} to {high})"
         shown = f"a ratio of {np.exp(smallest):.3g}"
+    elif kind == "correlation":
+        low, high = f"{interval.low:+.2f}", f"{interval.high:+.2f}"
+        figures = f"a mean of {interval.estimate:+.2f} (simultaneous {LEVEL:.0%} interval {low} to {high})"
+        shown = f"a correlation of {smallest:.2f}"
     else:
         low, high = f"{interval.low:+.2f}", f"{interval.high:+.2f}"
         figures = f"{interval.estimate:+.2f} points (simultaneous {LEVEL:.0%} interval {low} to {high})"

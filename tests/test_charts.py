@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pkdlib import cascade_charts, charts, claims, display, encodings
+from pkdlib import cascade_charts, charts, claims, display, encodings, flatness_charts
 
 SVG = "{http://www.w3.org/2000/svg}"
 MODALITIES = ["iframe", "motion", "residual"]
@@ -99,6 +99,29 @@ def _flatness():
     return pd.concat([wide, _runs(measure="loss", value=lambda s, m: 0.3 + 0.1 * m, standard_error=np.nan)])
 
 
+def _spectrum():
+    return pd.concat([_runs(probe=k, node=lambda s, m, k=k: k * (m + 1.0), weight=0.5) for k in (0, 1)])
+
+
+def _slices():
+    places = (-1.0, 0.0, 1.0)
+    return pd.concat([_runs(direction=0, position=x, loss=lambda s, m, x=x: 0.1 + x * x * (m + 1)) for x in places])
+
+
+def _surface():
+    rows = [(m, a, b, 0.1 + a * a + b * b) for m in ("iframe", "motion") for a in (-1, 0, 1) for b in (-1, 0, 1)]
+    return pd.DataFrame(rows, columns=["modality", "first", "second", "loss"])
+
+
+def _exit_flatness():
+    both = [_runs(method=m, exit=1, measure="trace", value=v) for m, v in (("ce", 2.0), ("pkd", 1.0))]
+    return pd.concat(both)
+
+
+def _biases():
+    return pd.concat([_runs(scene_bias=b, measure="trace", value=lambda s, m, b=b: b + m) for b in (0.3, 0.8)])
+
+
 def _weights():
     members = ["residual-1", "residual-2", "motion-1"]
     rows = [(0, 0, "pkd", p, members[i], 0.5 - 0.3 * i) for p in (1, 2, 3) for i in range(p)]
@@ -147,6 +170,11 @@ CHARTS = {
     cascade_charts.gains_by_switch: _switches,
     charts.exit_costs: _cost,
     charts.flatness: _flatness,
+    flatness_charts.spectrum: _spectrum,
+    flatness_charts.slices: _slices,
+    flatness_charts.surface: _surface,
+    flatness_charts.exits: _exit_flatness,
+    flatness_charts.by_scene_bias: _biases,
     cascade_charts.wise_weights: _weights,
     charts.published: _published,
 }
@@ -186,7 +214,10 @@ def test_every_number_axis_says_what_it_is(draw):
     units = {"loss (nats)", "accuracy (%)", "difference (percentage points)", "cost (GMAC per clip)"}
     units |= {
         "GMAC (dashed: bare network)",
-        "trace (log scale)",
+        "training loss (nats)",
+        "eigenvalue",
+        "CE / PKD (log scale)",
+        "scene bias",
         "exits visited",
         "cost (GMAC per video)",
         "accumulated motion (pixels)",
@@ -276,9 +307,9 @@ def test_a_claim_without_an_estimate_is_left_out():
 
 
 def test_flatness_takes_a_logarithm_only_where_values_span_widely():
-    panels = charts.flatness(_flatness()).to_dict()["hconcat"]
+    panels = charts.flatness(_flatness()).to_dict()["concat"]
     scales = [panel["layer"][2]["encoding"]["y"]["scale"].get("type") for panel in panels]
-    assert scales == ["log", None]
+    assert scales == [None, "log"]
 
 
 def test_a_picture_keeps_its_pixels_and_says_what_it_shows():

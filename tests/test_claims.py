@@ -208,7 +208,8 @@ def flatness(rng, sharpness):
     rows = []
     for run, (modality, value), measure in itertools.product(runs(), sharpness.items(), ("trace", "loss")):
         value = value * np.exp(rng.normal(0, 0.1)) if measure == "trace" else -1.0
-        rows.append(run | {"modality": modality, "measure": measure, "value": value, "standard_error": 0.1})
+        where = {"control": "same", "modality": modality, "measure": measure}
+        rows.append(run | where | {"value": value, "standard_error": 0.1})
     return pd.DataFrame(rows)
 
 
@@ -406,19 +407,66 @@ def test_flatness_is_judged_on_ratios():
     table = flatness(np.random.default_rng(7), {"iframe": 1.0, "residual": 3.0, "motion": 2.0})
     found = rows_of(judge({"flatness": table}, "marionette", "full"), "flatness-order")
     assert found["verdict"].to_dict() == {
-        "trace, motion / residual": "does not hold",
-        "trace, residual / iframe": "holds",
+        "Hessian trace, motion / residual": "does not hold",
+        "Hessian trace, residual / iframe": "holds",
     }
-    assert found.loc["trace, motion / residual", "qualifier"] == "reversed"
-    assert found.loc["trace, residual / iframe", "low"] < np.log(3) < found.loc["trace, residual / iframe", "high"]
+    assert found.loc["Hessian trace, motion / residual", "qualifier"] == "reversed"
+    assert (
+        found.loc["Hessian trace, residual / iframe", "low"]
+        < np.log(3)
+        < found.loc["Hessian trace, residual / iframe", "high"]
+    )
     assert found["sentence"].str.contains("in 0 of 15 runs").all()
-    assert found["sentence"].str.contains("confounded").all()
+    assert found["sentence"].str.contains("how low each loss has come").all()
+    for other in ("flatness-matched", "flatness-mix"):
+        (row,) = rows_of(judge({"flatness": table}, "marionette", "full"), other).itertuples()
+        assert row.verdict == "not measured" and "under the control" in row.sentence
+
+
+def test_flatness_of_one_joint_network_has_no_order():
+    table = flatness(np.random.default_rng(7), {"joint": 1.0})
+    (row,) = rows_of(judge({"flatness": table}, "marionette", "full-teamnet"), "flatness-order").itertuples()
+    assert row.verdict == "not measured" and "one minimum" in row.sentence
+
+
+def test_flatness_is_related_to_the_gap_within_each_run():
+    gaps = {"iframe": 0.1, "residual": 0.2, "motion": 0.3}
+    table = flatness(np.random.default_rng(7), {"iframe": 1.0, "residual": 3.0, "motion": 2.0})
+    fit = [
+        run | {"control": "same", "modality": name, "measure": measure, "value": value}
+        for run, (name, gap) in itertools.product(runs(), gaps.items())
+        for measure, value in (("train_loss", 0.5), ("test_loss", 0.5 + gap))
+    ]
+    tables = {"flatness": pd.concat([table, pd.DataFrame(fit)])}
+    (row,) = rows_of(judge(tables, "marionette", "full"), "flatness-generalisation").itertuples()
+    assert row.estimate == pytest.approx(0.5)  # ranks 1, 3, 2 against 1, 2, 3
+    assert "a mean of +0.50" in row.sentence
+
+
+def test_flatter_classifiers_are_told_by_the_ratio_of_methods():
+    rng = np.random.default_rng(5)
+    rows = [
+        run
+        | {
+            "modality": modality,
+            "method": method,
+            "exit": exit_,
+            "measure": "trace",
+            "value": value * np.exp(rng.normal(0, 0.05)),
+        }
+        for run, modality, exit_ in itertools.product(runs(), ("iframe", "motion"), (1, 2, 3))
+        for method, value in (("ce", 2.0), ("pkd", 1.0))
+    ]
+    found = rows_of(judge({"flatness_exits": pd.DataFrame(rows)}, "marionette", "full"), "ic-flatness")
+    row = found.loc["Hessian trace, CE / PKD, mean over the exits"]
+    assert row["verdict"] == "holds" and row["low"] < np.log(2) < row["high"]
+    assert (found.drop(index=row.name)["verdict"] == "not measured").all()
 
 
 def test_flatness_that_is_not_positive_has_no_ratio():
     table = flatness(np.random.default_rng(8), {"iframe": 1.0, "residual": 2.0, "motion": 3.0})
     table.loc[table["measure"] == "trace", "value"] *= np.where(table["seed"] == 3, -1, 1)[table["measure"] == "trace"]
-    row = rows_of(judge({"flatness": table}, "marionette", "full"), "flatness-order").loc["trace"]
+    row = rows_of(judge({"flatness": table}, "marionette", "full"), "flatness-order").loc["Hessian trace"]
     assert row["verdict"] == "not measured" and "not positive" in row["sentence"]
     with pytest.raises(ValueError, match="more than once"):
         judge({"flatness": pd.concat([table, table])}, "marionette", "full")

@@ -55,9 +55,10 @@ def test_02_backbones(execute, parameters):
 
 def test_03_flatness(execute, parameters):
     execute("03")
-    flatness = tables.table(parameters, "flatness").set_index(["modality", "measure"]).value
+    flatness = tables.table(parameters, "flatness").set_index(["control", "modality", "measure"]).value
     assert np.isfinite(flatness).all()
-    assert (flatness.xs("top_eigenvalue", level="measure") > 0).all()
+    assert set(flatness.index.levels[0]) == {"same"}
+    assert (flatness.xs("gauss_newton_trace", level="measure") > 0).all()
 
 
 def test_04_internal_classifiers(execute, parameters):

@@ -1,0 +1,70 @@
+"""What the study of flatness measures, and what it holds alike between networks, as data.
+
+What else differs between networks can pass for a difference between modalities. `same` is the study's own networks, of
+one architecture and one recipe; `matched` takes each where its training loss first is as low as that of the worst of
+the run's own (Jiang et al., "Fantastic generalization measures and where to find them", ICLR 2020, stop at one loss,
+too); `mix` gives the networks the paper's proportions instead, to show what these do.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+
+class ControlError(Exception):
+    """A control that is not known; the message names those that are."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Control:
+    """What the networks of a comparison have in common.
+
+    Args:
+        title: For readers.
+        size: Of the networks, a key of `networks.BACKBONES`; empty for the parameters' own.
+        lr_factors: Modality -> factor on the learning rate, where it is not 1.
+        matched: Each network is taken at the first epoch where its loss is at most the highest of the run's own.
+    """
+
+    title: str
+    size: str = ""
+    lr_factors: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    matched: bool = False
+
+
+# The measures of `flatness.measures`, which needs torch, but for the loss itself; larger is sharper.
+MEASURES = {
+    "trace": "Hessian trace",
+    "top_eigenvalue": "top Hessian eigenvalue",
+    "gauss_newton_trace": "Gauss-Newton trace",
+    "average_sharpness": "average adaptive sharpness",
+    "worst_sharpness": "worst adaptive sharpness",
+    "fisher_rao_norm": "Fisher-Rao norm",
+    "input_trace": "input Hessian trace",
+    "input_top_eigenvalue": "top input eigenvalue",
+}
+SAME = "same"
+CONTROLS = {
+    SAME: Control(title="one architecture, one recipe"),
+    "matched": Control(title="the same at matched training loss", matched=True),
+    # The reference's rates: 0.01 for motion, 0.005 for residuals, 0.0003 for I-frames.
+    "mix": Control(title="the paper's proportions", size="small-mix", lr_factors={"residual": 0.5, "iframe": 0.03}),
+}
+
+
+def selected(text: str) -> tuple[str, ...]:
+    """Read a list of controls.
+
+    Args:
+        text: Keys of CONTROLS, separated by commas.
+
+    Returns:
+        Each once, in the order of CONTROLS.
+
+    Raises:
+        ControlError: If one is not known.
+    """
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in CONTROLS:
+            raise ControlError(f"control {name!r} is not known; the controls are: {', '.join(CONTROLS)}")
+    return tuple(name for name in CONTROLS if name in names)

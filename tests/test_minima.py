@@ -1,0 +1,148 @@
+"""The study of flatness on a tiny run: what is measured is what the functions below it give, under each control."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pkdlib import experiments, minima, runs, study
+from pkdlib.controls import MEASURES
+from pkdlib.objective import mean_loss
+from pkdlib.parameters import ParameterError, Parameters
+
+TINY = {
+    "marionette_actors": 6,
+    "marionette_actions": 2,
+    "marionette_frames": 24,
+    "input_size": 32,
+    "candidates": 4,
+    "backbone_epochs": 4,
+    "exit_epochs": 1,
+    "threads": 1,
+    "light_methods": "ce,pkd",
+    "flatness_clips": 4,
+    "flatness_probes": 2,
+    "flatness_controls": "same,matched,mix",
+    "flatness_biases": "0.3",
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    place = tmp_path_factory.mktemp("minima")
+    p = Parameters.for_profile("smoke", runs=str(place / "runs"), cache=str(place / "cache"), **TINY)
+    (run,) = study.selected_runs(p)
+    return run
+
+
+@pytest.fixture(scope="module")
+def measured(run):
+    rows = pd.DataFrame(minima.measures(run))
+    return rows.set_index(["control", "modality", "measure"])["value"]
+
+
+def test_every_network_of_every_control_has_every_measure(measured):
+    names = {"loss", *MEASURES, "train_loss", "train_accuracy", "test_loss", "test_accuracy"}
+    assert set(measured.index.levels[2]) == names
+    assert len(measured) == 3 * 3 * len(names) and np.isfinite(measured).all()
+
+
+def test_the_fit_is_that_of_the_kept_weights(run, measured):
+    curves = runs.read_json(experiments.backbone_step(run, "motion") / "curves.json")
+    assert measured["same", "motion", "train_loss"] != curves["curves"][-1]["train_loss"]  # eval mode, central crops
+    data, bank = study.dataset(run.parameters), study.frame_bank(run.parameters)
+    network = experiments.backbones(run)["motion"]
+    test = list(data.splits[0].test)
+    recipe = run.recipe(epochs=1, lr=1.0, tuning=run.parameters.plan.tuning)
+    logits = minima.training.predict(network, "motion", bank, test, recipe)
+    assert measured["same", "motion", "test_loss"] == pytest.approx(
+        functional.cross_entropy(logits, bank.labels[test]).item(), rel=1e-6
+    )
+
+
+def test_matched_networks_are_taken_at_the_first_epoch_below_the_level(run, measured):
+    own = measured.xs("loss", level="measure")["same"]
+    level = own.max()
+    for modality in run.parameters.plan.networks:
+        content = runs.read_json(minima.network_step(run, "matched", modality) / "curves.json")
+        matched = measured["matched", modality, "loss"]
+        if matched > level * (1 + 1e-5):
+            assert content["kept_epoch"] == run.parameters.backbone_epochs - 1  # never so low: the last
+        # Nothing before was low enough: the kept weights are those of a shorter look at the same training.
+        assert len(content["curves"]) == run.parameters.backbone_epochs
+    assert measured["matched", own.idxmax(), "loss"] <= level * (1 + 1e-5)
+
+
+@pytest.mark.parametrize(("losses", "kept"), [((9.0, 0.5, 0.1, 9.0), 1), ((9.0, 2.0, 1.0, 0.6), 3)])
+def test_the_preference_wants_the_first_epoch_that_is_low_enough_or_else_the_last(losses, kept, monkeypatch):
+    seen = iter(losses)
+    monkeypatch.setattr(minima, "mean_loss", lambda *_: next(seen))
+    preference = minima._first_below(0.5, [])
+    wanted = [preference(nn.Identity(), {"epoch": epoch}) for epoch in range(4)]
+    assert max(range(4), key=wanted.__getitem__) == kept
+
+
+def test_the_spectrum_has_the_mean_of_the_eigenvalues(run, measured):
+    rows = pd.DataFrame(minima.spectrum(run)).query("control == 'same' and modality == 'motion'")
+    assert rows.groupby("probe")["weight"].sum().tolist() == pytest.approx([1.0] * minima.QUADRATURE_PROBES)
+
+
+def test_slices_and_the_surface_pass_through_the_network_itself(run, measured):
+    loss = measured["same", "residual", "loss"]
+    slices = pd.DataFrame(minima.slices(run)).query("control == 'same' and modality == 'residual' and position == 0")
+    assert len(slices) == minima.SLICE_DIRECTIONS and slices["loss"].tolist() == pytest.approx([loss] * len(slices))
+    surface = pd.DataFrame(minima.surface(run)).query("modality == 'residual' and first == 0 and second == 0")
+    assert surface["loss"].item() == pytest.approx(loss)
+    other = study.Run(run.parameters, 0, 1)
+    assert list(minima.surface(other)) == []
+
+
+def test_a_classifier_alone_computes_what_it_does_behind_its_network(run):
+    rows = pd.DataFrame(minima.exits(run)).set_index(["modality", "method", "exit", "measure"])["value"]
+    net = experiments.networks_of(run, "light", "pkd")["motion"]
+    samples = minima._samples(run, "motion")
+    with torch.no_grad():
+        wanted = sum(
+            functional.cross_entropy(net(inputs)[1], labels, reduction="sum").item() for inputs, labels in samples
+        ) / sum(len(labels) for _, labels in samples)
+    assert rows["motion", "pkd", 2, "loss"] == pytest.approx(wanted, rel=1e-5)
+    # Of a linear layer and a softmax the Hessian is the Gauss-Newton matrix.
+    assert rows["motion", "ce", 1, "trace"] == pytest.approx(rows["motion", "ce", 1, "gauss_newton_trace"], rel=1e-4)
+
+
+def test_the_scene_bias_makes_other_clips_and_other_runs(run):
+    rows = pd.DataFrame(minima.biases(run))
+    assert set(rows["scene_bias"]) == {0.3} and set(rows["modality"]) == set(run.parameters.plan.networks)
+    assert list(minima.biases(study.Run(run.parameters, 1, 0))) == []
+    assert len(list(study.run_folder(run.parameters).parents[1].iterdir())) == 2
+
+
+def test_the_mix_is_deeper_and_slower_for_iframes_alone(run):
+    weights = {m: minima._network(run, "mix", m) for m in run.parameters.plan.networks}
+    blocks = {m: sum(isinstance(part, nn.Conv2d) for part in net.modules()) for m, net in weights.items()}
+    assert blocks["iframe"] > 2 * blocks["motion"] == 2 * blocks["residual"]
+    own = minima._network(run, "same", "motion").state_dict()
+    assert all(torch.equal(own[name], value) for name, value in weights["motion"].state_dict().items())  # factor 1
+
+
+def test_the_loss_of_the_samples_is_that_of_the_objective(run, measured):
+    network = minima._network(run, "same", "iframe")
+    loss = mean_loss(network, minima._samples(run, "iframe"), {})
+    assert math.isclose(loss, measured["same", "iframe", "loss"], rel_tol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"flatness_controls": "equal"}, "flatness_controls: control 'equal' is not known"),
+        ({"flatness_biases": "2"}, "flatness_biases = '2' must be numbers in 0..1"),
+        ({"flatness_biases": "0.5", "dataset": "ut_interaction"}, "only the scenes of marionette"),
+    ],
+)
+def test_wrong_values_are_refused(values, message):
+    with pytest.raises(ParameterError, match=message):
+        Parameters.for_profile("smoke", **values)
