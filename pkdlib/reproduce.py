@@ -87,12 +87,12 @@ def reproduce(
 
 
 def publish(parameters: Parameters, target: Path, names: Sequence[str] = ()) -> Path:
-    """Write the tables of finished runs as results to commit; all of them together with what the notebooks took.
+    """Write the tables of finished runs as results to commit; with all of them goes what the notebooks took.
 
     Args:
         parameters: The notebooks' parameters.
         target: The folder of results.
-        names: Tables to write; empty means all, and the accuracies of all systems beside them.
+        names: Tables to write; empty means all. Beside exits and ensembles go the accuracies of all systems.
 
     Returns:
         `<target>/<profile>/<dataset>`.
@@ -105,13 +105,14 @@ def publish(parameters: Parameters, target: Path, names: Sequence[str] = ()) -> 
     for name in names:
         if name not in tables.TABLES:
             raise ValueError(f"there is no table {name!r}; the tables are: {', '.join(tables.TABLES)}")
-    if names:
-        return tables.publish(parameters, target, names)
-    where = tables.publish(parameters, target)
-    summary = summaries.accuracy_table({name: tables.table(parameters, name) for name in ("exits", "ensembles")})
-    runs.write_atomically(where / "accuracy.csv", lambda path: summary.to_csv(path, index=False, float_format="%.6g"))
+    where = tables.publish(parameters, target, names or tuple(tables.TABLES))
+    if not names or {"exits", "ensembles"} <= set(names):
+        summary = summaries.accuracy_table({name: tables.table(parameters, name) for name in ("exits", "ensembles")})
+        runs.write_atomically(
+            where / "accuracy.csv", lambda path: summary.to_csv(path, index=False, float_format="%.6g")
+        )
     timings = output_folder(parameters) / "timings.json"
-    if timings.is_file():
+    if timings.is_file() and not names:
         # `make test` leaves its own time; the book states it beside the book's.
         tested = runs.read_json(TEST_TIMINGS) if TEST_TIMINGS.is_file() else {}
         runs.write_json(where / "timings.json", runs.read_json(timings) | tested)

@@ -171,8 +171,8 @@ def all_tables(p: Parameters, names: Iterable[str] = tuple(TABLES)) -> dict[str,
 def publish(p: Parameters, target: Path, names: Iterable[str] = tuple(TABLES)) -> Path:
     """Write the tables of finished runs as results to commit, with the record of how they came to be.
 
-    All tables have one record, `run.json`. Tables that are written apart from the others, by name, may come from other
-    runs: each has its own, `<name>.run.json`.
+    What is written first, or all together, has one record, `run.json`. Tables that are written later by name may come
+    from other runs: each has its own, `<name>.run.json`.
 
     Args:
         p: The parameters.
@@ -186,7 +186,7 @@ def publish(p: Parameters, target: Path, names: Iterable[str] = tuple(TABLES)) -
     for name in names:
         _write_csv(table(p, name), where / f"{name}.csv")
     record = _record(p)
-    if set(names) == set(TABLES):
+    if set(names) == set(TABLES) or not (where / runs.RECORD).is_file():
         for own in where.glob(f"*.{runs.RECORD}"):
             own.unlink()
         runs.write_json(where / runs.RECORD, record)
