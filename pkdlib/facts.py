@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from pkdlib import cascade_reports, coverage, reports, resources, results, runs, speeds, statistics
+from pkdlib import cascade_reports, coverage, paper_scale, reports, resources, results, runs, speeds, statistics
 
 MISSING = "(not run yet)"
 
@@ -42,6 +42,15 @@ def collect() -> dict[str, Any]:
     values["coverage_seen"] = _told(coverage.coverage_sentences, simulated.get("coverage"))
     values["power_seen"] = _told(coverage.power_sentence, simulated.get("power"))
     values["coverage_spreads"] = _told(coverage.spreads_sentence, _json("coverage", runs.RECORD).get("spreads"))
+    measured, decoding = results.throughput(), results.published("full", "ut_interaction").get("decoding")
+    record = _json("throughput", runs.RECORD)
+    values["throughput_device"] = record["device"].split(",")[0] if record else MISSING
+    values["throughput_batch"] = record["settings"]["clips"] if record else MISSING
+    values["throughput_table"] = _told(paper_scale.throughput, measured)
+    values["paper_hours"] = (
+        MISSING if decoding is None else _told(lambda own: paper_scale.hours(own, decoding), measured)
+    )
+    values["bank_ucf101"] = f"{paper_scale.bank_bytes(13_320, candidates=18, short_side=256) / 1e12:.1f} TB"
     return values
 
 

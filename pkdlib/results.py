@@ -61,6 +61,15 @@ def readers() -> dict[str, pd.DataFrame]:
     return _tables("readers", ("formats", "speed"))
 
 
+def throughput() -> pd.DataFrame | None:
+    """Read the committed throughput of the paper's networks (`benchmarks/throughput.py`).
+
+    Returns:
+        network, variant, clips a second and more; None where they are not committed.
+    """
+    return _tables("throughput", ("throughput",)).get("throughput")
+
+
 def coverage() -> dict[str, pd.DataFrame]:
     """Read the committed simulation of intervals (`benchmarks/coverage.py`).
 

@@ -87,6 +87,7 @@ FLOORS = {
     "display": 5,
     "reports": 5,
     "speeds": 5,
+    "paper_scale": 5,
     "coverage": 5,
     "facts": 5,
     "summaries": 5,
