@@ -47,10 +47,9 @@ def collect() -> dict[str, Any]:
     values["throughput_device"] = record["device"].split(",")[0] if record else MISSING
     values["throughput_batch"] = record["settings"]["clips"] if record else MISSING
     values["throughput_table"] = _told(paper_scale.throughput, measured)
-    values["paper_hours"] = (
-        MISSING if decoding is None else _told(lambda own: paper_scale.hours(own, decoding), measured)
-    )
-    values["bank_ucf101"] = f"{paper_scale.bank_bytes(13_320, candidates=18, short_side=256) / 1e12:.1f} TB"
+    both = None if measured is None or decoding is None else (measured, decoding)
+    values["paper_hours"] = _told(lambda tables: paper_scale.hours(*tables), both)
+    values["bank_ucf101"] = f"{paper_scale.bank_bytes(13_320, candidates=18, short_side=256) / 1e9:.0f} GB"
     return values
 
 

@@ -1,4 +1,4 @@
-"""What the paper's training would take on the GPU that was measured: projections from throughput, for the book's page."""
+"""What the paper's training would take on the GPU that was measured: projections from throughput."""
 
 import pandas as pd
 
