@@ -170,7 +170,8 @@ def train_exits(
                     continue
                 with devices.autocast(recipe.device, recipe.precision):
                     losses = group.losses(features, finals, labels, share, recipe.segments, methods, temperature)
-                training.check_finite(losses.sum(), f"internal classifiers, epoch {epoch + 1}, batch {step + 1}")
+                where = f"internal classifiers, epoch {epoch + 1}, batch {step + 1}"
+                training.check_finite(losses.sum(), where, bank, indices)
                 optimiser.zero_grad()
                 losses.sum().backward()
                 optimiser.step()

@@ -141,7 +141,7 @@ def train_backbone(
             with devices.autocast(recipe.device, recipe.precision):
                 logits = backbone(batch)
             loss = functional.cross_entropy(logits.float(), labels)
-            check_finite(loss, f"{modality} backbone, epoch {epoch + 1}, batch {step + 1}")
+            check_finite(loss, f"{modality} backbone, epoch {epoch + 1}, batch {step + 1}", bank, indices)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -365,15 +365,20 @@ def _late(_: Staged, row: dict[str, float]) -> tuple[float, float]:
     return row["epoch"], 0.0
 
 
-def check_finite(loss: Tensor, where: str) -> None:
+def check_finite(loss: Tensor, where: str, bank: FrameBank, indices: Sequence[int]) -> None:
     """Stop at a loss that is not a number.
 
     Args:
         loss: A scalar.
         where: Names the network, epoch and batch.
+        bank: The clips.
+        indices: Those of the batch.
 
     Raises:
         TrainingError: If it is not finite.
     """
     if not torch.isfinite(loss):
-        raise TrainingError(f"{where}: the loss is {loss.item()}; lower the learning rate")
+        names = ", ".join(bank.paths[index].stem for index in indices)
+        raise TrainingError(
+            f"{where}: the loss is {loss.item()}; lower the learning rate, or look at the clips: {names}"
+        )

@@ -155,9 +155,10 @@ def test_with_enough_validation_clips_the_best_epoch_is_kept(bank, tmp_path, mon
     assert loss == pytest.approx(trained.curves[trained.epoch]["validation_loss"])
 
 
-def test_a_loss_that_is_no_number_names_the_batch():
-    with pytest.raises(TrainingError, match=r"motion backbone, epoch 3, batch 7: the loss is nan"):
-        training.check_finite(torch.tensor(float("nan")), "motion backbone, epoch 3, batch 7")
+def test_a_loss_that_is_no_number_names_the_batch_and_its_clips(bank):
+    message = r"motion backbone, epoch 3, batch 7: the loss is nan; .* the clips: 4, 2"
+    with pytest.raises(TrainingError, match=message):
+        training.check_finite(torch.tensor(float("nan")), "motion backbone, epoch 3, batch 7", bank, [4, 2])
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8, 9, 16, 17])
