@@ -125,6 +125,7 @@ def train_into(
         dataclasses.replace(recipe, size=size),
         num_classes=len(data.classes),
         folder=target,
+        weights=p.backbone_weights,
         preference=preference,
     )
     (target / "weights.safetensors").write_bytes(save(devices.fetch(trained.backbone).state_dict()))

@@ -275,7 +275,7 @@ def mixed_backbone(*, modality: str, num_classes: int) -> Backbone:
     return Backbone(stem=_small_stem(CHANNELS[modality]), stages=stages, num_classes=num_classes)
 
 
-def paper_backbone(*, modality: str, num_classes: int, pretrained: bool = False) -> Backbone:
+def paper_backbone(*, modality: str, num_classes: int) -> Backbone:
     """Make the paper's network: ResNet-50 for I-frames, ResNet-18 for motion and residuals.
 
     Motion and residuals pass a batch norm first, and the motion network's first convolution takes two channels
@@ -284,19 +284,17 @@ def paper_backbone(*, modality: str, num_classes: int, pretrained: bool = False)
     Args:
         modality: One of MODALITIES.
         num_classes: Classes.
-        pretrained: Start from torchvision's ImageNet weights, which torchvision downloads; motion's first convolution
-            stays new.
 
     Returns:
-        The network, for 224 x 224 input.
+        The network, for 224 x 224 input, newly initialised.
     """
     from torchvision.models import resnet  # 160 MB of memory that only this size needs
 
     if modality == "iframe":
-        net = resnet.resnet50(weights=resnet.ResNet50_Weights.IMAGENET1K_V1 if pretrained else None)
+        net = resnet.resnet50()
         widths, input_norm = (256, 512, 1024, 2048), nn.Identity()
     else:
-        net = resnet.resnet18(weights=resnet.ResNet18_Weights.IMAGENET1K_V1 if pretrained else None)
+        net = resnet.resnet18()
         widths, input_norm = (64, 128, 256, 512), nn.BatchNorm2d(CHANNELS[modality])
     if modality == "motion":
         net.conv1 = nn.Conv2d(CHANNELS["motion"], 64, 7, 2, 3, bias=False)

@@ -52,6 +52,8 @@ class Parameters:
         batch_size: Clips a batch.
         backbone_epochs: Epochs of a backbone.
         backbone_lr: Its peak learning rate.
+        backbone_weights: What it begins from: empty for new weights, `imagenet`, or a file of weights in whose name
+            `{modality}` stands for what the network reads; only with networks of size `paper`.
         exit_epochs: Epochs of the internal classifiers, whatever the method.
         exit_lr: Their peak learning rate.
         exit_temperature: Of the soft targets that they learn from.
@@ -92,6 +94,7 @@ class Parameters:
     batch_size: int
     backbone_epochs: int
     backbone_lr: float
+    backbone_weights: str = ""
     exit_epochs: int
     exit_lr: float
     exit_temperature: float = 1.0
@@ -271,6 +274,11 @@ def _check_ranges(parameters: Parameters) -> None:
         raise ParameterError(f"parameter flatness_biases = {biases!r} must be numbers in 0..1, separated by commas")
     if biases and parameters.dataset != "marionette":
         raise ParameterError(f"parameter flatness_biases = {biases!r}: only the scenes of marionette can be chosen")
+    if parameters.backbone_weights and (parameters.size != "paper" or parameters.backbone != plans.DEFAULT):
+        raise ParameterError(
+            f"parameter backbone_weights = {parameters.backbone_weights!r}: only the networks of size 'paper' of the "
+            f"backbone {plans.DEFAULT!r} can begin from weights"
+        )
     if parameters.candidates < parameters.segments:
         raise ParameterError(
             f"parameter candidates = {parameters.candidates} must be at least segments = {parameters.segments}"

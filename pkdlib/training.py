@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from pkdlib import architectures, clips, devices, runs
+from pkdlib import architectures, clips, devices, pretrained, runs
 from pkdlib.clips import FrameBank
 from pkdlib.datasets import Split
 from pkdlib.networks import Staged
@@ -91,6 +91,7 @@ def train_backbone(
     *,
     num_classes: int,
     folder: Path,
+    weights: str = "",
     preference: Preference | None = None,
 ) -> Trained:
     """Train one network of a backbone by cross-entropy.
@@ -102,6 +103,7 @@ def train_backbone(
         recipe: How to train.
         num_classes: Classes.
         folder: Where the checkpoint lies; a training killed before resumes from its last whole epoch.
+        weights: What the network begins from, as `pretrained.begin` takes it.
         preference: From the network in eval mode after an epoch, and that epoch's row of the curves, to how much its
             weights are wanted; by default the validation accuracy, and the lower validation loss among equals, or
             the last epoch where the validation clips are fewer than FEWEST_VALIDATION_CLIPS.
@@ -114,6 +116,7 @@ def train_backbone(
     """  # noqa: DOC502
     torch.manual_seed(recipe.seed)
     backbone = architectures.backbone(reads=modality, size=recipe.size, num_classes=num_classes)
+    pretrained.begin(backbone, modality, weights)
     devices.place(backbone, recipe.device)
     optimiser = OPTIMISERS[recipe.tuning.optimiser](parameter_groups(backbone, recipe.tuning))
     best: dict[str, Any] = {"key": (-1.0, 0.0), "epoch": -1, "weights": {}}

@@ -48,6 +48,7 @@ FLOORS = {
     "datasets": 2,
     "clips": 3,
     "devices": 3,
+    "pretrained": 3,
     "networks": 3,
     "teamnet": 3,
     "classifiers": 3,
