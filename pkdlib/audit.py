@@ -71,7 +71,7 @@ def audit_step(run: Run) -> Path:
                 backbones,
                 study.frame_bank(p),
                 data.splits[run.split],
-                run.recipe(epochs=p.audit_epochs, lr=p.exit_lr, tuning=p.plan.exit_tuning),
+                run.recipe(epochs=p.audit_epochs, lr=p.exit_lr, tuning=p.exit_tuning),
                 trials,
                 num_classes=len(data.classes),
                 folder=target,

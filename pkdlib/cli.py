@@ -308,7 +308,7 @@ def _add(commands: Any, name: str, run: Any, summary: str, description: str) -> 
 
 
 def _add_parameters(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--profile", default="quick", help="smoke, quick or full (%(default)s)")
+    command.add_argument("--profile", default="quick", help="smoke, quick, full, large or paper (%(default)s)")
     command.add_argument(
         "--dataset", help="marionette (generated; the default), ut_interaction, ucf101, hmdb51 or folder"
     )
@@ -318,6 +318,9 @@ def _add_parameters(command: argparse.ArgumentParser) -> None:
     command.add_argument("--split", type=int, metavar="K", help="one split, from 0 (all of the profile's)")
     command.add_argument("--seed", type=int, metavar="S", help="one seed, from 0 (all of the profile's)")
     command.add_argument("--runs", metavar="DIR", help="folder of the runs (runs)")
+    command.add_argument(
+        "--limit-epochs", type=int, metavar="N", help="no training of more epochs, to try a profile out"
+    )
     command.add_argument(
         "--set",
         metavar="NAME=VALUE",
@@ -336,7 +339,14 @@ def _parameters(chosen: argparse.Namespace) -> Parameters:
         if not equals:
             raise ParameterError(f"--set {word}: write it as --set NAME=VALUE")
         overrides[name] = text if kinds.get(name) is str else _number(text)
-    return Parameters.for_profile(overrides.pop("profile", chosen.profile), **overrides)
+    profile = overrides.pop("profile", chosen.profile)
+    parameters = Parameters.for_profile(profile, **overrides)
+    if chosen.limit_epochs is None:
+        return parameters
+    asked = {name: value for name, value in parameters.flat().items() if name.endswith("_epochs")}
+    return Parameters.for_profile(
+        profile, **overrides | {name: min(value, chosen.limit_epochs) for name, value in asked.items()}
+    )
 
 
 def _number(text: str) -> Any:

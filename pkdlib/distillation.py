@@ -147,7 +147,8 @@ def train_exits(
         training.seed_dropout(recipe.seed, epoch)
         progress = [epoch / own for own in epochs]
         for group, optimiser, share in zip(groups, optimisers, progress, strict=True):
-            training.set_lr(optimiser, recipe.lr * group.lr_factor * training.lr_share(recipe.tuning, share))
+            peak = recipe.lr * group.lr_factor * recipe.tuning.network_factors.get(group.modality, 1.0)
+            training.set_lr(optimiser, peak * training.lr_share(recipe.tuning, share))
             group.train()
         sums = [torch.zeros(len(group.trials), device=recipe.device) for group in groups]
         batches = list(training.shuffled_batches(split.train, recipe.batch_size, recipe.seed, epoch))

@@ -117,7 +117,7 @@ def train_into(
         preference: Which epoch's weights to keep, as `training.train_backbone` takes it.
     """
     p, data = run.parameters, dataset(run.parameters)
-    recipe = run.recipe(epochs=p.backbone_epochs, lr=lr, tuning=p.plan.tuning)
+    recipe = run.recipe(epochs=p.backbone_epochs, lr=lr, tuning=p.tuning)
     trained = training.train_backbone(
         modality,
         frame_bank(p),
@@ -165,7 +165,7 @@ def exits_step(run: Run) -> Path:
             backbones(run),
             frame_bank(p),
             data.splits[run.split],
-            run.recipe(epochs=p.exit_epochs, lr=p.exit_lr, tuning=p.plan.exit_tuning),
+            run.recipe(epochs=p.exit_epochs, lr=p.exit_lr, tuning=p.exit_tuning),
             trials(p),
             num_classes=len(data.classes),
             folder=target,

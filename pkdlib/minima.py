@@ -276,7 +276,7 @@ def _samples(run: Run, modality: str) -> list[Batch]:
 
 def _fit(run: Run, modality: str, network: Staged) -> Iterator[dict[str, str | float]]:
     p, split = run.parameters, study.dataset(run.parameters).splits[run.split]
-    bank, recipe = study.frame_bank(p), run.recipe(epochs=1, lr=p.backbone_lr, tuning=p.plan.tuning)
+    bank, recipe = study.frame_bank(p), run.recipe(epochs=1, lr=p.backbone_lr, tuning=p.tuning)
     recipe = dataclasses.replace(recipe, precision="float32")
     for part in ("train", "test"):
         indices = list(getattr(split, part))

@@ -52,6 +52,8 @@ class Parameters:
         batch_size: Clips a batch.
         backbone_epochs: Epochs of a backbone.
         backbone_lr: Its peak learning rate.
+        backbone_recipe: `scratch`, or `fine_tuning` for networks that begin from weights: the optimiser, decay,
+            schedule and factors on the learning rate, of the backbone's plan; the internal classifiers' go with it.
         backbone_weights: What it begins from: empty for new weights, `imagenet`, or a file of weights in whose name
             `{modality}` stands for what the network reads; only with networks of size `paper`.
         exit_epochs: Epochs of the internal classifiers, whatever the method.
@@ -94,6 +96,7 @@ class Parameters:
     batch_size: int
     backbone_epochs: int
     backbone_lr: float
+    backbone_recipe: str = "scratch"
     backbone_weights: str = ""
     exit_epochs: int
     exit_lr: float
@@ -173,6 +176,16 @@ class Parameters:
     def plan(self) -> plans.Plan:
         """The plan of the backbone."""
         return plans.PLANS[self.backbone]
+
+    @property
+    def tuning(self) -> plans.Tuning:
+        """How the backbone's networks are trained."""
+        return self.plan.tuning if self.backbone_recipe == "scratch" else self.plan.fine_tuning
+
+    @property
+    def exit_tuning(self) -> plans.Tuning:
+        """How their internal classifiers are trained."""
+        return self.plan.exit_tuning if self.backbone_recipe == "scratch" else self.plan.exit_fine_tuning
 
     @property
     def scene_biases(self) -> tuple[float, ...]:
@@ -274,6 +287,9 @@ def _check_ranges(parameters: Parameters) -> None:
         raise ParameterError(f"parameter flatness_biases = {biases!r} must be numbers in 0..1, separated by commas")
     if biases and parameters.dataset != "marionette":
         raise ParameterError(f"parameter flatness_biases = {biases!r}: only the scenes of marionette can be chosen")
+    if parameters.backbone_recipe not in ("scratch", "fine_tuning"):
+        recipe = parameters.backbone_recipe
+        raise ParameterError(f"parameter backbone_recipe = {recipe!r} must be 'scratch' or 'fine_tuning'")
     if parameters.backbone_weights and (parameters.size != "paper" or parameters.backbone != plans.DEFAULT):
         raise ParameterError(
             f"parameter backbone_weights = {parameters.backbone_weights!r}: only the networks of size 'paper' of the "

@@ -23,13 +23,16 @@ class Tuning:
         weight_decay: Of matrices and kernels; biases and norms have none.
         milestones: Shares of the epochs at which the learning rate falls tenfold; where there are none, it warms up
             and falls by a half cosine.
-        factors: Endings of parameters' names -> factor on the learning rate of these.
+        factors: Patterns of parameters' names (of `fnmatch`) -> factor on the learning rate of these; the first that
+            matches counts.
+        network_factors: What a network reads -> factor on its learning rate, where it is not 1.
     """
 
     optimiser: str
     weight_decay: float = 0.0
     milestones: tuple[float, ...] = ()
     factors: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    network_factors: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,8 +45,10 @@ class Plan:
         paper: The kind of the paper's own internal classifiers, a key of `classifiers.KINDS`.
         light: The kind of those that cost next to nothing.
         chosen: Kinds and methods for whose cascades policies are chosen.
-        tuning: Of the networks.
+        tuning: Of the networks, from new weights.
         exit_tuning: Of their internal classifiers.
+        fine_tuning: Of the networks, from weights trained before.
+        exit_fine_tuning: Of the internal classifiers of these.
         methods: That train internal classifiers, by name.
     """
 
@@ -54,6 +59,8 @@ class Plan:
     chosen: tuple[tuple[str, str], ...]
     tuning: Tuning
     exit_tuning: Tuning
+    fine_tuning: Tuning
+    exit_fine_tuning: Tuning
     methods: Mapping[str, Method]
 
     @property
@@ -61,6 +68,12 @@ class Plan:
         """The kinds of its internal classifiers, each once."""
         return tuple(dict.fromkeys((self.paper, self.light)))
 
+
+# The reference's learning rates: 0.01 for motion, 0.005 for residuals, 0.0003 for I-frames.
+_REFERENCE_RATES = {"residual": 0.5, "iframe": 0.03}
+_COVIAR_EXITS = Tuning(optimiser="adam", milestones=(150 / 300, 200 / 300, 250 / 300))
+_TEAM_FACTORS = {"*head.1.weight": 5.0, "*head.1.bias": 10.0}
+_TEAM_EXITS = Tuning(optimiser="adam", milestones=(25 / 40, 30 / 40, 35 / 40))
 
 PLANS = {
     "coviar": Plan(
@@ -71,7 +84,17 @@ PLANS = {
         chosen=(("light", "ce"), ("paper", "pkd")),
         # In the place of the reference's steps at 150, 270 and 390 of 510 epochs, for weights from Kinetics.
         tuning=Tuning(optimiser="adam", weight_decay=1e-4),
-        exit_tuning=Tuning(optimiser="adam", milestones=(150 / 300, 200 / 300, 250 / 300)),
+        exit_tuning=_COVIAR_EXITS,
+        fine_tuning=Tuning(
+            optimiser="adam",
+            weight_decay=1e-4,
+            milestones=(150 / 510, 270 / 510, 390 / 510),
+            # The first layers a tenth, all else but the classifier a hundredth. (The reference gives ResNet-50's first
+            # layers a hundredth, too.)
+            factors={"head.*": 1.0, "stem.*": 0.1, "*": 0.01},
+            network_factors=_REFERENCE_RATES,
+        ),
+        exit_fine_tuning=dataclasses.replace(_COVIAR_EXITS, network_factors=_REFERENCE_RATES),
         methods=METHODS,
     ),
     "teamnet": Plan(
@@ -87,9 +110,13 @@ PLANS = {
             optimiser="sgd",
             weight_decay=5e-4,
             milestones=(30 / 50, 40 / 50, 45 / 50),
-            factors={"head.1.weight": 5.0, "head.1.bias": 10.0},
+            factors=_TEAM_FACTORS,
         ),
-        exit_tuning=Tuning(optimiser="adam", milestones=(25 / 40, 30 / 40, 35 / 40)),
+        exit_tuning=_TEAM_EXITS,
+        fine_tuning=Tuning(
+            optimiser="sgd", weight_decay=1e-4, milestones=(5 / 30, 10 / 30, 15 / 30), factors=_TEAM_FACTORS
+        ),
+        exit_fine_tuning=_TEAM_EXITS,
         methods=TEAM_METHODS,
     ),
 }

@@ -1,6 +1,7 @@
 """One loop for backbones, and the epochs of any training: resumable, with the same bits as an uninterrupted run."""
 
 import dataclasses
+import fnmatch
 import functools
 import io
 import time
@@ -120,6 +121,7 @@ def train_backbone(
     devices.place(backbone, recipe.device)
     optimiser = OPTIMISERS[recipe.tuning.optimiser](parameter_groups(backbone, recipe.tuning))
     best: dict[str, Any] = {"key": (-1.0, 0.0), "epoch": -1, "weights": {}}
+    peak = recipe.lr * recipe.tuning.network_factors.get(modality, 1.0)
     preference = preference or (_validated if len(split.validation) >= FEWEST_VALIDATION_CLIPS else _late)
 
     def run_epoch(epoch: int) -> dict[str, float]:
@@ -129,7 +131,7 @@ def train_backbone(
         batches = list(shuffled_batches(split.train, recipe.batch_size, recipe.seed, epoch))
         for step, indices in enumerate(batches):
             progress = (epoch + step / len(batches)) / recipe.epochs
-            set_lr(optimiser, recipe.lr * lr_share(recipe.tuning, progress))
+            set_lr(optimiser, peak * lr_share(recipe.tuning, progress))
             batch = clips.training_batch(
                 bank,
                 indices,
@@ -305,7 +307,7 @@ def parameter_groups(module: nn.Module, tuning: Tuning) -> list[dict[str, Any]]:
     alike: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         decay = tuning.weight_decay if parameter.ndim > 1 else 0.0
-        factor = next((own for ending, own in tuning.factors.items() if name.endswith(ending)), 1.0)
+        factor = next((own for pattern, own in tuning.factors.items() if fnmatch.fnmatchcase(name, pattern)), 1.0)
         alike.setdefault((decay, factor), []).append(parameter)
     return [{"params": members, "weight_decay": decay, "factor": factor} for (decay, factor), members in alike.items()]
 

@@ -137,6 +137,7 @@ def test_every_original_clip_can_be_inspected(shared_clips, tmp_path):
         (["--set", "threads"], "--set NAME=VALUE"),
         (["--profile", "huge"], "the profiles are: full,"),
         (["--split", "-7"], "parameter split = -7"),
+        (["--limit-epochs", "0"], "_epochs = 0 must be above 0"),
         (["--backbone", "resnet"], "backbone = 'resnet' is not known; the backbones are: coviar, teamnet"),
     ],
 )

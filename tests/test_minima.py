@@ -57,7 +57,7 @@ def test_the_fit_is_that_of_the_kept_weights(run, measured):
     data, bank = study.dataset(run.parameters), study.frame_bank(run.parameters)
     network = experiments.backbones(run)["motion"]
     test = list(data.splits[0].test)
-    recipe = run.recipe(epochs=1, lr=1.0, tuning=run.parameters.plan.tuning)
+    recipe = run.recipe(epochs=1, lr=1.0, tuning=run.parameters.tuning)
     logits = minima.training.predict(network, "motion", bank, test, recipe)
     assert measured["same", "motion", "test_loss"] == pytest.approx(
         functional.cross_entropy(logits, bank.labels[test]).item(), rel=1e-6

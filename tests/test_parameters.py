@@ -65,6 +65,7 @@ def test_a_mistyped_name_in_a_namespace_is_refused():
         ({"candidates": 1}, "candidates = 1 must be at least segments"),
         ({"device": "gpu"}, "device = 'gpu' must be 'cpu', 'cuda' or"),
         ({"backbone_weights": "imagenet"}, "backbone_weights = 'imagenet': only the networks of size 'paper'"),
+        ({"backbone_recipe": "adam"}, "backbone_recipe = 'adam' must be 'scratch' or 'fine_tuning'"),
         ({"precision": "fp8"}, "precision = 'fp8' must be 'float32' or 'bfloat16'"),
         ({"marionette_scene_bias": 2.0}, "marionette_scene_bias = 2.0 must lie in 0..1"),
     ],

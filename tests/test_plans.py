@@ -13,7 +13,7 @@ def test_a_plan_names_what_there_is(plan):
     assert {kind for kind, _ in plan.chosen} <= set(plan.kinds)
     assert {method for _, method in plan.chosen} <= set(plan.methods)
     assert list(plan.methods) == list(METHODS)
-    for tuning in (plan.tuning, plan.exit_tuning):
+    for tuning in (plan.tuning, plan.exit_tuning, plan.fine_tuning, plan.exit_fine_tuning):
         assert tuning.optimiser in training.OPTIMISERS
         assert list(tuning.milestones) == sorted(tuning.milestones)
         assert all(0 < milestone < 1 for milestone in tuning.milestones)
@@ -32,6 +32,23 @@ def test_teamnet_takes_its_teachers_in_the_references_shares():
     ] * 34
     rates = [training.lr_share(PLANS["teamnet"].exit_tuning, epoch / 40) for epoch in range(40)]
     assert rates == pytest.approx([1.0] * 25 + [0.1] * 5 + [0.01] * 5 + [0.001] * 5)
+
+
+def test_fine_tuning_is_the_references():
+    tuning = PLANS["coviar"].fine_tuning
+    network = networks.paper_backbone(modality="motion", num_classes=3)
+    factors = {
+        id(parameter): group["factor"]
+        for group in training.parameter_groups(network, tuning)
+        for parameter in group["params"]
+    }
+    assert {factors[id(parameter)] for parameter in network.head.parameters()} == {1.0}
+    assert {factors[id(parameter)] for parameter in network.stem.parameters()} == {0.1}
+    assert {factors[id(parameter)] for parameter in network.stages.parameters()} == {0.01}
+    rates = [0.01 * training.lr_share(tuning, epoch / 510) for epoch in (0, 149, 150, 270, 390, 509)]
+    assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-4, 1e-5, 1e-5])
+    own = [0.01 * tuning.network_factors.get(name, 1.0) for name in PLANS["coviar"].networks]
+    assert own == pytest.approx([0.0003, 0.01, 0.005])
 
 
 def test_the_kinds_of_all_backbones_are_known_to_readers_of_tables():
