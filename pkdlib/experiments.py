@@ -45,7 +45,7 @@ SHARED = (
 )
 BACKBONE = ("backbone",)
 EXITS = (*BACKBONE, "exit_", "light_methods", "paper_methods")
-FLATNESS = (*BACKBONE, "flatness_clips", "flatness_probes")
+FLATNESS = (*BACKBONE, "flatness_clips", "flatness_batch", "flatness_probes")
 
 
 def step(run: Run, name: str, make: Callable[[Path], None], *decided_by: str) -> Path:

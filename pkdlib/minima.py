@@ -135,7 +135,9 @@ def exits_step(run: Run) -> Path:
                         rows.append({"modality": modality, "method": method, "exit": number, **row})
         runs.write_json(target / "exits.json", rows)
 
-    return experiments.step(run, "flatness-exits", make, *experiments.EXITS, "flatness_clips", "flatness_probes")
+    return experiments.step(
+        run, "flatness-exits", make, *experiments.EXITS, "flatness_clips", "flatness_batch", "flatness_probes"
+    )
 
 
 def measures(run: Run) -> Rows:
@@ -266,7 +268,7 @@ def _samples(run: Run, modality: str) -> list[Batch]:
     chosen = [train[i] for i in clips.segment_centres(len(train), min(p.flatness_clips, len(train)))]
     bank = study.frame_bank(p)
     batches = []
-    for indices in training.ordered_batches(chosen, p.batch_size):
+    for indices in training.ordered_batches(chosen, p.flatness_batch):
         inputs = clips.test_batch(
             bank, indices, modalities=[modality], size=p.input_size, segments=p.segments, device=p.device
         )

@@ -63,6 +63,7 @@ class Parameters:
         paper_methods: Methods that train the paper's own (which of TEAM-Net are light ones, too).
         audit_epochs: Epochs of the classifiers that are trained by the reference's choices.
         flatness_clips: Training clips on which curvature is measured.
+        flatness_batch: Of these, clips at a time: memory grows with them.
         flatness_probes: Products that no measure of curvature may exceed.
         flatness_controls: What networks are compared in flatness: keys of `controls.CONTROLS`, separated by commas.
         flatness_biases: Scene biases at which flatness is measured too, separated by commas; only with Marionette.
@@ -105,6 +106,7 @@ class Parameters:
     paper_methods: str
     audit_epochs: int
     flatness_clips: int
+    flatness_batch: int = 4
     flatness_probes: int
     flatness_controls: str = "same"
     flatness_biases: str = ""

@@ -318,7 +318,7 @@ def flatness_verdicts(frame: pd.DataFrame) -> str:
         frame: Of `judged`.
 
     Returns:
-        Markdown: an item for each set of results and control.
+        An item for each set of results and control, as Markdown.
     """
     lines = []
     claims = {claim.id: claim.title.partition(": ")[2] for claim in CLAIMS if claim.kind == "order"}
