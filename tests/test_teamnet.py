@@ -233,7 +233,7 @@ def test_the_shift_refuses_another_number_of_segments_and_the_rest_takes_any():
 
 
 def test_an_unknown_size_names_the_known_ones():
-    with pytest.raises(NetworkError, match="'large' is not known; the sizes are: small, paper"):
+    with pytest.raises(NetworkError, match="'large' is not known; the sizes are: small, small-mix, paper"):
         build(size="large")
 
 
