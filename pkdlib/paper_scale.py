@@ -83,6 +83,6 @@ def bank_bytes(clips: int, *, candidates: int, short_side: int) -> int:
         short_side: Height that they are kept at, in pixels.
 
     Returns:
-        Bytes: one for each pixel of eight planes.
+        The size in bytes, one for each pixel of eight planes.
     """
     return clips * candidates * 8 * short_side * round(short_side * 340 / 256)
