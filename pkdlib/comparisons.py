@@ -4,40 +4,15 @@ Each function takes the result tables by name and gives the comparisons of one c
 intervals and words. Accuracies are compared on test clips, in percentage points.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
-from pkdlib import statistics
-from pkdlib.controls import CONTROLS, MEASURES, SAME
+from pkdlib import flatness_comparisons, statistics
+from pkdlib.differences import Comparison, NotMeasured, Tables, required
 from pkdlib.plans import LIGHT_KINDS, PAPER_KINDS, PLANS
 from pkdlib.statistics import CELL, RUN
-
-Tables = dict[str, pd.DataFrame]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The differences of one pair of systems; of several exits where the largest is asked for.
-
-    Attributes:
-        name: what is compared, as a reader sees it.
-        tables: columns `split`, `seed`, (`group`,) `difference`; one table, or one for each exit.
-        note: what to say beside the verdict.
-        missing: why there is no difference; empty where there is.
-    """
-
-    name: str
-    tables: tuple[pd.DataFrame, ...] = ()
-    note: str = ""
-    missing: str = ""
-
-
-class NotMeasured(Exception):
-    """The tables at hand do not let a claim be judged; the message says why."""
 
 
 def compare(claim: str, tables: Tables) -> list[Comparison]:
@@ -117,76 +92,8 @@ def at_equal_cost(name: str, system: pd.DataFrame, rival: pd.DataFrame) -> Compa
     return Comparison(name, (gains.drop(columns=["start", "end"]),), note)
 
 
-def _flatness(tables: Tables, control: str) -> pd.DataFrame:
-    table = _table(tables, "flatness", [*RUN, "control", "modality", "measure", "value"])
-    table = table[table["control"] == control]
-    if table.duplicated([*RUN, "modality", "measure"]).any():
-        raise ValueError("table 'flatness' holds a measure of one network more than once")
-    if table.empty:
-        raise NotMeasured(f"no network was trained under the control {CONTROLS[control].title!r}")
-    if not {"iframe", "motion", "residual"} <= set(table["modality"]):
-        raise NotMeasured("one network that joins the modalities has one minimum: there is no order to see")
-    return table
-
-
-def _flatness_order(tables: Tables, control: str) -> list[Comparison]:
-    comparisons = []
-    for measure, values in _by_measure(_flatness(tables, control)):
-        if not (values > 0).to_numpy().all():
-            missing = "a value is missing or not positive, so that ratios make no sense"
-            comparisons.append(Comparison(measure, missing=missing))
-            continue
-        ordered = (values["iframe"] < values["residual"]) & (values["residual"] < values["motion"])
-        note = f"The order I-frame < residual < motion is seen in {ordered.sum()} of {len(values)} runs."
-        for sharper, flatter in (("motion", "residual"), ("residual", "iframe")):
-            logarithms = np.log(values[sharper] / values[flatter]).rename("difference").reset_index()
-            comparisons.append(Comparison(f"{measure}, {sharper} / {flatter}", (logarithms,), note))
-    if not comparisons:
-        raise NotMeasured("the table 'flatness' holds no measure of flatness")
-    return comparisons
-
-
-def _flatness_generalisation(tables: Tables) -> list[Comparison]:
-    table = _flatness(tables, SAME)
-    fit = table.pivot(index=[*RUN, "modality"], columns="measure", values="value")
-    if not {"train_loss", "test_loss"} <= set(fit.columns):
-        raise NotMeasured("the table 'flatness' holds no training and test loss")
-    gaps = (fit["test_loss"] - fit["train_loss"]).unstack("modality")
-    comparisons = []
-    for measure, values in _by_measure(table):
-        ranks, others = values.rank(axis=1), gaps[values.columns].rank(axis=1)
-        found = ranks.corrwith(others, axis=1).rename("difference").reset_index()
-        comparisons.append(Comparison(f"{measure}, over the three networks of a run", (found,)))
-    return comparisons
-
-
-def _by_measure(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for measure, title in MEASURES.items():
-        rows = table[table["measure"] == measure]
-        if len(rows):
-            values = rows.pivot(index=RUN, columns="modality", values="value")
-            yield title, values.reindex(columns=["iframe", "residual", "motion"])
-
-
-def _exit_flatness(tables: Tables) -> list[Comparison]:
-    table = _table(tables, "flatness_exits", [*RUN, "modality", "method", "exit", "measure", "value"])
-    comparisons = []
-    for measure, title in MEASURES.items():
-        rows = table[table["measure"] == measure]
-        values = rows.pivot(index=[*RUN, "modality", "exit"], columns="method", values="value").reindex(
-            columns=["ce", "pkd"]
-        )
-        name = f"{title}, CE / PKD, mean over the exits"
-        if not len(values) or not (values > 0).to_numpy().all():
-            comparisons.append(Comparison(name, missing="a value is missing or not positive: ratios make no sense"))
-            continue
-        ratios = np.log(values["ce"] / values["pkd"]).groupby(level=RUN).mean()
-        comparisons.append(Comparison(name, (ratios.rename("difference").reset_index(),)))
-    return comparisons
-
-
 def _internal_classifiers(tables: Tables) -> dict[str, pd.DataFrame]:
-    table = _table(tables, "exits", [*CELL, "modality", "method", "exit", "part", "clips", "correct"])
+    table = required(tables, "exits", [*CELL, "modality", "method", "exit", "part", "clips", "correct"])
     table = table[(table["part"] == "test") & table["exit"].between(1, 3)]
     differences = {}
     for (modality, exit_), rows in table.groupby(["modality", "exit"]):
@@ -214,7 +121,7 @@ def _largest(name: str, differences: dict[str, pd.DataFrame]) -> Comparison:
 
 
 def _curriculum(tables: Tables) -> list[Comparison]:
-    table = _table(tables, "trials", [*CELL, "modality", "kind", "method", "lr_factor", "exit", "part", "correct"])
+    table = required(tables, "trials", [*CELL, "modality", "kind", "method", "lr_factor", "exit", "part", "correct"])
     table = table[(table["part"] == "test") & (table["lr_factor"] == 1)]
     found = []
     for kind, rows in table.groupby("kind", sort=False):
@@ -243,7 +150,7 @@ def _is_exit(rows: pd.DataFrame, modality: str, number: int) -> pd.Series:
 
 
 def _ensemble(tables: Tables, rule: str, method: str = "pkd") -> pd.DataFrame:
-    table = _table(tables, "ensembles", [*CELL, "kind", "method", "rule", "prefix", "part", "clips", "correct"])
+    table = required(tables, "ensembles", [*CELL, "kind", "method", "rule", "prefix", "part", "clips", "correct"])
     rows = table[(table["rule"] == rule) & (table["part"] == "test") & (table["kind"] != "light")]
     # Bare networks have no internal classifiers, so their rows are the same under any method's name.
     rows = rows.drop_duplicates(CELL) if rule.startswith("late") else rows[rows["method"] == method]
@@ -324,7 +231,7 @@ _CASCADES = {
 
 def _early_exit(tables: Tables) -> list[Comparison]:
     columns = [*RUN, "system", "kind", "method", *PLAIN, "setting", "gmac", "accuracy", "clips"]
-    table = _table(tables, "early_exit", columns)
+    table = required(tables, "early_exit", columns)
     if not table["accuracy"].between(0, 1).all():
         raise ValueError("table 'early_exit': accuracy must be a fraction from 0 to 1")
     fewer = table[table["system"] == "fewer_segments"]
@@ -350,7 +257,7 @@ def _rows_where(table: pd.DataFrame, wanted: dict[str, tuple[object, ...]]) -> p
 
 
 def _half_cost(tables: Tables) -> list[Comparison]:
-    table = _table(tables, "policies", [*CELL, "kind", "share", "clips", "correct", "gmac"])
+    table = required(tables, "policies", [*CELL, "kind", "share", "clips", "correct", "gmac"])
     everything = _rows_where(table, {"kind": LIGHT_KINDS, "share": (1.0,)})
     found = []
     for share in sorted(set(table["share"]) - {1.0}):
@@ -379,13 +286,13 @@ def _times(tables: Tables, share: float) -> str:
 
 
 def _transfer(tables: Tables) -> list[Comparison]:
-    if "joint" not in set(_table(tables, "exits", [*CELL, "modality"])["modality"]):
+    if "joint" not in set(required(tables, "exits", [*CELL, "modality"])["modality"]):
         raise NotMeasured("these runs are of separate networks; it is judged on runs of TEAM-Net")
     return [*_each_exit(tables), *_wise_fusion(tables)]
 
 
 def _protocol(tables: Tables) -> list[Comparison]:
-    table = _table(tables, "audit", [*CELL, "gain", "switch", "difference"])
+    table = required(tables, "audit", [*CELL, "gain", "switch", "difference"])
     found = []
     for gain, rows in table.groupby("gain", sort=False):
         clean, *_, last = rows["switch"].unique()
@@ -417,27 +324,13 @@ def _setting_costs(rows: pd.DataFrame) -> pd.Series:
     return totals["total"] / totals["clips"]
 
 
-def _table(tables: Tables, name: str, columns: list[str]) -> pd.DataFrame:
-    table = tables.get(name)
-    if table is None or table.empty:
-        raise NotMeasured(f"there is no table {name!r}: run the step that writes it")
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise ValueError(f"table {name!r} lacks the columns {missing}; it has {list(table.columns)}")
-    return table
-
-
 def _curve(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     places, index = np.unique(np.asarray(x, float), return_inverse=True)
     return places, np.bincount(index, weights=np.asarray(y, float)) / np.bincount(index)
 
 
 _COMPARISONS: dict[str, Callable[[Tables], list[Comparison]]] = {
-    "flatness-order": partial(_flatness_order, control=SAME),
-    "flatness-matched": partial(_flatness_order, control="matched"),
-    "flatness-mix": partial(_flatness_order, control="mix"),
-    "flatness-generalisation": _flatness_generalisation,
-    "ic-flatness": _exit_flatness,
+    **flatness_comparisons.COMPARISONS,
     "ic-gain-largest": _largest_exit,
     "ic-gain": _each_exit,
     "ic-curriculum": _curriculum,

@@ -162,26 +162,25 @@ class MultiExitNetwork(nn.Module):
         return tuple(self.iterate(clips))
 
 
-class Residual(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut: ResNet's basic block.
+class Block(nn.Module):
+    """A path beside a shortcut, added: ResNet's block, of either kind.
 
     Args:
+        path: From `in_channels` to `channels`.
         in_channels: Channels in.
         channels: Channels out.
-        stride: Of the first convolution and the shortcut.
+        stride: Of the path and the shortcut.
     """
 
-    def __init__(self, *, in_channels: int, channels: int, stride: int):
-        """Make both paths."""
+    def __init__(self, *, path: nn.Module, in_channels: int, channels: int, stride: int):
+        """Make the shortcut, which is the identity where nothing changes."""
         super().__init__()
-        self.path = nn.Sequential(
-            nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-        self.shortcut = _shortcut(in_channels, channels, stride)
+        self.path = path
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
 
     def forward(self, features: Tensor) -> Tensor:
         """Add both paths.
@@ -193,6 +192,52 @@ class Residual(nn.Module):
             (N, channels, h / stride, w / stride).
         """
         return torch.relu(self.path(features) + self.shortcut(features))
+
+
+def basic_block(*, in_channels: int, channels: int, stride: int) -> Block:
+    """Make two 3 x 3 convolutions beside a shortcut.
+
+    Args:
+        in_channels: Channels in.
+        channels: Channels out.
+        stride: Of the first convolution and the shortcut.
+
+    Returns:
+        The block.
+    """
+    path = nn.Sequential(
+        nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
+        nn.BatchNorm2d(channels),
+    )
+    return Block(path=path, in_channels=in_channels, channels=channels, stride=stride)
+
+
+def bottleneck_block(*, in_channels: int, channels: int, stride: int) -> Block:
+    """Make convolutions of 1 x 1, 3 x 3 and 1 x 1 beside a shortcut.
+
+    Args:
+        in_channels: Channels in.
+        channels: Channels out; a quarter of them in between.
+        stride: Of the 3 x 3 convolution and the shortcut.
+
+    Returns:
+        The block.
+    """
+    narrow = channels // 4
+    path = nn.Sequential(
+        nn.Conv2d(in_channels, narrow, 1, bias=False),
+        nn.BatchNorm2d(narrow),
+        nn.ReLU(),
+        nn.Conv2d(narrow, narrow, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(narrow),
+        nn.ReLU(),
+        nn.Conv2d(narrow, channels, 1, bias=False),
+        nn.BatchNorm2d(channels),
+    )
+    return Block(path=path, in_channels=in_channels, channels=channels, stride=stride)
 
 
 def small_backbone(*, modality: str, num_classes: int) -> Backbone:
@@ -209,46 +254,9 @@ def small_backbone(*, modality: str, num_classes: int) -> Backbone:
     stages, before = [], SMALL_WIDTH
     for index in range(4):
         after = SMALL_WIDTH * 2**index
-        stages.append((Residual(in_channels=before, channels=after, stride=1 if index == 0 else 2), after))
+        stages.append((basic_block(in_channels=before, channels=after, stride=1 if index == 0 else 2), after))
         before = after
     return Backbone(stem=stem, stages=stages, num_classes=num_classes)
-
-
-class Bottleneck(nn.Module):
-    """Convolutions of 1 x 1, 3 x 3 and 1 x 1 beside a shortcut: ResNet's bottleneck block.
-
-    Args:
-        in_channels: Channels in.
-        channels: Channels out; a quarter of them in between.
-        stride: Of the 3 x 3 convolution and the shortcut.
-    """
-
-    def __init__(self, *, in_channels: int, channels: int, stride: int):
-        """Make both paths."""
-        super().__init__()
-        narrow = channels // 4
-        self.path = nn.Sequential(
-            nn.Conv2d(in_channels, narrow, 1, bias=False),
-            nn.BatchNorm2d(narrow),
-            nn.ReLU(),
-            nn.Conv2d(narrow, narrow, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(narrow),
-            nn.ReLU(),
-            nn.Conv2d(narrow, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-        self.shortcut = _shortcut(in_channels, channels, stride)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Add both paths.
-
-        Args:
-            features: (N, in_channels, h, w).
-
-        Returns:
-            (N, channels, h / stride, w / stride).
-        """
-        return torch.relu(self.path(features) + self.shortcut(features))
 
 
 def mixed_backbone(*, modality: str, num_classes: int) -> Backbone:
@@ -269,8 +277,8 @@ def mixed_backbone(*, modality: str, num_classes: int) -> Backbone:
     stages, before = [], SMALL_WIDTH
     for index in range(4):
         after = 4 * SMALL_WIDTH * 2**index
-        first = Bottleneck(in_channels=before, channels=after, stride=1 if index == 0 else 2)
-        stages.append((nn.Sequential(first, Bottleneck(in_channels=after, channels=after, stride=1)), after))
+        first = bottleneck_block(in_channels=before, channels=after, stride=1 if index == 0 else 2)
+        stages.append((nn.Sequential(first, bottleneck_block(in_channels=after, channels=after, stride=1)), after))
         before = after
     return Backbone(stem=_small_stem(CHANNELS[modality]), stages=stages, num_classes=num_classes)
 
@@ -343,12 +351,6 @@ def _small_stem(channels: int) -> nn.Sequential:
         nn.ReLU(),
         nn.MaxPool2d(3, 2, 1),
     )
-
-
-def _shortcut(in_channels: int, channels: int, stride: int) -> nn.Module:
-    if stride == 1 and in_channels == channels:
-        return nn.Identity()
-    return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
 
 
 # A new size is a function with these keywords and a line here.

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pkdlib import comparisons, results, statistics, summaries
-from pkdlib.comparisons import Comparison, NotMeasured, Tables
+from pkdlib.differences import Comparison, NotMeasured, Tables
 from pkdlib.plans import DEFAULT, LIGHT_KINDS
 from pkdlib.reports import FINAL
 from pkdlib.statistics import RUN, Interval

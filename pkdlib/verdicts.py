@@ -14,7 +14,8 @@ import pandas as pd
 
 from pkdlib import statistics
 from pkdlib.claims import CLAIMS, Claim
-from pkdlib.comparisons import Comparison, compare
+from pkdlib.comparisons import compare
+from pkdlib.differences import Comparison
 from pkdlib.statistics import Interval
 
 LEVEL = 0.95

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pkdlib import claims, comparisons, statistics
-from pkdlib.comparisons import NotMeasured, matched_difference
+from pkdlib.comparisons import matched_difference
+from pkdlib.differences import NotMeasured
 from pkdlib.statistics import Interval
 from pkdlib.verdicts import COLUMNS, judge, verdict
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pkdlib import cascade_reports, controls, facts, reports, resources, results, speeds, summaries
+from pkdlib import cascade_reports, controls, facts, flatness_reports, reports, resources, results, speeds, summaries
 
 
 def counts(**columns) -> dict:
@@ -60,7 +60,7 @@ def test_the_flatness_sentence_counts_runs_in_the_papers_order():
         for modality, value in zip(("iframe", "residual", "motion"), triple, strict=True)
     ]
     frame = pd.DataFrame(rows, columns=["split", "seed", "modality", "measure", "value"])
-    assert "of 3 runs, in: Hessian trace 2, top Hessian eigenvalue 2, " in reports.flatness_sentence(frame)
+    assert "of 3 runs, in: Hessian trace 2, top Hessian eigenvalue 2, " in flatness_reports.flatness_sentence(frame)
 
 
 def test_the_flatness_verdicts_need_both_steps_of_the_order():
@@ -70,11 +70,11 @@ def test_the_flatness_verdicts_need_both_steps_of_the_order():
         for (m, pair), word in words.items()
     ]
     rows.append(rows[0] | {"comparison": "edge, a", "verdict": "does not hold"})
-    told = reports.flatness_verdicts(pd.DataFrame(rows))
+    told = flatness_reports.flatness_verdicts(pd.DataFrame(rows))
     assert told == (
         "- x (full), the paper's proportions: the order holds by trace; does not hold by edge; undecided by norm."
     )
-    assert "No committed study" in reports.flatness_verdicts(pd.DataFrame())
+    assert "No committed study" in flatness_reports.flatness_verdicts(pd.DataFrame())
 
 
 def test_the_sentences_on_methods_take_the_mean_over_exits():
