@@ -88,7 +88,8 @@ def show(chart: alt.TopLevelMixin, description: str) -> "Shown":
     # `</` would end the script element early.
     data = json.dumps(spec, separators=(",", ":"), sort_keys=True).replace("</", "<\\/")
     body = f'<script type="application/json">{data}</script>'
-    return Shown(f'<div class="pkd-chart">{svg}{body}</div>', description)
+    width = re.search(r'<svg [^>]*\bwidth="([\d.]+)"', svg)[1]  # no reader's screen draws it larger than that
+    return Shown(f'<div class="pkd-chart" style="--pkd-width: {width}px">{svg}{body}</div>', description)
 
 
 def picture(image: np.ndarray, description: str) -> "Shown":

@@ -306,6 +306,11 @@ def test_a_claim_without_an_estimate_is_left_out():
     assert not any(row.get("label") == "IC 4" for row in _rows(charts.differences(_differences())))
 
 
+def test_a_small_chart_is_not_drawn_larger_than_it_is():
+    shown = charts.show(charts.exit_costs(_cost().query("modality == 'motion'")), "Costs.")
+    assert f'style="--pkd-width: {_svg(shown).get("width")}px"' in shown.markup
+
+
 def test_flatness_takes_a_logarithm_only_where_values_span_widely():
     panels = charts.flatness(_flatness()).to_dict()["concat"]
     scales = [panel["layer"][2]["encoding"]["y"]["scale"].get("type") for panel in panels]
