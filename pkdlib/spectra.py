@@ -165,7 +165,8 @@ def lanczos_quadrature(operator: Any, *, steps: int, probes: int, seed: int) -> 
     Analysis and Applications 38 (2017); for networks, Ghorbani, Krishnan and Xiao, "An investigation into neural net
     optimization via Hessian eigenvalue density", ICML 2019. From each of some random unit vectors, `steps` Lanczos
     iterations give the eigenvalues t_k of a tridiagonal matrix, and as weights w_k the squared first coordinates of
-    its eigenvectors. Averages of polynomials below degree 2 steps are unbiased. Holds one vector a step.
+    its eigenvectors. Averages of polynomials below degree 2 steps are unbiased. Holds one vector a step and
+    probe.
 
     Args:
         operator: A symmetric linear operator or matrix.
@@ -181,15 +182,13 @@ def lanczos_quadrature(operator: Any, *, steps: int, probes: int, seed: int) -> 
     """
     if steps < 1 or probes < 2:
         raise ValueError(f"steps is {steps} and probes {probes}: must be at least 1 and 2")
-    generator = torch.Generator().manual_seed(seed)
     steps = min(steps, operator.shape[0])
-    nodes, weights = np.zeros((2, probes, steps))
-    with tqdm(total=probes * steps, desc="spectral density", unit="product", disable=None) as progress:
-        for probe in range(probes):
-            *_, (values, vectors, _) = islice(_ritz_pairs(*_single(operator), generator), steps)
-            progress.update(steps)
-            nodes[probe], weights[probe] = values[0], vectors[0, 0] ** 2
-    return Quadrature(nodes, weights)
+    like = torch.empty(probes, operator.shape[0], device=operator.device, dtype=operator.dtype)
+    # Side by side: operators share between the vectors what does not depend on them.
+    pairs = _ritz_pairs(like, lambda vectors: (operator @ vectors.T).T, torch.Generator().manual_seed(seed))
+    progress = tqdm(pairs, total=steps, desc="spectral density", unit="product", disable=None)
+    *_, (values, vectors, _) = islice(progress, steps)
+    return Quadrature(values, vectors[:, 0] ** 2)
 
 
 def _single(operator: Any) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

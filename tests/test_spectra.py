@@ -106,11 +106,12 @@ def test_a_probe_sees_powers_exactly():
     # Degree 5 is below twice 3 steps: then sum_k w_k t_k^p = v' A^p v for the probe v itself.
     matrix = known_matrix(np.linspace(-1, 2, 30))
     found = spectra.lanczos_quadrature(matrix, steps=3, probes=2, seed=4)
-    draw = torch.randn(30, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    probe = draw / draw.norm()
-    for power in range(6):
-        expected = float(probe @ torch.linalg.matrix_power(matrix, power) @ probe)
-        assert (found.nodes[0] ** power * found.weights[0]).sum() == pytest.approx(expected, rel=1e-9)
+    draws = torch.randn(60, generator=torch.Generator().manual_seed(4), dtype=torch.float64).view(2, 30)
+    for draw, nodes, weights in zip(draws, found.nodes, found.weights, strict=True):
+        probe = draw / draw.norm()
+        for power in range(6):
+            expected = float(probe @ torch.linalg.matrix_power(matrix, power) @ probe)
+            assert (nodes**power * weights).sum() == pytest.approx(expected, rel=1e-9)
 
 
 def test_density_is_the_blurred_spectrum():
