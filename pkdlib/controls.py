@@ -23,12 +23,14 @@ class Control:
         size: Of the networks, a key of `networks.BACKBONES`; empty for the parameters' own.
         lr_factors: Modality -> factor on the learning rate, where it is not 1.
         matched: Each network is taken at the first epoch where its loss is at most the highest of the run's own.
+        unchanged: Modalities whose network is the run's own, being of the same architecture and recipe.
     """
 
     title: str
     size: str = ""
     lr_factors: Mapping[str, float] = dataclasses.field(default_factory=dict)
     matched: bool = False
+    unchanged: tuple[str, ...] = ()
 
 
 # The measures of `flatness.measures`, which needs torch, but for the loss itself; larger is sharper.
@@ -44,10 +46,15 @@ MEASURES = {
 }
 SAME = "same"
 CONTROLS = {
-    SAME: Control(title="one architecture, one recipe"),
+    SAME: Control(title="one architecture, one recipe", unchanged=("iframe", "motion", "residual", "joint")),
     "matched": Control(title="the same at matched training loss", matched=True),
     # The reference's rates: 0.01 for motion, 0.005 for residuals, 0.0003 for I-frames.
-    "mix": Control(title="the paper's proportions", size="small-mix", lr_factors={"residual": 0.5, "iframe": 0.03}),
+    "mix": Control(
+        title="the paper's proportions",
+        size="small-mix",
+        lr_factors={"residual": 0.5, "iframe": 0.03},
+        unchanged=("motion",),
+    ),
 }
 
 

@@ -17,7 +17,7 @@ def spectrum(frame: pd.DataFrame) -> alt.FacetChart:
     """Draw the density of each network's Hessian eigenvalues, blurred to Gaussians, mean over runs and probes.
 
     Args:
-        frame: The table `flatness_spectrum`, of one control.
+        frame: The table `flatness_spectrum`.
 
     Returns:
         A panel a modality, on common scales; the density is logarithmic.
@@ -51,7 +51,7 @@ def slices(frame: pd.DataFrame) -> alt.FacetChart:
     """Draw the loss along random directions: the median, and the band of all directions and runs.
 
     Args:
-        frame: The table `flatness_slices`, of one control.
+        frame: The table `flatness_slices`.
 
     Returns:
         A panel a modality, on common scales.

@@ -33,7 +33,7 @@ EXIT_METHODS = ("ce", "pkd")
 
 
 def network_step(run: Run, control: str, modality: str) -> Path:
-    """Train a network under a control; under `same` it is the run's backbone.
+    """Train a network under a control; where that changes nothing for it, it is the run's backbone.
 
     Args:
         run: Which.
@@ -43,9 +43,9 @@ def network_step(run: Run, control: str, modality: str) -> Path:
     Returns:
         A folder with `weights.safetensors` and `curves.json`.
     """
-    if control == SAME:
-        return experiments.backbone_step(run, modality)
     own, p = CONTROLS[control], run.parameters
+    if modality in own.unchanged:
+        return experiments.backbone_step(run, modality)
 
     def make(target: Path) -> None:
         experiments.train_into(
@@ -61,7 +61,7 @@ def network_step(run: Run, control: str, modality: str) -> Path:
 
 
 def measures_step(run: Run, control: str, modality: str) -> Path:
-    """Measure the minimum of a network: every measure of flatness, its fit, its spectrum, and slices of the loss.
+    """Measure the minimum of a network: every measure of flatness, and its fit.
 
     Args:
         run: Which.
@@ -69,29 +69,49 @@ def measures_step(run: Run, control: str, modality: str) -> Path:
         modality: What it reads, one of the plan's networks.
 
     Returns:
-        A folder with `minimum.json`.
+        A folder with `measures.json`.
     """
     p = run.parameters
+    if control != SAME and modality in CONTROLS[control].unchanged:
+        return measures_step(run, SAME, modality)
 
     def make(target: Path) -> None:
         network = _network(run, control, modality)
         objective = Objective(network, _samples(run, modality))
+        found = [
+            *flatness.measures(objective, probes=p.flatness_probes, seed=run.training_seed),
+            *_fit(run, modality, network),
+        ]
+        runs.write_json(target / "measures.json", found)
+
+    return experiments.step(run, f"flatness-{control}-{modality}", make, *experiments.FLATNESS)
+
+
+def landscape_step(run: Run, modality: str) -> Path:
+    """Look around a run's own network: the spectrum of its Hessian, and the loss along random directions.
+
+    Args:
+        run: Which.
+        modality: What it reads, one of the plan's networks.
+
+    Returns:
+        A folder with `landscape.json`.
+    """
+
+    def make(target: Path) -> None:
+        objective = Objective(_network(run, SAME, modality), _samples(run, modality))
         seeded = {"seed": run.training_seed}
         density = spectra.lanczos_quadrature(
             Hessian(objective), steps=QUADRATURE_STEPS, probes=QUADRATURE_PROBES, **seeded
         )
         found = {
-            "measures": [
-                *flatness.measures(objective, probes=p.flatness_probes, **seeded),
-                *_fit(run, modality, network),
-            ],
             "nodes": density.nodes.tolist(),
             "weights": density.weights.tolist(),
             "slices": landscape.slices(objective, SLICE_POSITIONS, directions=SLICE_DIRECTIONS, **seeded).tolist(),
         }
-        runs.write_json(target / "minimum.json", found)
+        runs.write_json(target / "landscape.json", found)
 
-    return experiments.step(run, f"flatness-{control}-{modality}", make, *experiments.FLATNESS)
+    return experiments.step(run, f"landscape-{modality}", make, *experiments.FLATNESS)
 
 
 def surface_step(run: Run, modality: str) -> Path:
@@ -150,40 +170,40 @@ def measures(run: Run) -> Rows:
         control, modality, measure, value, standard_error; measures are those of `flatness.measures`, and the loss and
         accuracy on all training and test clips.
     """
-    for control, modality, found in _found(run):
-        for row in found["measures"]:
-            yield {"control": control, "modality": modality, **row}
+    for control in selected(run.parameters.flatness_controls):
+        for modality in run.parameters.plan.networks:
+            for row in _measured(run, control, modality):
+                yield {"control": control, "modality": modality, **row}
 
 
 def spectrum(run: Run) -> Rows:
-    """Yield the spectra of the networks' Hessians, as Lanczos quadrature sees them.
+    """Yield the spectra of the run's own networks' Hessians, as Lanczos quadrature sees them.
 
     Args:
         run: Which.
 
     Yields:
-        control, modality, probe, node, weight.
+        modality, probe, node, weight.
     """
-    for control, modality, found in _found(run):
+    for modality, found in _landscapes(run):
         for probe, (nodes, weights) in enumerate(zip(found["nodes"], found["weights"], strict=True)):
             for node, weight in zip(nodes, weights, strict=True):
-                yield {"control": control, "modality": modality, "probe": probe, "node": node, "weight": weight}
+                yield {"modality": modality, "probe": probe, "node": node, "weight": weight}
 
 
 def slices(run: Run) -> Rows:
-    """Yield the loss along random directions from each network.
+    """Yield the loss along random directions from each of the run's own networks.
 
     Args:
         run: Which.
 
     Yields:
-        control, modality, direction, position (in norms of the network's filters), loss.
+        modality, direction, position (in norms of the network's filters), loss.
     """
-    for control, modality, found in _found(run):
+    for modality, found in _landscapes(run):
         for direction, losses in enumerate(found["slices"]):
             for position, loss in zip(SLICE_POSITIONS, losses, strict=True):
-                where = {"direction": direction, "position": position}
-                yield {"control": control, "modality": modality, **where, "loss": loss}
+                yield {"modality": modality, "direction": direction, "position": position, "loss": loss}
 
 
 def surface(run: Run) -> Rows:
@@ -227,18 +247,22 @@ def biases(run: Run) -> Rows:
     for bias in p.scene_biases if run.split == 0 else ():
         other = dataclasses.replace(run, parameters=dataclasses.replace(p, marionette_scene_bias=bias))
         for modality in p.plan.networks:
-            for row in runs.read_json(measures_step(other, SAME, modality) / "minimum.json")["measures"]:
+            for row in _measured(other, SAME, modality):
                 yield {"scene_bias": bias, "modality": modality, **row}
 
 
-def _found(run: Run) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for control in selected(run.parameters.flatness_controls):
-        for modality in run.parameters.plan.networks:
-            yield control, modality, runs.read_json(measures_step(run, control, modality) / "minimum.json")
+def _measured(run: Run, control: str, modality: str) -> list[dict[str, Any]]:
+    return runs.read_json(measures_step(run, control, modality) / "measures.json")
+
+
+def _landscapes(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
+    for modality in run.parameters.plan.networks:
+        yield modality, runs.read_json(landscape_step(run, modality) / "landscape.json")
 
 
 def _network(run: Run, control: str, modality: str) -> Staged:
-    size = CONTROLS[control].size or run.parameters.size
+    own = CONTROLS[control]
+    size = run.parameters.size if modality in own.unchanged else own.size or run.parameters.size
     network = experiments.load_backbone(run, modality, network_step(run, control, modality), size)
     return devices.place(network, run.parameters.device)
 
@@ -246,8 +270,7 @@ def _network(run: Run, control: str, modality: str) -> Staged:
 def _level(run: Run) -> float:
     # The highest loss of the run's own networks, on the samples that flatness is measured on.
     def loss(modality: str) -> float:
-        rows = runs.read_json(measures_step(run, SAME, modality) / "minimum.json")["measures"]
-        return next(row["value"] for row in rows if row["measure"] == "loss")
+        return next(row["value"] for row in _measured(run, SAME, modality) if row["measure"] == "loss")
 
     return max(map(loss, run.parameters.plan.networks))
 
