@@ -14,7 +14,17 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from pkdlib import clips, devices, distillation, early_exit, ensembles, experiments, study, trade_offs, training
+from pkdlib import (
+    clips,
+    devices,
+    distillation,
+    early_exit,
+    ensembles,
+    experiments,
+    feeding,
+    study,
+    trade_offs,
+)
 from pkdlib.classifiers import internal_classifiers
 from pkdlib.distillation import Group, Trial
 from pkdlib.networks import Staged
@@ -208,7 +218,7 @@ class _Looks:
     def _reduced(self) -> Iterator[tuple[dict[str, list[Tensor]], Tensor]]:
         p, test = self.run.parameters, study.dataset(self.run.parameters).splits[self.run.split].test
         bank = study.frame_bank(p)
-        for indices in training.ordered_batches(test, p.batch_size):
+        for indices in feeding.ordered_batches(test, p.batch_size):
             batch = clips.test_batch(
                 bank, indices, modalities=p.plan.networks, size=p.input_size, segments=p.segments, device=p.device
             )

@@ -124,7 +124,7 @@ class ConvolutionalBody(nn.Sequential):
         super().__init__(
             nn.Conv2d(in_channels, channels, kernel_size, padding=1, bias=False),
             nn.BatchNorm2d(channels),
-            nn.AdaptiveAvgPool2d(POOLED_SIDE),
+            GridPool(POOLED_SIDE),
         )
 
     def widened(self, times: int) -> "ConvolutionalBody":
@@ -138,6 +138,24 @@ class ConvolutionalBody(nn.Sequential):
         """
         convolution = self[0]
         return ConvolutionalBody(convolution.in_channels, times * convolution.out_channels, convolution.kernel_size[0])
+
+
+class GridPool(nn.AdaptiveAvgPool2d):
+    """An average pool to a square of cells, which has a deterministic gradient where torch is told to want one."""
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Average over the cells.
+
+        Args:
+            planes: (N, C, h, w).
+
+        Returns:
+            (N, C, side, side).
+        """
+        if not torch.are_deterministic_algorithms_enabled():
+            return super().forward(planes)
+        # On a GPU torch's own gradient adds up in any order; that of two matrix products does not.
+        return _cells(planes, -2, self.output_size) @ (planes @ _cells(planes, -1, self.output_size).T)
 
 
 class Fixed:
@@ -291,6 +309,14 @@ def internal_classifiers(kind: str, *, backbone: Staged, num_classes: int, segme
     if kind not in KINDS:
         raise NetworkError(f"kind = {kind!r} is not known; the internal classifiers are: {', '.join(KINDS)}")
     return KINDS[kind](backbone, num_classes, segments)
+
+
+def _cells(planes: Tensor, axis: int, side: int) -> Tensor:
+    # (side, length): each row averages over the places that torch's adaptive pool gives to a cell.
+    length = planes.shape[axis]
+    places, cell = torch.arange(length, device=planes.device), torch.arange(side, device=planes.device)[:, None]
+    inside = (places >= cell * length // side) & (places < -(-(cell + 1) * length // side))
+    return inside.to(planes.dtype) / inside.sum(dim=1, keepdim=True)
 
 
 def _join(values: list[Tensor]) -> Tensor:

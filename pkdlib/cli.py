@@ -84,6 +84,23 @@ def _reproduce(chosen: argparse.Namespace) -> None:
     _say("executed", str(paths[0].parent))
 
 
+def _train(chosen: argparse.Namespace) -> None:
+    from pkdlib import experiments, ranks, study
+
+    parameters = _parameters(chosen)
+    if chosen.network not in parameters.plan.networks:
+        known = ", ".join(parameters.plan.networks)
+        raise ParameterError(f"network {chosen.network!r} is not the backbone's; its networks are: {known}")
+    with ranks.joined(parameters.device):
+        if ranks.number() == 0:  # the data are prepared once, before others read them
+            study.frame_bank(parameters)
+        ranks.tell(None)
+        for run in study.selected_runs(parameters):
+            folder = experiments.backbone_step(run, chosen.network)
+            if ranks.number() == 0:
+                _say("trained", str(folder))
+
+
 def _predict(chosen: argparse.Namespace) -> None:
     with container.open_stream(chosen.clip):
         pass  # a file that cannot be read is told before the seconds that torch takes to load
@@ -184,6 +201,10 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint", metavar="DIR", help="a model that `pkd export` wrote (the one that comes with pkdlib)"
     )
 
+    command = _add(commands, "train", _train, "train one network, on several GPUs if need be", _TRAIN_HELP)
+    command.add_argument("network", help="what it reads: iframe, motion or residual; of teamnet: joint")
+    _add_parameters(command)
+
     command = _add(commands, "export", _export, "write out a run's weights and logits", _EXPORT_HELP)
     _add_parameters(command)
     command.add_argument("--target", metavar="DIR", help="write weights and logits there (export)")
@@ -241,6 +262,15 @@ multiply-accumulates). It stops as soon as it is sure. It knows only the classes
 example: pkd predict clip.avi --checkpoint export
 takes:   a few seconds, mostly to load torch; needs pip install 'pkdlib[train]'
 """
+_TRAIN_HELP = """\
+Train one network of the backbone, as `pkd reproduce` would, which then finds it made. Started by torchrun, all GPUs of
+one machine train it together, each on its share of every batch: batch_parts says into how many parts a batch is cut.
+
+examples:
+  pkd train iframe --profile quick
+  torchrun --nproc-per-node 4 --no-python pkd train iframe --profile paper --root ucf101 --set batch_parts=4
+takes:   minutes at quick; at paper see the book's page on it; needs pip install 'pkdlib[train]'
+"""
 _EXPORT_HELP = """\
 Write the weights (safetensors) and the logits of a run to a folder that `pkd predict --checkpoint` reads. The
 parameters name the run, as they do for `pkd reproduce`.
@@ -288,7 +318,7 @@ _CACHED = (
     "_build/.doctrees",
     "_build/test",
 )
-_NEEDS = {"predict": "pkdlib[train]", "export": "pkdlib[train]", "data": "pkdlib[train]"}
+_NEEDS = {"train": "pkdlib[train]", "predict": "pkdlib[train]", "export": "pkdlib[train]", "data": "pkdlib[train]"}
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

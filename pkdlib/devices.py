@@ -1,5 +1,6 @@
 """Where networks train and are measured: the processor, or a GPU, and in which precision."""
 
+import os
 from contextlib import AbstractContextManager
 
 import torch
@@ -12,18 +13,22 @@ class DeviceError(Exception):
     """A device that this machine lacks; the message says what to do."""
 
 
-def prepare(device: str, threads: int) -> None:
+def prepare(device: str, threads: int, *, deterministic: bool = False) -> None:
     """Make torch ready for a device: float32 means float32, not TensorFloat-32, and threads are as many as asked for.
 
     Args:
         device: `cpu`, `cuda`, or a GPU by number, as `cuda:1`.
         threads: Of the processor.
+        deterministic: Whether a GPU, too, must give the same bits each time; slower. A processor always does.
 
     Raises:
         DeviceError: If torch sees no such device.
     """
     torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = False
+    if deterministic:  # cuBLAS reads it when it is first used
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
     wanted = torch.device(device)
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise DeviceError(

@@ -13,7 +13,7 @@ with t the teacher's logits, T the temperature, y the label and w the method's l
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pkdlib import classifiers, clips, devices, training
+from pkdlib import classifiers, devices, training
+from pkdlib.banks import Frames
 from pkdlib.classifiers import Stack
-from pkdlib.clips import FrameBank
 from pkdlib.datasets import Split
+from pkdlib.feeding import Part
 from pkdlib.methods import LABELS, METHODS, OWN, Method, canonical, teacher_at
 from pkdlib.networks import MODALITIES, Staged
 
@@ -98,7 +99,7 @@ def trials(
 
 def train_exits(
     backbones: Mapping[str, Staged],
-    bank: FrameBank,
+    bank: Frames,
     split: Split,
     recipe: training.Recipe,
     wanted: Sequence[Trial],
@@ -123,7 +124,7 @@ def train_exits(
         recipe: Epochs, learning rate and the rest.
         wanted: What to train.
         num_classes: Classes.
-        folder: Where the checkpoint lies; a training killed before resumes from its last whole epoch.
+        folder: Where the checkpoint lies; a training killed before resumes where it was last saved.
         methods: What the trials' methods are.
         temperature: T, of the soft targets.
         forward: Computes what `frozen_pass` does, which is the default.
@@ -143,48 +144,49 @@ def train_exits(
     optimisers = [step_by(training.parameter_groups(group, recipe.tuning)) for group in groups]
     epochs = [recipe.epochs * group.epochs_factor for group in groups]
 
-    def run_epoch(epoch: int) -> dict[str, Any]:
-        training.seed_dropout(recipe.seed, epoch)
-        progress = [epoch / own for own in epochs]
-        for group, optimiser, share in zip(groups, optimisers, progress, strict=True):
+    feed = recipe.feed(bank, split.train, list(backbones))
+
+    def parts(epoch: int, first: int) -> Iterator[Part]:
+        for group, optimiser, own in zip(groups, optimisers, epochs, strict=True):
             peak = recipe.lr * group.lr_factor * recipe.tuning.network_factors.get(group.modality, 1.0)
-            training.set_lr(optimiser, peak * training.lr_share(recipe.tuning, share))
+            training.set_lr(optimiser, peak * training.lr_share(recipe.tuning, epoch / own))
             group.train()
-        sums = [torch.zeros(len(group.trials), device=recipe.device) for group in groups]
-        batches = list(training.shuffled_batches(split.train, recipe.batch_size, recipe.seed, epoch))
-        for step, indices in enumerate(batches):
-            batch = clips.training_batch(
-                bank,
-                indices,
-                modalities=list(backbones),
-                size=recipe.input_size,
-                segments=recipe.segments,
-                seed=recipe.seed,
-                epoch=epoch,
-                device=recipe.device,
-            )
+        return feed.epoch(epoch, first)
+
+    def run_part(epoch: int, part: Part) -> Tensor:
+        if part.first:
+            training.seed_dropout(recipe.seed, epoch, part.batch)
+        with devices.autocast(recipe.device, recipe.precision):
+            features, finals = (forward or frozen_pass)(backbones, part.inputs)
+        labels = functional.one_hot(bank.labels[part.indices], num_classes).float().to(recipe.device)
+        figures = []
+        for group, optimiser, own in zip(groups, optimisers, epochs, strict=True):
+            share = epoch / own
+            if share >= 1:
+                figures.append(torch.zeros(len(group.trials), device=recipe.device))
+                continue
             with devices.autocast(recipe.device, recipe.precision):
-                features, finals = (forward or frozen_pass)(backbones, batch)
-            labels = functional.one_hot(bank.labels[indices], num_classes).float().to(recipe.device)
-            for group, optimiser, total, share in zip(groups, optimisers, sums, progress, strict=True):
-                if share >= 1:
-                    continue
-                with devices.autocast(recipe.device, recipe.precision):
-                    losses = group.losses(features, finals, labels, share, recipe.segments, methods, temperature)
-                where = f"internal classifiers, epoch {epoch + 1}, batch {step + 1}"
-                training.check_finite(losses.sum(), where, bank, indices)
-                optimiser.zero_grad()
-                losses.sum().backward()
+                losses = group.losses(features, finals, labels, share, recipe.segments, methods, temperature)
+            where = f"internal classifiers, epoch {epoch + 1}, batch {part.batch + 1}"
+            training.check_finite(losses.sum(), where, bank, part.indices)
+            (losses.sum() * part.weight).backward()
+            if part.last:
                 optimiser.step()
-                total += losses.detach() / len(group.stacks)
-        row = {"epoch": epoch, "losses": [(total / len(batches)).tolist() for total in sums]}
+                optimiser.zero_grad()
+            figures.append(losses.detach() * part.weight / len(group.stacks))
+        return torch.cat(figures)
+
+    def end_epoch(epoch: int, figures: Tensor) -> dict[str, Any]:
+        losses = (figures / len(feed)).split([len(group.trials) for group in groups])
+        row = {"epoch": epoch, "losses": [own.tolist() for own in losses]}
         return row | {"look": look([group.eval() for group in groups]) if look else None}
 
-    checkpoint = folder / training.CHECKPOINT
     modules = {f"group{n}": group for n, group in enumerate(groups)}
     modules |= {f"optimiser{n}": optimiser for n, optimiser in enumerate(optimisers)} | dict(backbones)
-    rows = training.resumable_epochs(run_epoch, max(epochs), modules, {}, checkpoint, description="exits")
-    checkpoint.unlink()
+    checkpoint = folder / training.CHECKPOINT
+    rows = training.resumable_epochs(
+        parts, run_part, end_epoch, max(epochs), modules, {}, checkpoint, description="exits"
+    )
     curves = [
         {"epoch": row["epoch"], **dataclasses.asdict(trial), "loss": loss}
         for row in rows

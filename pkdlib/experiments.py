@@ -24,11 +24,13 @@ from pkdlib import (
     devices,
     distillation,
     early_exit,
+    feeding,
     methods,
+    ranks,
     runs,
     training,
 )
-from pkdlib.clips import FrameBank
+from pkdlib.banks import FrameBank
 from pkdlib.distillation import Trial
 from pkdlib.networks import CHANNELS, NUM_EXITS, MultiExitNetwork, Staged
 from pkdlib.parameters import Parameters
@@ -40,8 +42,8 @@ PARTS = ("train", "validation", "test")
 SENSITIVE_METHODS, OTHER_LR_FACTORS = ("ce", "pkd"), (1 / 3, 3.0)
 # Beginnings of the names of the parameters that decide a step: any, a backbone, and its internal classifiers.
 SHARED = (
-    *("profile", "dataset", "threads", "device", "precision"),
-    *("size", "input_size", "segments", "candidates", "batch_size"),
+    *("profile", "dataset", "threads", "device", "precision", "deterministic", "compiled"),
+    *("size", "input_size", "segments", "candidates", "batch_size", "batch_parts"),
 )
 BACKBONE = ("backbone",)
 EXITS = (*BACKBONE, "exit_", "light_methods", "paper_methods")
@@ -61,7 +63,7 @@ def step(run: Run, name: str, make: Callable[[Path], None], *decided_by: str) ->
         The step's folder.
     """
     p, data = run.parameters, dataset(run.parameters)
-    devices.prepare(p.device, p.threads)
+    devices.prepare(p.device, p.threads, deterministic=p.deterministic)
     settings = p.only(*SHARED, *decided_by) | {"split": run.split, "seed": run.seed}
     return run.store.step(name, make, settings | {"protocol": PROTOCOL, "data": data.checksum})
 
@@ -80,7 +82,7 @@ def backbones(run: Run) -> dict[str, Staged]:
 
 
 def backbone_step(run: Run, modality: str) -> Path:
-    """Train one network of the backbone.
+    """Train one network of the backbone: with all processes of `ranks`, which must call this together.
 
     Args:
         run: Which.
@@ -94,7 +96,20 @@ def backbone_step(run: Run, modality: str) -> Path:
     def make(target: Path) -> None:
         train_into(target, run, modality, size=p.size, lr=p.backbone_lr)
 
-    return step(run, f"backbone-{modality}", make, *BACKBONE)
+    def make_together(target: Path) -> None:
+        ranks.tell(target)
+        make(target)
+
+    if ranks.number() == 0:
+        folder = step(run, f"backbone-{modality}", make_together, *BACKBONE)
+        return ranks.tell(folder)
+    # The first process alone minds the folder; the others help where there is something to make.
+    devices.prepare(p.device, p.threads, deterministic=p.deterministic)
+    told = ranks.tell(None)
+    if not (told / runs.RECORD).is_file():
+        make(told)
+        told = ranks.tell(None)
+    return told
 
 
 def train_into(
@@ -243,7 +258,7 @@ def logits_step(run: Run) -> Path:
         tensors = {}
         for part in PARTS:
             gathered: dict[str, list[torch.Tensor]] = {}
-            for batch in training.ordered_batches(getattr(split, part), p.batch_size):
+            for batch in feeding.ordered_batches(getattr(split, part), p.batch_size):
                 for key, logits in _batch_logits(nets, exits, bank, batch, p):
                     gathered.setdefault(f"{part}/{key}", []).append(logits.float().cpu())
             tensors |= {key: torch.cat(values).contiguous() for key, values in gathered.items()}

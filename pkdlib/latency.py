@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pkdlib import clips, early_exit, experiments, runs, study, trade_offs, training
+from pkdlib import banks, clips, early_exit, experiments, feeding, runs, study, trade_offs
 from pkdlib.early_exit import Policy
 from pkdlib.study import Run
 from pkdlib.tallies import Rows
@@ -35,7 +35,7 @@ def latency_step(run: Run) -> Path:
 
     def make(target: Path) -> None:
         test = study.dataset(run.parameters).splits[run.split].test
-        chosen = [test[i] for i in clips.segment_centres(len(test), min(CLIPS, len(test)))]
+        chosen = [test[i] for i in banks.segment_centres(len(test), min(CLIPS, len(test)))]
         runs.write_json(target / "latency.json", {"systems": _systems(run, chosen), "decoding": _decoding(run, chosen)})
 
     return experiments.step(run, "latency", make, *experiments.EXITS)
@@ -84,7 +84,7 @@ def _systems(run: Run, chosen: list[int]) -> list[dict]:
 
     timed: list[tuple[dict, Callable, list]] = []
     for size in BATCHES:
-        batches = list(training.ordered_batches(chosen, size))
+        batches = list(feeding.ordered_batches(chosen, size))
         for segments in range(1, p.segments + 1):
             where = {"system": "fewer_segments", "kind": "none", "setting": float(segments), "segments": segments}
             where["batch"] = size

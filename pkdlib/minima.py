@@ -15,7 +15,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pkdlib import clips, devices, distillation, experiments, flatness, landscape, runs, spectra, study, training
+from pkdlib import (
+    banks,
+    clips,
+    devices,
+    distillation,
+    experiments,
+    feeding,
+    flatness,
+    landscape,
+    runs,
+    spectra,
+    study,
+    training,
+)
 from pkdlib.controls import CONTROLS, SAME, selected
 from pkdlib.networks import Staged
 from pkdlib.objective import Batch, Objective, mean_loss
@@ -288,10 +301,10 @@ def _first_below(level: float, samples: list[Batch]) -> Preference:
 def _samples(run: Run, modality: str) -> list[Batch]:
     p, train = run.parameters, study.dataset(run.parameters).splits[run.split].train
     # Spread over the training clips, whose order goes by class.
-    chosen = [train[i] for i in clips.segment_centres(len(train), min(p.flatness_clips, len(train)))]
+    chosen = [train[i] for i in banks.segment_centres(len(train), min(p.flatness_clips, len(train)))]
     bank = study.frame_bank(p)
     batches = []
-    for indices in training.ordered_batches(chosen, p.flatness_batch):
+    for indices in feeding.ordered_batches(chosen, p.flatness_batch):
         inputs = clips.test_batch(
             bank, indices, modalities=[modality], size=p.input_size, segments=p.segments, device=p.device
         )

@@ -35,6 +35,10 @@ class Parameters:
         threads: Threads of torch; results are the same bits at the same number only.
         device: Where networks train and are measured: `cpu`, `cuda`, or a GPU by number, as `cuda:1`.
         precision: Of training's matrix products and convolutions: `float32`, or `bfloat16`.
+        deterministic: Whether a GPU must give the same bits each time, as a processor does; slower.
+        compiled: Whether a backbone is compiled for training, which takes a minute and a C++ compiler.
+        frames: `bank` decodes clips once, to a file each in the cache; `decode` does so whenever they are read.
+        workers: Processes that read ahead while a network trains; 0 for none.
         runs: The folder of runs.
         cache: The folder of generated, transcoded and decoded data.
         clip: Notebook 01 only: the video to look at; empty for one of the data set.
@@ -50,6 +54,8 @@ class Parameters:
         segments: TSN segments of a clip.
         candidates: Frames of a clip that are decoded into the frame bank.
         batch_size: Clips a batch.
+        batch_parts: Parts that a batch is cut into while training, each with batch statistics of its own: to fit a
+            GPU's memory, or to be spread over several GPUs by `pkd train`.
         backbone_epochs: Epochs of a backbone.
         backbone_lr: Its peak learning rate.
         backbone_recipe: `scratch`, or `fine_tuning` for networks that begin from weights: the optimiser, decay,
@@ -80,6 +86,10 @@ class Parameters:
     threads: int = 2
     device: str = "cpu"
     precision: str = "float32"
+    deterministic: bool = False
+    compiled: bool = False
+    frames: str = "bank"
+    workers: int = 0
     runs: str = "runs"
     cache: str = "cache"
     clip: str = ""
@@ -95,6 +105,7 @@ class Parameters:
     segments: int
     candidates: int
     batch_size: int
+    batch_parts: int = 1
     backbone_epochs: int
     backbone_lr: float
     backbone_recipe: str = "scratch"
@@ -213,6 +224,8 @@ class Parameters:
             "runs",
             "cache",
             "clip",
+            "frames",
+            "workers",
             "flatness_controls",
             "flatness_biases",
         }
@@ -257,7 +270,7 @@ def _checked(name: str, value: Any, kind: type) -> Any:
 
 def _check_ranges(parameters: Parameters) -> None:
     values = parameters.flat()
-    may_be_zero = {"split", "seed", "marionette_scene_bias"}
+    may_be_zero = {"split", "seed", "marionette_scene_bias", "workers"}
     for name, value in values.items():
         if type(value) in (int, float) and name not in may_be_zero and not 0 < value < float("inf"):
             raise ParameterError(f"parameter {name} = {value!r} must be above 0")
@@ -267,6 +280,14 @@ def _check_ranges(parameters: Parameters) -> None:
         raise ParameterError(f"parameter device = {parameters.device!r} must be 'cpu', 'cuda' or, say, 'cuda:1'")
     if parameters.precision not in ("float32", "bfloat16"):
         raise ParameterError(f"parameter precision = {parameters.precision!r} must be 'float32' or 'bfloat16'")
+    if parameters.frames not in ("bank", "decode"):
+        raise ParameterError(f"parameter frames = {parameters.frames!r} must be 'bank' or 'decode'")
+    if parameters.workers < 0:
+        raise ParameterError(f"parameter workers = {parameters.workers} must be at least 0")
+    if parameters.batch_parts > parameters.batch_size:
+        raise ParameterError(
+            f"parameter batch_parts = {parameters.batch_parts} must be at most batch_size = {parameters.batch_size}"
+        )
     if parameters.backbone not in plans.PLANS:
         known = ", ".join(plans.PLANS)
         raise ParameterError(f"parameter backbone = {parameters.backbone!r} is not known; the backbones are: {known}")

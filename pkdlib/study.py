@@ -4,8 +4,10 @@ import dataclasses
 import functools
 from pathlib import Path
 
-from pkdlib import clips, runs, training
-from pkdlib.clips import FrameBank
+import torch
+
+from pkdlib import banks, clips, ranks, runs, training
+from pkdlib.banks import ClipFiles, Frames
 from pkdlib.datasets import Dataset, DatasetError, folder, hmdb51, marionette, official, ucf101, ut_interaction
 from pkdlib.parameters import Parameters
 from pkdlib.plans import Tuning
@@ -58,9 +60,12 @@ class Run:
             epochs=epochs,
             lr=lr,
             tuning=tuning,
+            batch_parts=p.batch_parts,
             seed=self.training_seed,
-            device=p.device,
+            device=ranks.own_device(p.device),
             precision=p.precision,
+            compiled=p.compiled,
+            workers=p.workers,
         )
 
 
@@ -98,19 +103,22 @@ def dataset(p: Parameters) -> Dataset:
 
 
 @functools.cache
-def frame_bank(p: Parameters) -> FrameBank:
-    """Decode the data set into its frame bank, once.
+def frame_bank(p: Parameters) -> Frames:
+    """Decode the data set into its frame bank, once, or prepare to decode clips whenever they are read.
 
     Args:
-        p: The parameters.
+        p: The parameters; `frames` says which.
 
     Returns:
-        The bank.
+        The clips' frames, the same bytes either way.
     """
     data = dataset(p)
     short_side = round(p.input_size * clips.CROP_FROM)
+    if p.frames == "decode":
+        labels = torch.as_tensor([clip.label for clip in data.clips], dtype=torch.int64)
+        return ClipFiles(tuple(clip.path for clip in data.clips), labels, p.candidates, short_side)
     place = Path(p.cache) / f"frames-{data.checksum[:16]}-{p.candidates}-{short_side}"
-    return clips.frame_bank(
+    return banks.frame_bank(
         [clip.path for clip in data.clips],
         [clip.label for clip in data.clips],
         place,

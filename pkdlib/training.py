@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from pkdlib import architectures, clips, devices, pretrained, runs
-from pkdlib.clips import FrameBank
+from pkdlib import architectures, clips, devices, pretrained, ranks, runs
+from pkdlib.banks import Frames
 from pkdlib.datasets import Split
+from pkdlib.feeding import Feed, Part, ordered_batches
 from pkdlib.networks import Staged
 from pkdlib.plans import Tuning
 
@@ -32,6 +33,7 @@ Preference = Callable[[Staged, dict[str, float]], tuple[float, float]]
 WARM_UP = 0.1
 LR_DECAY = 0.1
 CHECKPOINT_SPACING = 9  # seconds of training for each that a checkpoint takes
+CHECKPOINT_INTERVAL = 60  # seconds, at least, between checkpoints within an epoch
 # With fewer validation clips than this, one clip is worth too much to choose an epoch by: the last one counts.
 FEWEST_VALIDATION_CLIPS = 40
 
@@ -53,8 +55,11 @@ class Recipe:
         lr: Peak learning rate.
         tuning: The optimiser, and how the learning rate moves.
         seed: Of the initial weights, the order of clips, the crops and flips.
+        batch_parts: Parts that a batch is cut into, each with batch statistics of its own.
         device: Where to train, as `devices.prepare` takes it; what is trained stays there.
         precision: Of matrix products and convolutions, a key of `devices.PRECISIONS`.
+        compiled: Whether a backbone's passes are compiled, which takes a minute and a C++ compiler.
+        workers: Processes that read ahead.
     """
 
     size: str
@@ -65,8 +70,35 @@ class Recipe:
     lr: float
     tuning: Tuning
     seed: int
+    batch_parts: int = 1
     device: str = "cpu"
     precision: str = "float32"
+    compiled: bool = False
+    workers: int = 0
+
+    def feed(self, frames: Frames, indices: Sequence[int], modalities: Sequence[str]) -> Feed:
+        """Prepare the batches of a training.
+
+        Args:
+            frames: The clips.
+            indices: Which of them train.
+            modalities: What to read.
+
+        Returns:
+            The batches.
+        """
+        return Feed(
+            frames,
+            indices,
+            modalities,
+            size=self.input_size,
+            segments=self.segments,
+            batch_size=self.batch_size,
+            parts=self.batch_parts,
+            seed=self.seed,
+            device=self.device,
+            workers=self.workers,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +118,7 @@ class Trained:
 
 def train_backbone(
     modality: str,
-    bank: FrameBank,
+    bank: Frames,
     split: Split,
     recipe: Recipe,
     *,
@@ -103,7 +135,7 @@ def train_backbone(
         split: Which clips train and validate; the test clips are not read.
         recipe: How to train.
         num_classes: Classes.
-        folder: Where the checkpoint lies; a training killed before resumes from its last whole epoch.
+        folder: Where the checkpoint lies; a training killed before resumes where it was last saved.
         weights: What the network begins from, as `pretrained.begin` takes it.
         preference: From the network in eval mode after an epoch, and that epoch's row of the curves, to how much its
             weights are wanted; by default the validation accuracy, and the lower validation loss among equals, or
@@ -124,35 +156,36 @@ def train_backbone(
     peak = recipe.lr * recipe.tuning.network_factors.get(modality, 1.0)
     preference = preference or (_validated if len(split.validation) >= FEWEST_VALIDATION_CLIPS else _late)
 
-    def run_epoch(epoch: int) -> dict[str, float]:
-        seed_dropout(recipe.seed, epoch)
+    feed = recipe.feed(bank, split.train, [modality])
+    forward = ranks.shared(backbone)
+    forward = torch.compile(forward) if recipe.compiled else forward
+
+    def parts(epoch: int, first: int) -> Iterator[Part]:
         backbone.train()
-        losses, correct, count = 0.0, 0, 0
-        batches = list(shuffled_batches(split.train, recipe.batch_size, recipe.seed, epoch))
-        for step, indices in enumerate(batches):
-            progress = (epoch + step / len(batches)) / recipe.epochs
+        return feed.epoch(epoch, first)
+
+    def run_part(epoch: int, part: Part) -> Tensor:
+        if part.first:
+            seed_dropout(recipe.seed, epoch, part.batch)
+            progress = (epoch + part.share) / recipe.epochs
             set_lr(optimiser, peak * lr_share(recipe.tuning, progress))
-            batch = clips.training_batch(
-                bank,
-                indices,
-                modalities=[modality],
-                size=recipe.input_size,
-                segments=recipe.segments,
-                seed=recipe.seed,
-                epoch=epoch,
-                device=recipe.device,
-            )[modality]
-            labels = bank.labels[indices].to(recipe.device)
+        labels = bank.labels[part.indices].to(recipe.device)
+        with ranks.holding(forward, part.last):
             with devices.autocast(recipe.device, recipe.precision):
-                logits = backbone(batch)
+                logits = forward(part.inputs[modality])
             loss = functional.cross_entropy(logits.float(), labels)
-            check_finite(loss, f"{modality} backbone, epoch {epoch + 1}, batch {step + 1}", bank, indices)
-            optimiser.zero_grad()
-            loss.backward()
+            where = f"{modality} backbone, epoch {epoch + 1}, batch {part.batch + 1}"
+            check_finite(loss, where, bank, part.indices)
+            (loss * part.weight).backward()
+        if part.last:
             optimiser.step()
-            losses += loss.item() * len(indices)
-            correct += int((logits.argmax(1) == labels).sum())
-            count += len(indices)
+            optimiser.zero_grad()
+        count, correct = len(part.indices), int((logits.argmax(1) == labels).sum())
+        return torch.tensor([loss.item() * count, correct, count], dtype=torch.float64)
+
+    def end_epoch(epoch: int, figures: Tensor) -> dict[str, float]:
+        ranks.average_statistics(backbone)
+        losses, correct, count = ranks.total(figures.to(recipe.device)).tolist()
         validation = predict(backbone, modality, bank, split.validation, recipe)
         labels = bank.labels[list(split.validation)]
         row = {
@@ -169,7 +202,9 @@ def train_backbone(
         return row
 
     curves = resumable_epochs(
-        run_epoch,
+        parts,
+        run_part,
+        end_epoch,
         recipe.epochs,
         {"backbone": backbone, "optimiser": optimiser},
         best,
@@ -177,61 +212,81 @@ def train_backbone(
         description=f"{modality} backbone",
     )
     backbone.load_state_dict(best["weights"])
-    (folder / CHECKPOINT).unlink()
     return Trained(backbone.eval(), curves, best["epoch"])
 
 
 def resumable_epochs(
-    run_epoch: Callable[[int], dict[str, float]],
+    parts: Callable[[int, int], Iterator[Part]],
+    run_part: Callable[[int, Part], Tensor],
+    end_epoch: Callable[[int, Tensor], dict[str, Any]],
     epochs: int,
     modules: Mapping[str, Any],
     notes: dict[str, Any],
     checkpoint: Path,
     *,
     description: str,
-) -> list[dict[str, float]]:
-    """Run epochs, saving all state after them, and go on after the last one saved if there is a checkpoint.
+) -> list[dict[str, Any]]:
+    """Run epochs, saving all state now and then, and go on where it was saved last if there is a checkpoint.
 
-    State is saved after an epoch unless that would take more than a tenth of the time: then after a later one.
+    State is saved after an epoch, and within one where CHECKPOINT_INTERVAL seconds have passed, unless that would take
+    more than a tenth of the time: then later. When all is done the checkpoint is removed.
 
-    An epoch must draw all that is random from (seed, epoch), so that a resumed run ends with the same bits.
+    What is random in a batch must be drawn from (seed, epoch, batch), so that a resumed run ends with the same bits.
 
     Args:
-        run_epoch: Called with the epoch, from 0; returns its row of the curves.
+        parts: From an epoch, and the number of the batch to begin with, to the parts of its batches.
+        run_part: Trains on a part; returns figures to be added up over the epoch.
+        end_epoch: From an epoch and its figures to its row of the curves.
         epochs: How many in all.
         modules: What has a `state_dict` to save.
         notes: Plain values and tensors to save beside; changed in place on resuming.
-        checkpoint: The file.
+        checkpoint: The file. Of processes that train together, the first one writes it, and all read it.
         description: For the progress bar.
 
     Returns:
         The rows of all epochs.
     """
-    curves: list[dict[str, float]] = []
-    due = 0.0
+    curves: list[dict[str, Any]] = []
+    first, figures = 0, None
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
         for name, module in modules.items():
             module.load_state_dict(state["modules"][name])
         notes.update(state["notes"])
-        curves = state["curves"]
-    for epoch in tqdm(range(len(curves), epochs), desc=description, unit="epoch", disable=None):
-        curves.append(run_epoch(epoch))
+        curves, first, figures = state["curves"], state["batch"], state["figures"]
+    ranks.tell(None)  # none goes on, and writes, before all have read
+    saved, due = time.perf_counter(), 0.0
+
+    def save(batch: int) -> None:
+        nonlocal saved, due
         began = time.perf_counter()
-        if began < due:
-            continue
-        states = {name: module.state_dict() for name, module in modules.items()}
-        state = {"modules": states, "notes": notes, "curves": curves}
-        buffer = io.BytesIO()  # on a full disk torch's own writer fails with a riddle, Python's with a reason
-        torch.save(state, buffer)
-        runs.write_atomically(checkpoint, lambda path, buffer=buffer: path.write_bytes(buffer.getbuffer()))
+        if ranks.number() == 0:
+            states = {name: module.state_dict() for name, module in modules.items()}
+            state = {"modules": states, "notes": notes, "curves": curves, "batch": batch, "figures": figures}
+            buffer = io.BytesIO()  # on a full disk torch's own writer fails with a riddle, Python's with a reason
+            torch.save(state, buffer)
+            runs.write_atomically(checkpoint, lambda path: path.write_bytes(buffer.getbuffer()))
         saved = time.perf_counter()
         due = saved + CHECKPOINT_SPACING * (saved - began)
+
+    hidden = True if ranks.number() else None  # None: where standard error is no terminal
+    for epoch in tqdm(range(len(curves), epochs), desc=description, unit="epoch", disable=hidden):
+        for part in parts(epoch, first):
+            own = run_part(epoch, part)
+            figures = own if figures is None else figures + own
+            if part.last and time.perf_counter() >= max(due, saved + CHECKPOINT_INTERVAL):
+                save(part.batch + 1)
+        curves.append(end_epoch(epoch, figures))
+        first, figures = 0, None
+        if time.perf_counter() >= due:
+            save(0)
+    if ranks.number() == 0:
+        checkpoint.unlink()
     return curves
 
 
 @torch.no_grad()
-def predict(backbone: nn.Module, modality: str, bank: FrameBank, indices: Sequence[int], recipe: Recipe) -> Tensor:
+def predict(backbone: nn.Module, modality: str, bank: Frames, indices: Sequence[int], recipe: Recipe) -> Tensor:
     """Compute a backbone's logits of clips by test sampling.
 
     Args:
@@ -260,40 +315,6 @@ def predict(backbone: nn.Module, modality: str, bank: FrameBank, indices: Sequen
     return torch.cat(logits)
 
 
-def shuffled_batches(indices: Sequence[int], size: int, seed: int, epoch: int) -> Iterator[list[int]]:
-    """Cut the clips into batches in an order that is a function of (seed, epoch).
-
-    Args:
-        indices: Clips.
-        size: Clips a batch. A last batch of one clip joins the one before: batch norm needs two values.
-        seed: Of the run.
-        epoch: Of the training.
-
-    Yields:
-        Clips of a batch.
-    """
-    order = np.random.default_rng((seed, epoch)).permutation(np.asarray(indices)).tolist()
-    starts = list(range(0, len(order), size))
-    if len(starts) > 1 and len(order) - starts[-1] == 1:
-        starts.pop()
-    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
-        yield order[start:end]
-
-
-def ordered_batches(indices: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Cut the clips into batches in their own order.
-
-    Args:
-        indices: Clips.
-        size: Clips a batch.
-
-    Yields:
-        Clips of a batch.
-    """
-    for start in range(0, len(indices), size):
-        yield list(indices[start : start + size])
-
-
 def parameter_groups(module: nn.Module, tuning: Tuning) -> list[dict[str, Any]]:
     """Split parameters by weight decay (that of matrices and kernels, none for biases and norms) and learning rate.
 
@@ -312,14 +333,15 @@ def parameter_groups(module: nn.Module, tuning: Tuning) -> list[dict[str, Any]]:
     return [{"params": members, "weight_decay": decay, "factor": factor} for (decay, factor), members in alike.items()]
 
 
-def seed_dropout(seed: int, epoch: int) -> None:
-    """Make what an epoch draws of torch's own generator, as dropout does, a function of (seed, epoch).
+def seed_dropout(seed: int, epoch: int, batch: int) -> None:
+    """Make what a batch draws of torch's own generator, as dropout does, a function of (seed, epoch, batch).
 
     Args:
         seed: Of the run.
         epoch: Of the training.
+        batch: Its number in the epoch; each of several processes draws for its part.
     """
-    torch.manual_seed(int(np.random.default_rng((seed, epoch)).integers(2**63)))
+    torch.manual_seed(int(np.random.default_rng((seed, epoch, batch, ranks.number())).integers(2**63)))
 
 
 def lr_share(tuning: Tuning, progress: float) -> float:
@@ -370,7 +392,7 @@ def _late(_: Staged, row: dict[str, float]) -> tuple[float, float]:
     return row["epoch"], 0.0
 
 
-def check_finite(loss: Tensor, where: str, bank: FrameBank, indices: Sequence[int]) -> None:
+def check_finite(loss: Tensor, where: str, bank: Frames, indices: Sequence[int]) -> None:
     """Stop at a loss that is not a number.
 
     Args:

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pkdlib import bitstream, clips
-from pkdlib.clips import FrameBank, Geometry
+from pkdlib import banks, bitstream, clips
+from pkdlib.banks import FrameBank
+from pkdlib.clips import Geometry
 from pkdlib.runs import RunError
 from pkdlib.transcode import encode
 
@@ -33,7 +34,7 @@ def video(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bank(video, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bank")
-    return clips.frame_bank([video, video], [1, 0], folder, candidates=8, short_side=64)
+    return banks.frame_bank([video, video], [1, 0], folder, candidates=8, short_side=64)
 
 
 def test_bytes_follow_the_papers_loader_in_plain_loops():
@@ -41,7 +42,7 @@ def test_bytes_follow_the_papers_loader_in_plain_loops():
     motion = rng.integers(-60, 60, (5, 6, 2)).astype(np.int16)
     residual = rng.integers(-255, 256, (5, 6, 3)).astype(np.int16)
     iframe = rng.integers(0, 256, (5, 6, 3)).astype(np.uint8)
-    same, moved, shifted = clips.to_bytes(iframe, motion, residual)
+    same, moved, shifted = banks.to_bytes(iframe, motion, residual)
     for y, x, c in np.ndindex(5, 6, 2):
         expected = min(max(int(motion[y, x, c] * 127.5 / 20) + 128, 0), 255)  # int() truncates towards zero, as C does
         assert moved[y, x, c] == expected
@@ -51,7 +52,7 @@ def test_bytes_follow_the_papers_loader_in_plain_loops():
     assert moved.dtype == shifted.dtype == np.uint8
 
 
-@pytest.mark.parametrize("modality", clips.PLANES)
+@pytest.mark.parametrize("modality", banks.PLANES)
 def test_what_a_network_reads_alone_is_the_banks(video, bank, modality):
     alone = clips.read_clip(video, modality, candidates=8, size=56, segments=3)
     batch = clips.test_batch(bank, [0], modalities=[modality], size=56, segments=3)[modality]
@@ -61,20 +62,20 @@ def test_what_a_network_reads_alone_is_the_banks(video, bank, modality):
 def test_candidates_are_the_files_p_frames(video):
     with bitstream.CompressedVideo(video) as opened:
         height = opened.height
-    frames = clips.decode_candidates(video, 100, height)
+    frames = banks.decode_candidates(video, 100, height)
     assert frames.shape == (22, 8, 128, 192)  # 24 frames less 2 I-frames
     with bitstream.CompressedVideo(video) as opened:
         sample = opened.sample(1, 3)
     # P-frames 1..11 and 13..23; GOP 1, position 3 is the 14th of them.
     np.testing.assert_array_equal(frames[13, :3].transpose(1, 2, 0), sample.iframe)
-    _, moved, shifted = clips.to_bytes(sample.iframe, sample.motion, sample.residual)
+    _, moved, shifted = banks.to_bytes(sample.iframe, sample.motion, sample.residual)
     np.testing.assert_array_equal(frames[13, 3:5].transpose(1, 2, 0), moved)
     np.testing.assert_array_equal(frames[13, 5:].transpose(1, 2, 0), shifted)
 
 
 def test_a_bank_is_decoded_once(bank, video, monkeypatch):
-    monkeypatch.setattr(clips, "decode_candidates", lambda *_: pytest.fail("decoded again"))
-    again = clips.frame_bank([video, video], [1, 0], bank.paths[0].parent, candidates=8, short_side=64)
+    monkeypatch.setattr(banks, "decode_candidates", lambda *_: pytest.fail("decoded again"))
+    again = banks.frame_bank([video, video], [1, 0], bank.paths[0].parent, candidates=8, short_side=64)
     assert again.paths == bank.paths
     assert len(bank.open(0)) == 8
     assert bank.labels.tolist() == [1, 0]
@@ -85,7 +86,7 @@ def test_a_disk_without_room_for_frames_is_told(video, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
         with pytest.raises(RunError, match=r"cannot write decoded frames to .*choose another cache"):
-            clips.frame_bank([video], [0], tmp_path / "bank", candidates=8, short_side=64)
+            banks.frame_bank([video], [0], tmp_path / "bank", candidates=8, short_side=64)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list((tmp_path / "bank").iterdir()) == []  # nothing half written
@@ -95,7 +96,7 @@ def test_a_video_without_p_frames_is_refused(tmp_path):
     path = tmp_path / "still.mp4"
     encode([np.zeros((32, 32, 3), np.uint8)] * 3, path, gop=1)
     with pytest.raises(bitstream.VideoError, match=r"still\.mp4.*no P-frame"):
-        clips.decode_candidates(path, 4, 32)
+        banks.decode_candidates(path, 4, 32)
 
 
 @pytest.mark.parametrize(("modality", "byte", "expected"), [("motion", 128, 128 / 255 - 0.5), ("motion", 255, 0.5)])
@@ -114,7 +115,7 @@ def test_iframes_and_residuals_are_scaled_by_imagenets_deviation():
 @given(num_frames=st.integers(1, 60), segments=st.integers(1, 8), seed=st.integers(0, 99))
 def test_every_segment_gives_a_frame_of_its_own(num_frames, segments, seed):
     rng = np.random.default_rng(seed)
-    for frames in (clips.segment_centres(num_frames, segments), clips.segment_draws(num_frames, segments, rng)):
+    for frames in (banks.segment_centres(num_frames, segments), clips.segment_draws(num_frames, segments, rng)):
         assert len(frames) == segments
         assert frames == sorted(frames)
         assert all(0 <= frame < num_frames for frame in frames)
@@ -193,6 +194,6 @@ def test_the_test_batch_is_the_central_crop(bank):
     shape = {"modalities": ["iframe"], "size": 56, "segments": 2}
     batch = clips.test_batch(bank, [0], **shape)["iframe"]
     assert batch.shape == (1, 2, 3, 56, 56)
-    frames = torch.from_numpy(bank.open(0)[clips.segment_centres(8, 2), :3])
+    frames = torch.from_numpy(bank.open(0)[banks.segment_centres(8, 2), :3])
     expected = clips.normalise(frames[..., 4:60, 20:76].float(), "iframe")
     torch.testing.assert_close(batch[0], expected, atol=2e-3, rtol=0)

@@ -26,3 +26,10 @@ def test_what_is_fetched_is_laid_out_as_files_keep_it():
     fetched = devices.fetch(network)
     assert all(value.is_contiguous() for value in fetched.state_dict().values())
     assert all(torch.equal(a, b) for a, b in zip(fetched.state_dict().values(), values, strict=True))
+
+
+def test_determinism_is_switched_on_and_off():
+    devices.prepare("cpu", torch.get_num_threads(), deterministic=True)
+    assert torch.are_deterministic_algorithms_enabled()
+    devices.prepare("cpu", torch.get_num_threads())
+    assert not torch.are_deterministic_algorithms_enabled()

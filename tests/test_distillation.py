@@ -5,10 +5,11 @@ import types
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
-from pkdlib import classifiers, clips, distillation, methods, networks, teamnet, training
-from pkdlib.clips import FrameBank
+from pkdlib import classifiers, clips, distillation, feeding, methods, networks, teamnet
+from pkdlib.banks import FrameBank
 from pkdlib.datasets import Split
 from pkdlib.distillation import Trial
 from pkdlib.methods import METHODS, TEAM_METHODS, Method, Stage
@@ -140,7 +141,7 @@ def train_together(backbones, bank, plan, wanted, teachers, folder):
     batches = []
     for epoch in range(25):
         batches.append([])
-        for indices in training.shuffled_batches(SPLIT.train, 4, 0, epoch):
+        for indices in feeding.shuffled_batches(SPLIT.train, 4, 0, epoch):
             where = {"size": 32, "segments": 2, "seed": 0, "epoch": epoch}
             batch = clips.training_batch(bank, indices, modalities=list(backbones), **where)
             with torch.no_grad():
@@ -259,3 +260,19 @@ def test_a_killed_training_ends_with_the_same_bits(backbones, bank, tmp_path, mo
     for trial in TRIALS:
         a, b = whole.exits[trial].state_dict(), resumed.exits[trial].state_dict()
         assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 24), (7, 10), (4, 4), (3, 5)])
+def test_the_deterministic_pool_is_torch_s_own(height, width):
+    planes = torch.randn(2, 3, height, width, dtype=torch.float64, requires_grad=True)
+    wanted = nn.functional.adaptive_avg_pool2d(planes, 4)
+    try:
+        torch.use_deterministic_algorithms(True)
+        pooled = classifiers.GridPool(4)(planes)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    torch.testing.assert_close(pooled, wanted)
+    weight = torch.randn_like(wanted)
+    (one,) = torch.autograd.grad((pooled * weight).sum(), planes)
+    (other,) = torch.autograd.grad((wanted * weight).sum(), planes)
+    torch.testing.assert_close(one, other)

@@ -1,13 +1,14 @@
 import dataclasses
 import resource
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from pkdlib import teamnet, training
-from pkdlib.clips import FrameBank
+from pkdlib import clips, feeding, networks, teamnet, training
+from pkdlib.banks import FrameBank
 from pkdlib.datasets import Split
 from pkdlib.plans import PLANS
 from pkdlib.runs import RunError, Store
@@ -113,6 +114,69 @@ def test_a_killed_training_ends_with_the_same_bits(bank, tmp_path, monkeypatch, 
     assert same_weights(resumed.backbone, whole.backbone)
 
 
+@pytest.mark.parametrize(("reads", "backbone"), [("motion", "coviar"), ("joint", "teamnet")])
+def test_a_training_killed_within_an_epoch_goes_on_at_its_next_batch(bank, tmp_path, monkeypatch, reads, backbone):
+    recipe = dataclasses.replace(RECIPE, tuning=PLANS[backbone].tuning, batch_size=2, batch_parts=2)
+    split = dataclasses.replace(SPLIT, train=tuple(range(8)))
+
+    def train(folder):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return training.train_backbone(reads, bank, split, recipe, num_classes=2, folder=tmp_path / folder)
+
+    whole = train("a")
+    monkeypatch.setattr(training, "CHECKPOINT_INTERVAL", 0)
+    monkeypatch.setattr(training, "CHECKPOINT_SPACING", 0)
+    seen, finite = [], training.check_finite
+
+    def dies(loss, where, *arguments):
+        seen.append(where)
+        if len(seen) == 14:  # in the second part of the second epoch's third batch
+            raise KeyboardInterrupt
+        return finite(loss, where, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "check_finite", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train("b")
+    assert seen[-1].endswith("epoch 2, batch 3")
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "check_finite", lambda loss, where, *_: seen.append(where))
+        resumed = train("b")
+    assert seen[14].endswith("epoch 2, batch 3") and len(seen) == 14 + 4 + 8  # two batches, and an epoch, of two parts
+    assert resumed.curves == whole.curves
+    assert same_weights(resumed.backbone, whole.backbone)
+
+
+def test_gradients_of_parts_add_up_to_a_step_on_the_mean_of_all(bank, tmp_path):
+    recipe = dataclasses.replace(RECIPE, batch_size=5, batch_parts=2, epochs=1)
+    split = dataclasses.replace(SPLIT, train=(0, 1, 2, 3, 4))
+    trained = training.train_backbone("residual", bank, split, recipe, num_classes=2, folder=tmp_path)
+
+    torch.manual_seed(recipe.seed)
+    network = networks.backbone(modality="residual", size="small", num_classes=2)
+    optimiser = torch.optim.Adam(training.parameter_groups(network, recipe.tuning), eps=1e-3)
+    training.set_lr(optimiser, recipe.lr * training.lr_share(recipe.tuning, 0.0))
+    (order,) = feeding.shuffled_batches(split.train, 5, recipe.seed, 0)
+    for part in (order[:3], order[3:]):  # each by its own batch statistics
+        shape = {"size": 32, "segments": 2, "seed": recipe.seed, "epoch": 0}
+        inputs = clips.training_batch(bank, part, modalities=["residual"], **shape)["residual"]
+        (nn.functional.cross_entropy(network(inputs), bank.labels[part], reduction="sum") / 5).backward()
+    optimiser.step()
+    for (name, own), other in zip(trained.backbone.named_parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_a_compiled_backbone_trains_as_it_does_uncompiled(bank, tmp_path):
+    if shutil.which("g++") is None:
+        pytest.skip("no C++ compiler")
+    plain, compiled = (
+        training.train_backbone("motion", bank, SPLIT, recipe, num_classes=2, folder=tmp_path)
+        for recipe in (RECIPE, dataclasses.replace(RECIPE, compiled=True))
+    )
+    assert compiled.curves[0]["train_loss"] == pytest.approx(plain.curves[0]["train_loss"], rel=1e-3)
+    assert list(compiled.backbone.state_dict()) == list(plain.backbone.state_dict())
+
+
 def test_a_disk_without_room_is_told_by_name(bank, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # a checkpoint takes more
@@ -163,10 +227,10 @@ def test_a_loss_that_is_no_number_names_the_batch_and_its_clips(bank):
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8, 9, 16, 17])
 def test_batches_hold_every_clip_once_and_none_alone(count):
-    batches = list(training.shuffled_batches(range(count), 4, seed=3, epoch=1))
+    batches = list(feeding.shuffled_batches(range(count), 4, seed=3, epoch=1))
     assert sorted(clip for batch in batches for clip in batch) == list(range(count))
     assert count == 1 or min(map(len, batches)) >= 2
-    assert batches == list(training.shuffled_batches(range(count), 4, seed=3, epoch=1))
+    assert batches == list(feeding.shuffled_batches(range(count), 4, seed=3, epoch=1))
 
 
 def test_the_learning_rate_rises_then_falls_to_zero():

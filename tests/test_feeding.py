@@ -1,0 +1,126 @@
+"""Batches are the same however they are read, and parts add up to them."""
+
+import numpy as np
+import pytest
+import torch
+
+from pkdlib import clips, feeding
+from pkdlib.banks import ClipFiles, FrameBank, frame_bank
+from pkdlib.bitstream import VideoError
+from pkdlib.feeding import Feed, FeedError
+from pkdlib.transcode import encode
+
+SHAPE = {"size": 32, "segments": 2, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bank")
+    rng = np.random.default_rng(0)
+    for clip in range(11):
+        np.save(folder / f"{clip:02d}.npy", rng.integers(0, 256, (4, 8, 36, 48), dtype=np.uint8))
+    return FrameBank(tuple(sorted(folder.iterdir())), torch.arange(11) % 2)
+
+
+def make_feed(frames, indices=range(11), modalities=("residual",), batch_size=4, parts=1, workers=0) -> Feed:
+    return Feed(frames, indices, modalities, batch_size=batch_size, parts=parts, device="cpu", workers=workers, **SHAPE)
+
+
+def test_an_epoch_is_that_of_plain_batches(bank):
+    feed = make_feed(bank)
+    batches = list(feeding.shuffled_batches(range(11), 4, seed=3, epoch=5))
+    assert len(feed) == len(batches) == 3
+    for number, (part, wanted) in enumerate(zip(feed.epoch(5), batches, strict=True)):
+        assert (part.batch, part.share, part.weight) == (number, number / 3, 1.0) and part.first and part.last
+        assert part.indices == wanted
+        expected = clips.training_batch(bank, wanted, modalities=["residual"], epoch=5, **SHAPE)["residual"]
+        assert torch.equal(part.inputs["residual"], expected)
+
+
+def test_an_epoch_can_begin_at_any_batch(bank):
+    feed = make_feed(bank)
+    whole = [part.indices for part in feed.epoch(1)]
+    for first in range(4):
+        assert [part.indices for part in feed.epoch(1, first)] == whole[first:]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4])
+def test_parts_hold_a_batch_s_clips_and_weights_add_up(bank, parts):
+    feed = make_feed(bank, parts=parts)
+    batches = list(feeding.shuffled_batches(range(11), 4, seed=3, epoch=0, fewest=max(2, parts)))
+    found = [[] for _ in batches]
+    for part in feed.epoch(0):
+        found[part.batch].append(part)
+        assert part.first == (len(found[part.batch]) == 1) and part.last == (len(found[part.batch]) == parts)
+        assert part.weight == pytest.approx(len(part.indices) / len(batches[part.batch]))
+    assert [[clip for part in own for clip in part.indices] for own in found] == batches
+    assert [sum(part.weight for part in own) for own in found] == pytest.approx([1.0] * len(batches))
+
+
+def test_the_parts_of_two_processes_are_those_of_one(bank, monkeypatch):
+    whole = [(part.batch, part.indices) for part in make_feed(bank, parts=4).epoch(2)]
+    monkeypatch.setattr(feeding.ranks, "count", lambda: 2)
+    found = []
+    for number in (0, 1):
+        monkeypatch.setattr(feeding.ranks, "number", lambda number=number: number)
+        own = list(make_feed(bank, parts=4).epoch(2))
+        # The gradients are averaged over two processes, not added up.
+        for batch in {part.batch for part in own}:
+            held = [part for part in own if part.batch == batch]
+            assert held[0].first and held[-1].last and len(held) == 2
+        found += [(part.batch, part.indices, part.weight) for part in own]
+    assert sorted(found)[0][2] == pytest.approx(2 * len(sorted(found)[0][1]) / 4)
+    assert sorted((batch, indices) for batch, indices, _ in found) == sorted(whole)
+
+
+def test_processes_that_read_ahead_give_the_same_bits_epoch_after_epoch(bank):
+    here, ahead = make_feed(bank), make_feed(bank, workers=2)
+    before = torch.get_rng_state()
+    for epoch in (0, 1):
+        for one, other in zip(here.epoch(epoch), ahead.epoch(epoch), strict=True):
+            assert one.indices == other.indices and torch.equal(one.inputs["residual"], other.inputs["residual"])
+    assert torch.equal(torch.get_rng_state(), before)  # nothing is drawn of what dropout draws from
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    rng = np.random.default_rng(1)
+    ground = rng.integers(0, 255, (96, 160, 3), dtype=np.uint8)
+    path = tmp_path_factory.mktemp("video") / "moving.mp4"
+    encode([np.roll(ground, 2 * t, axis=1) for t in range(24)], path)
+    return path
+
+
+@pytest.mark.parametrize("modalities", [("iframe",), ("motion",), ("residual", "iframe"), ("joint",)])
+def test_files_decoded_on_demand_give_the_bytes_of_a_bank(video, tmp_path, modalities):
+    shape = {"candidates": 6, "short_side": 40}
+    bank = frame_bank([video, video], [1, 0], tmp_path, **shape)
+    files = ClipFiles((video, video), bank.labels, **shape)
+    for epoch in (0, 1):
+        batches = [list(make_feed(own, [0, 1], modalities, 2).epoch(epoch)) for own in (bank, files)]
+        for one, other in zip(*batches, strict=True):
+            for modality in modalities:
+                assert torch.equal(one.inputs[modality], other.inputs[modality])
+    wanted = {"modalities": modalities, "size": 32, "segments": 3}
+    one, other = (clips.test_batch(own, [1, 0], **wanted) for own in (bank, files))
+    assert all(torch.equal(one[modality], other[modality]) for modality in modalities)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_file_is_named_whoever_reads_it(tmp_path, workers):
+    path = tmp_path / "broken.mp4"
+    path.write_bytes(b"no video")
+    files = ClipFiles((path, path), torch.tensor([0, 1]), 4, 40)
+    with pytest.raises(VideoError, match=r"^\S*broken\.mp4: "):
+        list(make_feed(files, [0, 1], batch_size=2, workers=workers).epoch(0))
+
+
+def test_more_parts_than_clips_are_refused(bank):
+    with pytest.raises(FeedError, match=r"batch_parts = 5 is more than the 4 clips of a batch"):
+        make_feed(bank, parts=5)
+
+
+def test_parts_that_cannot_be_shared_out_are_refused(bank, monkeypatch):
+    monkeypatch.setattr(feeding.ranks, "count", lambda: 2)
+    with pytest.raises(FeedError, match=r"batch_parts = 3 must be a multiple of the 2 processes"):
+        make_feed(bank, parts=3)
