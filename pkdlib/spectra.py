@@ -254,10 +254,11 @@ def orthogonal_part(vectors: Tensor, basis: list[Tensor]) -> Tensor:
     Returns:
         (B, D).
     """
+    rest = vectors.clone()
     for _ in range(2):
         for directions in basis:
-            vectors = vectors - (directions * vectors).sum(dim=1, keepdim=True) * directions
-    return vectors
+            rest.addcmul_(directions, torch.linalg.vecdot(directions, rest)[:, None], value=-1)
+    return rest
 
 
 def _row_dots(a: Tensor, b: Tensor) -> np.ndarray:
