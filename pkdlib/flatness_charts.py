@@ -1,4 +1,4 @@
-"""Charts of the study of flatness: spectra, slices and surfaces of the loss, internal classifiers, scene bias.
+"""Charts of the study of flatness: orders, spectra, slices and surfaces of the loss, internal classifiers, scenes.
 
 Conventions are those of `charts`; loss is in nats.
 """
@@ -8,9 +8,51 @@ import numpy as np
 import pandas as pd
 
 from pkdlib import encodings
+from pkdlib.claims import CLAIMS
 from pkdlib.controls import MEASURES
 
 DENSITY_POINTS, DENSITY_BLUR = 200, 0.01  # the blur is a share of the span
+
+
+def orders(frame: pd.DataFrame) -> alt.FacetChart:
+    """Draw how much sharper one network's minimum is than the next one's, by every measure, in the committed studies.
+
+    Args:
+        frame: Of `reports.judged`, with rows on the order of flatness.
+
+    Returns:
+        A panel a study and control: two ratios a measure, each with its interval. Right of 1 both are as the paper
+        says.
+    """
+    titles = {claim.id: claim.title.partition(": ")[2] for claim in CLAIMS if claim.kind == "order"}
+    drawn = frame[frame["claim"].map(titles).fillna("").astype(bool) & frame["low"].notna()].copy()
+    drawn["study"] = drawn["data"] + ": " + drawn["claim"].map(titles)
+    drawn[["measure", "pair"]] = drawn["comparison"].str.split(", ", expand=True)
+    drawn[["estimate", "low", "high"]] = np.exp(drawn[["estimate", "low", "high"]])
+    pairs = list(dict.fromkeys(drawn["pair"]))
+    base = alt.Chart(drawn).encode(
+        y=alt.Y("measure:N", title=None, sort=list(MEASURES.values()), axis=alt.Axis(labelLimit=200, grid=True)),
+        yOffset=alt.YOffset("pair:N", sort=pairs),
+        color=alt.Color(
+            "verdict:N",
+            title=None,
+            scale=alt.Scale(domain=list(encodings.VERDICT_COLOURS), range=list(encodings.VERDICT_COLOURS.values())),
+            legend=alt.Legend(orient="top"),
+        ),
+    )
+    x = alt.X("low:Q", title="ratio of sharpness (log scale)", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4, format="~g"))
+    intervals = base.mark_rule(strokeWidth=2, opacity=0.75).encode(x=x, x2="high:Q")
+    points = base.mark_point(size=60).encode(
+        x="estimate:Q",
+        shape=encodings.series_shape("pair", pairs),
+        tooltip=["pair:N", *encodings.tips(drawn, estimate="ratio", low="from", high="to"), "verdict:N"],
+    )
+    one = alt.Chart(drawn).mark_rule(opacity=0.5).encode(x=alt.datum(1))
+    return (
+        alt.layer(one, intervals, points)
+        .properties(width=250, height=alt.Step(13))
+        .facet(facet=alt.Facet("study:N", title=None, sort=list(dict.fromkeys(drawn["study"]))), columns=2)
+    )
 
 
 def spectrum(frame: pd.DataFrame) -> alt.FacetChart:

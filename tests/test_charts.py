@@ -99,6 +99,16 @@ def _flatness():
     return pd.concat([wide, _runs(measure="loss", value=lambda s, m: 0.3 + 0.1 * m, standard_error=np.nan)])
 
 
+def _orders():
+    rows = [
+        ("flatness-order", "marionette (full)", f"{measure}, {pair}", 0.3, 0.1, 0.5, "holds")
+        for measure in ("Hessian trace", "Fisher-Rao norm")
+        for pair in ("motion / residual", "residual / iframe")
+    ]
+    rows.append(("pkd-gain", "marionette (full)", "motion", 1.0, 0.5, 1.5, "holds"))
+    return pd.DataFrame(rows, columns=["claim", "data", "comparison", "estimate", "low", "high", "verdict"])
+
+
 def _spectrum():
     return pd.concat([_runs(probe=k, node=lambda s, m, k=k: k * (m + 1.0), weight=0.5) for k in (0, 1)])
 
@@ -170,6 +180,7 @@ CHARTS = {
     cascade_charts.gains_by_switch: _switches,
     charts.exit_costs: _cost,
     charts.flatness: _flatness,
+    flatness_charts.orders: _orders,
     flatness_charts.spectrum: _spectrum,
     flatness_charts.slices: _slices,
     flatness_charts.surface: _surface,
@@ -217,6 +228,7 @@ def test_every_number_axis_says_what_it_is(draw):
         "training loss (nats)",
         "eigenvalue",
         "CE / PKD (log scale)",
+        "ratio of sharpness (log scale)",
         "scene bias",
         "exits visited",
         "cost (GMAC per video)",
