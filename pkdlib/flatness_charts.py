@@ -40,7 +40,12 @@ def orders(frame: pd.DataFrame) -> alt.FacetChart:
             legend=alt.Legend(orient="top"),
         ),
     )
-    x = alt.X("low:Q", title="ratio of sharpness (log scale)", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4, format="~g"))
+    x = alt.X(
+        "low:Q",
+        title="ratio of sharpness (log scale)",
+        scale=alt.Scale(type="log"),
+        axis=alt.Axis(tickCount=4, format="~g"),
+    )
     intervals = base.mark_rule(strokeWidth=2, opacity=0.75).encode(x=x, x2="high:Q")
     points = base.mark_point(size=60).encode(
         x="estimate:Q",

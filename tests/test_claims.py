@@ -483,3 +483,12 @@ def test_every_measured_claim_has_comparisons():
         if claim.tables:
             (only,) = comparisons.compare(claim.id, {})[:1]
             assert claim.tables[0] in only.missing
+
+
+def test_the_published_points_are_set_beside_ours_which_there_are_none_of():
+    table = summaries.published_table()
+    assert len(table) == len(claims.PUBLISHED) and set(table["data"]) == {"UCF-101", "HMDB-51"}
+    assert set(table["ours"]) == {"not run"}  # results/paper would say otherwise
+    row = table[table["setting"] == "threshold 0.917"].iloc[0]
+    assert row["accuracy (%)"] == "92.81" and row["GMAC a clip"] == f"{604_500 / 11_213:.1f}"
+    assert "classified rightly alone" in row["protocol"]
