@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pkdlib import claims, comparisons, statistics
+from pkdlib import claims, comparisons, statistics, summaries
 from pkdlib.comparisons import matched_difference
 from pkdlib.differences import NotMeasured
 from pkdlib.statistics import Interval
