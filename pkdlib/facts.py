@@ -42,13 +42,17 @@ def collect() -> dict[str, Any]:
     values["coverage_seen"] = _told(coverage.coverage_sentences, simulated.get("coverage"))
     values["power_seen"] = _told(coverage.power_sentence, simulated.get("power"))
     values["coverage_spreads"] = _told(coverage.spreads_sentence, _json("coverage", runs.RECORD).get("spreads"))
-    measured, decoding = results.throughput(), results.published("full", "ut_interaction").get("decoding")
+    measured, fed = results.throughput(), results.feeding()
     record = _json("throughput", runs.RECORD)
     values["throughput_device"] = record["device"].split(",")[0] if record else MISSING
     values["throughput_batch"] = record["settings"]["clips"] if record else MISSING
     values["throughput_table"] = _told(paper_scale.throughput, measured)
-    both = None if measured is None or decoding is None else (measured, decoding)
+    both = None if measured is None or not fed else (measured, fed["speed"])
     values["paper_hours"] = _told(lambda tables: paper_scale.hours(*tables), both)
+    values["feeding_table"] = _told(paper_scale.feeding, fed.get("speed"))
+    values["feeding_memory"] = _told(paper_scale.memory, fed.get("memory"))
+    record = _json("feeding", runs.RECORD)
+    values["feeding_device"] = record["device"] if record else MISSING
     values["bank_ucf101"] = f"{paper_scale.bank_bytes(13_320, candidates=18, short_side=256) / 1e9:.0f} GB"
     return values
 

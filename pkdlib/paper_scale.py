@@ -45,7 +45,48 @@ def throughput(measured: pd.DataFrame) -> str:
     return as_markdown(pd.DataFrame(rows))
 
 
-def hours(measured: pd.DataFrame, decoding: pd.DataFrame) -> str:
+def feeding(speed: pd.DataFrame) -> str:
+    """Set out the clips a second that a processor decodes and prepares while a network trains.
+
+    Args:
+        speed: Of `results.feeding`.
+
+    Returns:
+        A Markdown table.
+    """
+    rows = []
+    for read, own in speed.groupby("read", sort=False):
+        rates = own.set_index("processes")["clips_per_second"]
+        rows.append(
+            {
+                "read": MODALITY_LABELS.get(read, read),
+                "clips/s, one core": f"{rates[0]:.1f}",
+                "of the floor's time": f"{own['over_floor'].iloc[0]:.1f} x",
+                "by one process ahead": f"{rates[1]:.1f}",
+                "by two": f"{rates[2]:.1f}",
+                "two over one": f"{own['two_over_one'].iloc[0]:.2f} x",
+            }
+        )
+    return as_markdown(pd.DataFrame(rows))
+
+
+def memory(grown: pd.DataFrame) -> str:
+    """Say how memory grew while many samples were read.
+
+    Args:
+        grown: The table `memory` of `results.feeding`.
+
+    Returns:
+        A sentence.
+    """
+    row = grown.iloc[0]
+    return (
+        f"After {row['samples'] / 20:,.0f} samples the processes held {row['early_mib']:.0f} MiB of their own, "
+        f"after {row['samples']:,.0f} {row['late_mib']:.0f} MiB."
+    )
+
+
+def hours(measured: pd.DataFrame, speed: pd.DataFrame) -> str:
     """Project the hours of one split and seed, step by step, and how many cores must decode meanwhile.
 
     A network's time is epochs x clips / (clips a second in training). The internal classifiers of all three train in
@@ -54,21 +95,21 @@ def hours(measured: pd.DataFrame, decoding: pd.DataFrame) -> str:
 
     Args:
         measured: Of `results.throughput`.
-        decoding: The table `decoding` of a data set of real clips: milliseconds a clip and modality on one core.
+        speed: The table `speed` of `results.feeding`.
 
     Returns:
         A Markdown table.
     """
     rates = measured[measured["variant"] == USED].set_index("network")
-    whole = decoding[decoding["segments"] == decoding["segments"].max()].groupby("modality")["milliseconds"].mean()
+    one_core = speed[speed["processes"] == 0].set_index("read")["clips_per_second"]
     rows = []
     for dataset, clips in TRAINING_CLIPS.items():
         for name, rate in rates["training_clips_per_second"].items():
             spent = BACKBONE_EPOCHS * clips / rate / 3600
             step = f"{MODALITY_LABELS[name]} network, {BACKBONE_EPOCHS} epochs"
-            rows.append((dataset, step, f"{spent:.1f}", f"{rate * whole[name] / 1000:.0f}"))
+            rows.append((dataset, step, f"{spent:.1f}", f"{rate / one_core[name]:.0f}"))
         per_clip = (1 / rates["testing_clips_per_second"]).sum()
-        cores = whole[list(rates.index)].sum() / 1000 / per_clip
+        cores = 1 / per_clip / one_core["all three"]
         step = f"internal classifiers, {EXIT_EPOCHS} epochs"
         rows.append((dataset, step, f"{EXIT_EPOCHS * clips * per_clip / 3600:.1f}", f"{cores:.0f}"))
     return as_markdown(pd.DataFrame(rows, columns=["data", "step", "hours on one GPU", "cores to decode as fast"]))

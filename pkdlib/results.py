@@ -70,6 +70,15 @@ def throughput() -> pd.DataFrame | None:
     return _tables("throughput", ("throughput",)).get("throughput")
 
 
+def feeding() -> dict[str, pd.DataFrame]:
+    """Read the committed speed and memory of what decodes while a network trains (`benchmarks/feeding.py`).
+
+    Returns:
+        `speed` and `memory`; empty where they are not committed.
+    """
+    return _tables("feeding", ("speed", "memory"))
+
+
 def coverage() -> dict[str, pd.DataFrame]:
     """Read the committed simulation of intervals (`benchmarks/coverage.py`).
 

@@ -11,15 +11,18 @@ def measured():
     return frame.assign(variant="channels_last", gpu_busy_percent=99, share_of_peak=0.1, peak_memory_gib=2.0)
 
 
-def test_hours_are_epochs_by_clips_over_the_rate(measured):
-    decoding = pd.DataFrame(
-        [(m, s, 10.0 * s) for m in ("iframe", "motion", "residual") for s in (1, 3)],
-        columns=["modality", "segments", "milliseconds"],
-    )
-    lines = paper_scale.hours(measured, decoding).splitlines()
-    # 510 epochs of 9,537 clips at 100 a second; 30 ms a clip on a core, so three cores feed 100 a second.
+@pytest.fixture
+def speed():
+    rates = {"all three": 11.1, "iframe": 33.3, "motion": 33.3, "residual": 33.3}
+    rows = [(read, n, rate * (1 + 0.9 * (n == 2)), 1.5, 1.9) for read, rate in rates.items() for n in (0, 1, 2)]
+    return pd.DataFrame(rows, columns=["read", "processes", "clips_per_second", "over_floor", "two_over_one"])
+
+
+def test_hours_are_epochs_by_clips_over_the_rate(measured, speed):
+    lines = paper_scale.hours(measured, speed).splitlines()
+    # 510 epochs of 9,537 clips at 100 a second; 33 a second on a core, so three cores feed 100 a second.
     assert "| UCF-101 | I-frame network, 510 epochs | 13.5 | 3 |" in lines
-    # 300 epochs at 1/400 + 1/800 + 1/800 seconds a clip; 90 ms of decoding in 5 ms.
+    # 300 epochs at 1/400 + 1/800 + 1/800 seconds a clip: 200 clips a second, of which a core decodes 11.
     assert "| HMDB-51 | internal classifiers, 300 epochs | 1.5 | 18 |" in lines
 
 
@@ -41,3 +44,12 @@ def test_what_was_not_measured_is_left_empty(measured):
 
 def test_a_banks_size_is_that_of_its_arrays():
     assert paper_scale.bank_bytes(2, candidates=3, short_side=128) == 2 * 3 * 8 * 128 * 170
+
+
+def test_what_feeds_a_network_is_told_by_modality(speed):
+    lines = paper_scale.feeding(speed).splitlines()
+    assert "| all three | 11.1 | 1.5 x | 11.1 | 21.1 | 1.90 x |" in lines and len(lines) == 2 + 4
+    grown = pd.DataFrame([{"samples": 20_000, "early_mib": 700.4, "late_mib": 701.2}])
+    assert paper_scale.memory(grown) == (
+        "After 1,000 samples the processes held 700 MiB of their own, after 20,000 701 MiB."
+    )
