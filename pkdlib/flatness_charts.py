@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from pkdlib import encodings
-from pkdlib.claims import CLAIMS
 from pkdlib.controls import MEASURES
 
 DENSITY_POINTS, DENSITY_BLUR = 200, 0.01  # the blur is a share of the span
@@ -18,16 +17,13 @@ def orders(frame: pd.DataFrame) -> alt.FacetChart:
     """Draw how much sharper one network's minimum is than the next one's, by every measure, in the committed studies.
 
     Args:
-        frame: Of `reports.judged`, with rows on the order of flatness.
+        frame: Of `flatness_reports.orders`, not empty.
 
     Returns:
         A panel a study and control: two ratios a measure, each with its interval. Right of 1 both are as the paper
         says.
     """
-    titles = {claim.id: claim.title.partition(": ")[2] for claim in CLAIMS if claim.kind == "order"}
-    drawn = frame[frame["claim"].map(titles).fillna("").astype(bool) & frame["low"].notna()].copy()
-    drawn["study"] = drawn["data"] + ": " + drawn["claim"].map(titles)
-    drawn[["measure", "pair"]] = drawn["comparison"].str.split(", ", expand=True)
+    drawn = frame.assign(study=frame["data"] + ": " + frame["control"])
     drawn[["estimate", "low", "high"]] = np.exp(drawn[["estimate", "low", "high"]])
     pairs = list(dict.fromkeys(drawn["pair"]))
     base = alt.Chart(drawn).encode(

@@ -7,27 +7,42 @@ from pkdlib.controls import MEASURES
 from pkdlib.reports import count_runs
 
 
-def flatness_verdicts(frame: pd.DataFrame) -> str:
+def orders(frame: pd.DataFrame) -> pd.DataFrame:
+    """Take the comparisons of the order of flatness out of all that were judged.
+
+    Args:
+        frame: Of `reports.judged`.
+
+    Returns:
+        Those that were measured, with the columns control (its title), measure and pair beside.
+    """
+    claims = {claim.id: claim.title.partition(": ")[2] for claim in CLAIMS if claim.kind == "order"}
+    controls = {name: title for name, title in claims.items() if title}
+    if frame.empty:
+        return frame
+    found = frame[frame["claim"].isin(controls) & frame["low"].notna()]
+    parts = found["comparison"].str.partition(", ")
+    return found.assign(control=found["claim"].map(controls), measure=parts[0], pair=parts[2])
+
+
+def flatness_verdicts(found: pd.DataFrame) -> str:
     """Say for which measures, under which control, the paper's order of flatness holds in the committed studies.
 
     Args:
-        frame: Of `judged`.
+        found: Of `orders`.
 
     Returns:
         An item for each set of results and control, as Markdown.
     """
     lines = []
-    claims = {claim.id: claim.title.partition(": ")[2] for claim in CLAIMS if claim.kind == "order"}
-    orders = {name: title for name, title in claims.items() if title}
-    found = frame[frame["claim"].isin(orders) & frame["low"].notna()] if len(frame) else frame
-    for (data, claim), rows in found.groupby(["data", "claim"], sort=False) if len(found) else ():
+    for (data, control), rows in found.groupby(["data", "control"], sort=False) if len(found) else ():
         words: dict[str, list[str]] = {"holds": [], "does not hold": [], "undecided": []}
-        for measure, pair in rows.groupby(rows["comparison"].str.partition(",")[0], sort=False):
+        for measure, pair in rows.groupby("measure", sort=False):
             verdicts_seen = set(pair["verdict"])
             word = "does not hold" if "does not hold" in verdicts_seen else "undecided"
             words["holds" if verdicts_seen == {"holds"} else word].append(measure)
         told = [f"{word} by {', '.join(names)}" for word, names in words.items() if names]
-        lines.append(f"- {data}, {orders[claim]}: the order {'; '.join(told)}.")
+        lines.append(f"- {data}, {control}: the order {'; '.join(told)}.")
     return "\n".join(lines) or "No committed study has measured flatness yet."
 
 

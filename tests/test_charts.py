@@ -101,12 +101,12 @@ def _flatness():
 
 def _orders():
     rows = [
-        ("flatness-order", "marionette (full)", f"{measure}, {pair}", 0.3, 0.1, 0.5, "holds")
+        ("marionette (full)", "one recipe", measure, pair, 0.3, 0.1, 0.5, "holds")
         for measure in ("Hessian trace", "Fisher-Rao norm")
         for pair in ("motion / residual", "residual / iframe")
     ]
-    rows.append(("pkd-gain", "marionette (full)", "motion", 1.0, 0.5, 1.5, "holds"))
-    return pd.DataFrame(rows, columns=["claim", "data", "comparison", "estimate", "low", "high", "verdict"])
+    names = ["data", "control", "measure", "pair", "estimate", "low", "high", "verdict"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def _spectrum():

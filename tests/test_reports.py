@@ -70,11 +70,11 @@ def test_the_flatness_verdicts_need_both_steps_of_the_order():
         for (m, pair), word in words.items()
     ]
     rows.append(rows[0] | {"comparison": "edge, a", "verdict": "does not hold"})
-    told = flatness_reports.flatness_verdicts(pd.DataFrame(rows))
+    told = flatness_reports.flatness_verdicts(flatness_reports.orders(pd.DataFrame(rows)))
     assert told == (
         "- x (full), the paper's proportions: the order holds by trace; does not hold by edge; undecided by norm."
     )
-    assert "No committed study" in flatness_reports.flatness_verdicts(pd.DataFrame())
+    assert "No committed study" in flatness_reports.flatness_verdicts(flatness_reports.orders(pd.DataFrame()))
 
 
 def test_the_sentences_on_methods_take_the_mean_over_exits():
