@@ -21,8 +21,8 @@ def orders(frame: pd.DataFrame) -> pd.DataFrame:
     if frame.empty:
         return frame
     found = frame[frame["claim"].isin(controls) & frame["low"].notna()]
-    parts = found["comparison"].str.partition(", ")
-    return found.assign(control=found["claim"].map(controls), measure=parts[0], pair=parts[2])
+    measures, pairs = (found["comparison"].map(lambda name, part=part: name.partition(", ")[part]) for part in (0, 2))
+    return found.assign(control=found["claim"].map(controls), measure=measures, pair=pairs)
 
 
 def flatness_verdicts(found: pd.DataFrame) -> str:
