@@ -9,7 +9,7 @@ the same samples need and to export their vectors: from each segment's key frame
 reads ahead, one and two are timed in turns, so that the ratios hold on a busy machine; the figures are medians.
 
 The cores that a GPU needs are its rate (`results/throughput`) over that of one core. Memory is that of this process
-and those that read ahead, after a twentieth of N samples and after all. With `--write` the tables go to
+and those that read ahead, over the second tenth of N samples and over the last. With `--write` the tables go to
 `results/feeding`.
 """
 
@@ -123,16 +123,19 @@ def floor(wanted: list[tuple[Path, list[tuple[int, int]]]]) -> None:
 
 
 def growth(files: banks.ClipFiles, samples: int) -> dict[str, float]:
-    """Read many samples, one modality after the other, and compare the memory at the beginning and the end."""
+    """Read many samples, one modality after the other, and compare the memory at the beginning and the end.
+
+    What a process holds swings with the batch in its hands, so the medians of the second and the last tenth are taken.
+    """
     feeds = [feed(files, (name,), 2) for name in MODALITIES]
-    read, early, count = 0, 0.0, BATCH * BATCHES
+    held, count = [], BATCH * BATCHES
     for epoch in range(-(-samples // count)):
         consume(feeds[epoch % len(feeds)].epoch(epoch))
-        read += count
-        early = early or (resident() if read >= samples / 20 else 0.0)
-    late = resident()
-    print(f"memory after {samples // 20} samples {early:.0f} MiB, after {read} {late:.0f} MiB")
-    return {"samples": read, "early_mib": early, "late_mib": late}
+        held.append(resident())
+    tenth = max(1, len(held) // 10)
+    early, late = statistics.median(held[tenth : 2 * tenth]), statistics.median(held[-tenth:])
+    print(f"memory over the second tenth of {samples} samples {early:.0f} MiB, over the last {late:.0f} MiB")
+    return {"samples": samples, "early_mib": early, "late_mib": late}
 
 
 def resident() -> float:

@@ -81,8 +81,8 @@ def memory(grown: pd.DataFrame) -> str:
     """
     row = grown.iloc[0]
     return (
-        f"After {row['samples'] / 20:,.0f} samples the processes held {row['early_mib']:.0f} MiB of their own, "
-        f"after {row['samples']:,.0f} {row['late_mib']:.0f} MiB."
+        f"Over the second tenth of {row['samples']:,.0f} samples the processes held {row['early_mib']:.0f} MiB of "
+        f"their own, over the last {row['late_mib']:.0f} MiB."
     )
 
 

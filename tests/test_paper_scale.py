@@ -51,5 +51,5 @@ def test_what_feeds_a_network_is_told_by_modality(speed):
     assert "| all three | 11.1 | 1.5 x | 11.1 | 21.1 | 1.90 x |" in lines and len(lines) == 2 + 4
     grown = pd.DataFrame([{"samples": 20_000, "early_mib": 700.4, "late_mib": 701.2}])
     assert paper_scale.memory(grown) == (
-        "After 1,000 samples the processes held 700 MiB of their own, after 20,000 701 MiB."
+        "Over the second tenth of 20,000 samples the processes held 700 MiB of their own, over the last 701 MiB."
     )
