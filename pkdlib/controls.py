@@ -22,7 +22,7 @@ class Control:
         title: For readers.
         size: Of the networks, a key of `networks.BACKBONES`; empty for the parameters' own.
         lr_factors: Modality -> factor on the learning rate, where it is not 1.
-        matched: Each network is taken at the first epoch where its loss is at most the highest of the run's own.
+        matched: Each network's training ends at the first epoch where its loss is at most the highest of the run's own.
         unchanged: Modalities whose network is the run's own, being of the same architecture and recipe.
     """
 

@@ -119,7 +119,7 @@ def train_into(
     *,
     size: str,
     lr: float,
-    preference: training.Preference | None = None,
+    enough: Callable[[Staged], bool] | None = None,
 ) -> None:
     """Train one network and write its `weights.safetensors` and `curves.json`.
 
@@ -129,7 +129,7 @@ def train_into(
         modality: What it reads.
         size: Of the network, a key of `networks.BACKBONES`.
         lr: Peak learning rate.
-        preference: Which epoch's weights to keep, as `training.train_backbone` takes it.
+        enough: Whether the training ends after an epoch, as `training.train_backbone` takes it.
     """
     p, data = run.parameters, dataset(run.parameters)
     recipe = run.recipe(epochs=p.backbone_epochs, lr=lr, tuning=p.tuning)
@@ -141,7 +141,7 @@ def train_into(
         num_classes=len(data.classes),
         folder=target,
         weights=p.backbone_weights,
-        preference=preference,
+        enough=enough,
     )
     (target / "weights.safetensors").write_bytes(save(devices.fetch(trained.backbone).state_dict()))
     runs.write_json(target / "curves.json", {"curves": trained.curves, "kept_epoch": trained.epoch})

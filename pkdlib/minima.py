@@ -6,7 +6,7 @@ the classes, by test sampling.
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,6 @@ from pkdlib.objective import Batch, Objective, mean_loss
 from pkdlib.operators import Hessian
 from pkdlib.study import Run
 from pkdlib.tallies import Rows
-from pkdlib.training import Preference
 
 # The spectral density's iterations and vectors; positions and directions of slices, and of the surface.
 QUADRATURE_STEPS, QUADRATURE_PROBES = 15, 2
@@ -67,7 +66,7 @@ def network_step(run: Run, control: str, modality: str) -> Path:
             modality,
             size=own.size or p.size,
             lr=p.backbone_lr * own.lr_factors.get(modality, 1.0),
-            preference=_first_below(_level(run), _samples(run, modality)) if own.matched else None,
+            enough=_as_low_as(_level(run), _samples(run, modality)) if own.matched else None,
         )
 
     return experiments.step(run, f"minimum-{control}-{modality}", make, *experiments.FLATNESS)
@@ -288,13 +287,9 @@ def _level(run: Run) -> float:
     return max(map(loss, run.parameters.plan.networks))
 
 
-def _first_below(level: float, samples: list[Batch]) -> Preference:
-    def preference(network: Staged, row: dict[str, float]) -> tuple[float, float]:
-        # The network whose own loss is the level reaches it up to rounding.
-        reached = mean_loss(network, samples, {}) <= level * (1 + 1e-6)
-        return (1.0, -row["epoch"]) if reached else (0.0, row["epoch"])
-
-    return preference
+def _as_low_as(level: float, samples: list[Batch]) -> Callable[[Staged], bool]:
+    # The network whose own loss is the level reaches it up to rounding.
+    return lambda network: mean_loss(network, samples, {}) <= level * (1 + 1e-6)
 
 
 @functools.lru_cache(maxsize=4)

@@ -23,13 +23,12 @@ from pkdlib.networks import Staged
 from pkdlib.plans import Tuning
 
 CHECKPOINT = "checkpoint.pt"
+ENDED = "ended"  # the note of a training that needs no more epochs
 # The reference's Adam and SGD. What is particular to some parameters stands in their group.
 OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": functools.partial(torch.optim.Adam, eps=1e-3),
     "sgd": functools.partial(torch.optim.SGD, momentum=0.9),
 }
-# From a network in eval mode after an epoch, and the epoch's row of the curves, to how much its weights are wanted.
-Preference = Callable[[Staged, dict[str, float]], tuple[float, float]]
 WARM_UP = 0.1
 LR_DECAY = 0.1
 CHECKPOINT_SPACING = 9  # seconds of training for each that a checkpoint takes
@@ -125,7 +124,7 @@ def train_backbone(
     num_classes: int,
     folder: Path,
     weights: str = "",
-    preference: Preference | None = None,
+    enough: Callable[[Staged], bool] | None = None,
 ) -> Trained:
     """Train one network of a backbone by cross-entropy.
 
@@ -137,12 +136,11 @@ def train_backbone(
         num_classes: Classes.
         folder: Where the checkpoint lies; a training killed before resumes where it was last saved.
         weights: What the network begins from, as `pretrained.begin` takes it.
-        preference: From the network in eval mode after an epoch, and that epoch's row of the curves, to how much its
-            weights are wanted; by default the validation accuracy, and the lower validation loss among equals, or
-            the last epoch where the validation clips are fewer than FEWEST_VALIDATION_CLIPS.
+        enough: Tells of the network in eval mode after an epoch whether the training ends there.
 
     Returns:
-        The weights of the epoch that is most wanted, the first among equals.
+        The weights of the epoch of the highest validation accuracy, and the lower validation loss among equals; of the
+        last epoch where `enough` is given, or the validation clips are fewer than FEWEST_VALIDATION_CLIPS.
 
     Raises:
         TrainingError: If the loss is not finite.
@@ -152,9 +150,9 @@ def train_backbone(
     pretrained.begin(backbone, modality, weights)
     devices.place(backbone, recipe.device)
     optimiser = OPTIMISERS[recipe.tuning.optimiser](parameter_groups(backbone, recipe.tuning))
-    best: dict[str, Any] = {"key": (-1.0, 0.0), "epoch": -1, "weights": {}}
+    best: dict[str, Any] = {"key": (-1.0, 0.0), "epoch": -1, "weights": {}, ENDED: False}
     peak = recipe.lr * recipe.tuning.network_factors.get(modality, 1.0)
-    preference = preference or (_validated if len(split.validation) >= FEWEST_VALIDATION_CLIPS else _late)
+    chosen = not enough and len(split.validation) >= FEWEST_VALIDATION_CLIPS
 
     feed = recipe.feed(bank, split.train, [modality])
     forward = ranks.shared(backbone)
@@ -195,10 +193,11 @@ def train_backbone(
             "validation_loss": functional.cross_entropy(validation, labels).item(),
             "validation_accuracy": (validation.argmax(1) == labels).double().mean().item(),
         }
-        key = preference(backbone, row)
+        key = (row["validation_accuracy"], -row["validation_loss"]) if chosen else (epoch, 0.0)
         if key > tuple(best["key"]):
             weights = {name: value.clone() for name, value in backbone.state_dict().items()}
             best.update(key=key, epoch=epoch, weights=weights)
+        best[ENDED] = enough is not None and enough(backbone)
         return row
 
     curves = resumable_epochs(
@@ -239,12 +238,13 @@ def resumable_epochs(
         end_epoch: From an epoch and its figures to its row of the curves.
         epochs: How many in all.
         modules: What has a `state_dict` to save.
-        notes: Plain values and tensors to save beside; changed in place on resuming.
+        notes: Plain values and tensors to save beside; changed in place on resuming. Where `end_epoch` sets ENDED in
+            them, no other epoch is run.
         checkpoint: The file. Of processes that train together, the first one writes it, and all read it.
         description: For the progress bar.
 
     Returns:
-        The rows of all epochs.
+        The rows of all epochs that were run.
     """
     curves: list[dict[str, Any]] = []
     first, figures = 0, None
@@ -271,6 +271,8 @@ def resumable_epochs(
 
     hidden = True if ranks.number() else None  # None: where standard error is no terminal
     for epoch in tqdm(range(len(curves), epochs), desc=description, unit="epoch", disable=hidden):
+        if notes.get(ENDED):
+            break
         for part in parts(epoch, first):
             own = run_part(epoch, part)
             figures = own if figures is None else figures + own
@@ -382,14 +384,6 @@ def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
     """
     for group in optimiser.param_groups:
         group["lr"] = lr * group["factor"]
-
-
-def _validated(_: Staged, row: dict[str, float]) -> tuple[float, float]:
-    return row["validation_accuracy"], -row["validation_loss"]
-
-
-def _late(_: Staged, row: dict[str, float]) -> tuple[float, float]:
-    return row["epoch"], 0.0
 
 
 def check_finite(loss: Tensor, where: str, bank: Frames, indices: Sequence[int]) -> None:

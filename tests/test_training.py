@@ -74,6 +74,35 @@ def test_bfloat16_learns_the_same_with_weights_in_float32(bank, tmp_path, device
     assert {value.dtype for value in coarse.backbone.parameters()} == {torch.float32}
 
 
+def test_a_training_that_has_enough_ends_there_and_keeps_its_last_epoch(bank, tmp_path, monkeypatch):
+    def train(folder, enough=None):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        shape = {"num_classes": 2, "folder": tmp_path / folder, "enough": enough}
+        return training.train_backbone("motion", bank, SPLIT, RECIPE, **shape)
+
+    whole, asked = train("a"), []
+
+    def second(network):
+        assert not network.training
+        asked.append(1)
+        return len(asked) == 2
+
+    unlink = training.Path.unlink
+
+    def dies(path, **options):
+        if path.name == training.CHECKPOINT:
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    monkeypatch.setattr(training, "CHECKPOINT_SPACING", 0)
+    with monkeypatch.context() as patch:  # killed between its last epoch and its end
+        patch.setattr(training.Path, "unlink", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train("b", second)
+    short = train("b", second)
+    assert len(asked) == 2 and short.epoch == 1 and short.curves == whole.curves[:2]
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_trains_as_the_processor_does(bank, tmp_path):
     losses = []
