@@ -173,10 +173,11 @@ def by_scene_bias(frame: pd.DataFrame) -> alt.FacetChart:
         frame: The table `flatness_biases`.
 
     Returns:
-        A panel a measure, each with a scale of its own: the mean over runs.
+        A panel for the loss and each measure, with a scale of its own: the mean over runs.
     """
-    drawn = frame[frame["measure"].isin(MEASURES)].copy()
-    drawn["measure"] = drawn["measure"].map(MEASURES)
+    titles = {"loss": "training loss", **MEASURES}
+    drawn = frame[frame["measure"].isin(titles)].copy()
+    drawn["measure"] = drawn["measure"].map(titles)
     drawn["network"] = drawn["modality"].map(encodings.MODALITY_LABELS)
     names = list(encodings.MODALITY_LABELS.values())
     colour = alt.Color(
@@ -191,6 +192,6 @@ def by_scene_bias(frame: pd.DataFrame) -> alt.FacetChart:
     return (
         alt.layer(base.mark_line().encode(y=y), base.mark_point(size=40).encode(y=y))
         .properties(width=165, height=130)
-        .facet(facet=alt.Facet("measure:N", title=None, sort=list(MEASURES.values())), columns=4)
+        .facet(facet=alt.Facet("measure:N", title=None, sort=list(titles.values())), columns=3)
         .resolve_scale(y="independent")
     )

@@ -247,7 +247,9 @@ def exits(run: Run) -> Rows:
 
 
 def biases(run: Run) -> Rows:
-    """Yield the measures of networks trained on scenes that tell more or less of the action; of split 0 alone.
+    """Yield the measures of networks trained on scenes that tell more or less of the action, the run's own among them.
+
+    Nothing but of split 0, and where the parameters name other scene biases.
 
     Args:
         run: Which.
@@ -256,7 +258,8 @@ def biases(run: Run) -> Rows:
         scene_bias, modality, measure, value, standard_error.
     """
     p = run.parameters
-    for bias in p.scene_biases if run.split == 0 else ():
+    wanted = {*p.scene_biases, p.marionette_scene_bias} if p.scene_biases and run.split == 0 else set()
+    for bias in sorted(wanted):
         other = dataclasses.replace(run, parameters=dataclasses.replace(p, marionette_scene_bias=bias))
         for modality in p.plan.networks:
             for row in _measured(other, SAME, modality):

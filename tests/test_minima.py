@@ -106,9 +106,13 @@ def test_a_classifier_alone_computes_what_it_does_behind_its_network(run):
     assert rows["motion", "ce", 1, "trace"] == pytest.approx(rows["motion", "ce", 1, "gauss_newton_trace"], rel=1e-4)
 
 
-def test_the_scene_bias_makes_other_clips_and_other_runs(run):
+def test_the_scene_bias_makes_other_clips_and_other_runs(run, measured):
     rows = pd.DataFrame(minima.biases(run))
-    assert set(rows["scene_bias"]) == {0.3} and set(rows["modality"]) == set(run.parameters.plan.networks)
+    own = run.parameters.marionette_scene_bias
+    assert set(rows["scene_bias"]) == {0.3, own} and set(rows["modality"]) == set(run.parameters.plan.networks)
+    traces = rows[rows["measure"] == "trace"].set_index(["scene_bias", "modality"])["value"]
+    assert traces[own].to_dict() == {m: measured["same", m, "trace"] for m in run.parameters.plan.networks}
+    assert traces[0.3, "iframe"] != traces[own, "iframe"]
     assert list(minima.biases(study.Run(run.parameters, 1, 0))) == []
     assert len(list(study.run_folder(run.parameters).parents[1].iterdir())) == 2
 
