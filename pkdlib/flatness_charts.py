@@ -188,7 +188,7 @@ def by_scene_bias(frame: pd.DataFrame) -> alt.FacetChart:
         legend=alt.Legend(orient="top"),
     )
     base = alt.Chart(drawn).encode(x=alt.X("scene_bias:Q", title="scene bias"), color=colour)
-    y = alt.Y("mean(value):Q", title=None, axis=alt.Axis(tickCount=4, format="~g"))
+    y = alt.Y("mean(value):Q", title=None, axis=alt.Axis(tickCount=4))
     return (
         alt.layer(base.mark_line().encode(y=y), base.mark_point(size=40).encode(y=y))
         .properties(width=165, height=130)
