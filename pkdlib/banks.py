@@ -22,8 +22,6 @@ from pkdlib.views import motion_bytes, residual_bytes
 # What a network may read of a frame: one modality, or all three, joined in the order of the bank.
 PLANES = {"iframe": slice(0, 3), "motion": slice(3, 5), "residual": slice(5, 8), "joint": slice(0, 8)}
 PARTS = {"joint": ("iframe", "motion", "residual")}
-# Where among its planes the motion's x is, which a flip negates.
-MOTION_X = {"motion": 0, "joint": 3}
 
 
 @dataclasses.dataclass(frozen=True)

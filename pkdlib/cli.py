@@ -80,7 +80,8 @@ def _reproduce(chosen: argparse.Namespace) -> None:
     from pkdlib import reproduce
 
     parameters = _parameters(chosen)
-    paths = reproduce.reproduce(parameters, only=chosen.only, log=_log)
+    folder = Path(chosen.target) if chosen.target else None
+    paths = reproduce.reproduce(parameters, only=chosen.only, folder=folder, log=_log)
     _say("executed", str(paths[0].parent))
 
 
@@ -194,6 +195,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="only these notebooks, by number or name: --only 02 05",
     )
+    command.add_argument("--target", metavar="DIR", help="write the executed notebooks there (the run folder)")
 
     command = _add(commands, "predict", _predict, "recognise the action in a clip", _PREDICT_HELP)
     command.add_argument("clip", metavar="CLIP", help="a video file that `pkd inspect` can read")

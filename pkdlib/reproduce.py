@@ -47,6 +47,7 @@ def reproduce(
     parameters: Parameters,
     *,
     only: Sequence[str] = (),
+    folder: Path | None = None,
     log: Callable[[str], None] = print,
 ) -> list[Path]:
     """Execute the notebooks with these parameters, in order, skipping those whose output is up to date.
@@ -57,6 +58,8 @@ def reproduce(
     Args:
         parameters: The checked parameters of all notebooks.
         only: Names of notebooks, or the numbers that they begin with; empty means all.
+        folder: Where they go, in `notebooks`; None for `output_folder`. Two that run at the same time, of two seeds
+            say, need a folder each.
         log: Called with one line of progress at a time.
 
     Returns:
@@ -67,7 +70,7 @@ def reproduce(
         OSError: If the outputs' folder cannot be written.
     """  # noqa: DOC502
     sources = notebooks(only)
-    folder = output_folder(parameters)
+    folder = folder or output_folder(parameters)
     _check_writable(folder / "notebooks")
     targets = []
     for number, source in enumerate(sources, start=1):

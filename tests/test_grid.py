@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,14 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ("machine", "slurm", "kubernetes")
 STEPS = ("backbones", "flatness", "internal_classifiers", "wise", "early_exit", "protocol")
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("snakemake") is None, reason="no snakemake (pip install '.[grid]' and its executors)"
-)
-
 
 def command(profile, *words):
     place = ROOT / "workflow"
-    return ["snakemake", "-s", place / "Snakefile", "--workflow-profile", place / "profiles" / profile, *words]
+    own = ["-s", place / "Snakefile", "--workflow-profile", place / "profiles" / profile]
+    return [sys.executable, "-m", "snakemake", *own, *words]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -36,32 +32,55 @@ def test_a_dry_run_lists_the_paper_s_whole_grid(tmp_path, profile):
         check=False,
     )
     text = done.stdout + done.stderr
-    if "invalid choice" in text or "not a valid" in text:
-        pytest.skip(f"the plugins of {profile} are not installed")
     assert done.returncode == 0, text
     counts = dict(re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE))
     assert counts == {**dict.fromkeys(STEPS, "30"), "pages": "2", "all": "1", "total": "183"}
-    line = (
-        "pkd reproduce --profile paper --backbone coviar --dataset hmdb51 --root '/data/h' --split 2 --seed 4 --only 06"
-    )
-    assert line in text
+    assert "pkd reproduce --profile paper --backbone coviar --dataset hmdb51 --root '/data/h'" in text
+    cell = "runs/grid/paper-coviar/hmdb51/split2/seed4"
+    assert f"{cell} --split 2 --seed 4 --only 06_early_exit\n" in text
+    assert f"{cell}/notebooks/06_early_exit.ipynb" in text
 
 
 @pytest.mark.slow
-def test_a_killed_grid_goes_on_with_what_is_missing(tmp_path):
+def test_a_killed_grid_goes_on_with_what_is_missing_to_the_same_bits(tmp_path):
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    grid, plain = tmp_path / "grid", tmp_path / "plain"
+    for folder in (grid, plain):
+        folder.mkdir()
+    cell = "runs/grid/smoke-coviar/marionette/split0/seed{}/notebooks/02_backbones.ipynb"
     config = ["--config", "profile=smoke", "splits=1", "seeds=2", "set=threads=1"]
-    target = "runs/grid/smoke-coviar/marionette/split0/seed{}/backbones.done"
-    words = command("machine", *config, "--cores", "1", target.format(0), target.format(1))
-    process = subprocess.Popen(words, cwd=tmp_path, env=env, start_new_session=True, stderr=subprocess.DEVNULL)
+    words = command("machine", *config, "--cores", "1", cell.format(0), cell.format(1))
+
+    process = subprocess.Popen(words, cwd=grid, env=env, start_new_session=True, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
-    while not list(tmp_path.glob("runs/smoke/marionette/split0/seed*/exits/run.json")):
+    while len(seeds := {path.parts[-3] for path in finished(grid)}) < 2:  # within the second cell
         assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.2)
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    steps = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/smoke/marionette/split0/*/*/run.json")}
-    subprocess.run(words, cwd=tmp_path, env=env, check=True, stderr=subprocess.DEVNULL)
-    assert all((tmp_path / target.format(seed)).is_file() for seed in (0, 1))
-    assert all(path.stat().st_mtime_ns == before for path, before in steps.items())
-    assert len(list(tmp_path.glob("runs/smoke/marionette/split0/*/logits/run.json"))) == 2
+    stopped = finished(grid)
+    (made,) = [grid / cell.format(seed) for seed in (0, 1) if (grid / cell.format(seed)).is_file()]
+    before = made.stat().st_mtime_ns
+
+    subprocess.run(words, cwd=grid, env=env, check=True, stderr=subprocess.DEVNULL)
+    assert all((grid / cell.format(seed)).is_file() for seed in (0, 1))
+    assert made.stat().st_mtime_ns == before
+    assert stopped.items() <= finished(grid).items() and len(stopped) < len(finished(grid))
+
+    (second,) = seeds - {made.parts[-3]}
+    own = ["--profile", "smoke", "--set", "threads=1", "--set", f"cache={grid / 'cache'}", "--split", "0"]
+    plainly = ["pkd", "reproduce", *own, "--seed", second.removeprefix("seed"), "--only", "02"]
+    subprocess.run(plainly, cwd=plain, env=env, check=True, stdout=subprocess.DEVNULL)
+    expected = computed(plain, second)
+    assert {"curves.json", "logits.safetensors"} <= {path.name for path in expected}
+    assert computed(grid, second) == expected
+
+
+def finished(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.glob("runs/smoke-*/marionette/split0/*/*/run.json")}
+
+
+def computed(folder, seed):
+    (cell,) = folder.glob(f"runs/smoke-*/marionette/split0/{seed}")
+    files = [path for path in cell.rglob("*") if path.is_file() and path.name not in ("run.json", "timings.json")]
+    return {path.relative_to(cell): path.read_bytes() for path in files}

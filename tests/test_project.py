@@ -121,7 +121,7 @@ def pins() -> dict[str, str]:
 
 def test_every_dependency_is_pinned_inside_its_range():
     pinned = pins()
-    for name, allowed in requirements("train", "book", "test").items():
+    for name, allowed in requirements("train", "book", "grid", "test").items():
         assert name in pinned, f"{name} of pyproject.toml is not in constraints.txt"
         assert pinned[name] in allowed, f"{name}=={pinned[name]} is outside {allowed}"
     assert not [name for name in pinned if name.startswith(("nvidia-", "cuda-", "triton"))]
