@@ -8,13 +8,18 @@ normalised, on this machine's processor. The floor is what libavcodec takes, on 
 the same samples need and to export their vectors: from each segment's key frame to its place. Floor, no process that
 reads ahead, one and two are timed in turns, so that the ratios hold on a busy machine; the figures are medians.
 
-The cores that a GPU needs are its rate (`results/throughput`) over that of one core. Memory is that of this process
-and those that read ahead, over the second tenth of N samples and over the last. With `--write` the tables go to
-`results/feeding`.
+The cores that a GPU needs are its rate (`results/throughput`) over that of one core.
+
+Memory is compared between the second tenth of N samples and the last, twice. Once this process reads them by itself,
+and gives what its allocator has free back to the system before each look: what is left is held. Then processes read
+ahead, as in a training, and all is counted as it lies there, free or not: that swings, and creeps up at first, with
+what the allocator keeps and with pages that a forked process comes to own by touching them. With `--write` the tables
+go to `results/feeding`.
 """
 
 import argparse
 import csv
+import ctypes
 import os
 import statistics
 import tempfile
@@ -123,30 +128,38 @@ def floor(wanted: list[tuple[Path, list[tuple[int, int]]]]) -> None:
 
 
 def growth(files: banks.ClipFiles, samples: int) -> dict[str, float]:
-    """Read many samples, one modality after the other, and compare the memory at the beginning and the end.
+    """Read many samples, one modality after the other, and compare the memory at the beginning and the end."""
+    found: dict[str, float] = {"samples": samples}
+    for name, workers, look in (("held", 0, held), ("resident", 2, resident)):
+        feeds = [feed(files, (modality,), workers) for modality in MODALITIES]
+        seen = []
+        for epoch in range(-(-samples // (BATCH * BATCHES))):
+            consume(feeds[epoch % len(feeds)].epoch(epoch))
+            seen.append(look())
+        tenth = max(1, len(seen) // 10)
+        early, late = statistics.median(seen[tenth : 2 * tenth]), statistics.median(seen[-tenth:])
+        found |= {f"{name}_early_mib": early, f"{name}_late_mib": late}
+        print(f"{name} over the second tenth of {samples} samples {early:.1f} MiB, over the last {late:.1f} MiB")
+    return found
 
-    What a process holds swings with the batch in its hands, so the medians of the second and the last tenth are taken.
-    """
-    feeds = [feed(files, (name,), 2) for name in MODALITIES]
-    held, count = [], BATCH * BATCHES
-    for epoch in range(-(-samples // count)):
-        consume(feeds[epoch % len(feeds)].epoch(epoch))
-        held.append(resident())
-    tenth = max(1, len(held) // 10)
-    early, late = statistics.median(held[tenth : 2 * tenth]), statistics.median(held[-tenth:])
-    print(f"memory over the second tenth of {samples} samples {early:.0f} MiB, over the last {late:.0f} MiB")
-    return {"samples": samples, "early_mib": early, "late_mib": late}
+
+def held() -> float:
+    """Give this process's free memory back, and say what it then has for itself, in MiB."""
+    ctypes.CDLL(None).malloc_trim(0)
+    return private("self")
 
 
 def resident() -> float:
-    """Add up the memory that this process and its children hold for themselves, in MiB."""
+    """Add up the memory that this process and its children have for themselves, in MiB."""
     own = os.getpid()
-    processes = [own, *map(int, Path(f"/proc/{own}/task/{own}/children").read_text().split())]
-    kib = 0
-    for process in processes:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-        kib += sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Clean", "Private_Dirty")))
-    return kib / 1024
+    children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
+    return sum(private(process) for process in (own, *children))
+
+
+def private(process: int | str) -> float:
+    """Say what a process has written and shares with none, in MiB."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) / 1024
 
 
 def needs(speeds: list[dict[str, float | str]]) -> None:

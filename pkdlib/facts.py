@@ -49,6 +49,8 @@ def collect() -> dict[str, Any]:
     values["throughput_table"] = _told(paper_scale.throughput, measured)
     both = None if measured is None or not fed else (measured, fed["speed"])
     values["paper_hours"] = _told(lambda tables: paper_scale.hours(*tables), both)
+    values["paper_grid"] = _told(paper_scale.grid, measured)
+    values["grid_proof"] = _told(paper_scale.proof, results.grid())
     values["feeding_table"] = _told(paper_scale.feeding, fed.get("speed"))
     values["feeding_memory"] = _told(paper_scale.memory, fed.get("memory"))
     record = _json("feeding", runs.RECORD)

@@ -1,5 +1,7 @@
 """What the paper's training would take on the GPU that was measured: projections from throughput."""
 
+import math
+
 import pandas as pd
 
 from pkdlib.encodings import MODALITY_LABELS
@@ -9,6 +11,8 @@ from pkdlib.reports import as_markdown
 TRAINING_CLIPS = {"UCF-101": 9_537, "HMDB-51": 3_570}
 # The reference's epochs of fine-tuning a network (all three), and of its internal classifiers by PKD.
 BACKBONE_EPOCHS, EXIT_EPOCHS = 510, 300
+# Three official splits with five seeds each.
+CELLS = 15
 VARIANT_NAMES = {
     "float32": "float32",
     "bfloat16": "bfloat16",
@@ -81,17 +85,15 @@ def memory(grown: pd.DataFrame) -> str:
     """
     row = grown.iloc[0]
     return (
-        f"Over the second tenth of {row['samples']:,.0f} samples the processes held {row['early_mib']:.0f} MiB of "
-        f"their own, over the last {row['late_mib']:.0f} MiB."
+        f"One process that reads {row['samples']:,.0f} samples holds {row['held_early_mib']:.1f} MiB over the second "
+        f"tenth of them and {row['held_late_mib']:.1f} MiB over the last, its free memory given back before each look. "
+        "With two processes a modality that read ahead, all seven together have "
+        f"{row['resident_early_mib']:.0f} and {row['resident_late_mib']:.0f} MiB, free memory included."
     )
 
 
 def hours(measured: pd.DataFrame, speed: pd.DataFrame) -> str:
     """Project the hours of one split and seed, step by step, and how many cores must decode meanwhile.
-
-    A network's time is epochs x clips / (clips a second in training). The internal classifiers of all three train in
-    one pass over the frozen networks; only that pass is projected, at the rate of testing: the classifiers' own part
-    was not measured.
 
     Args:
         measured: Of `results.throughput`.
@@ -100,19 +102,49 @@ def hours(measured: pd.DataFrame, speed: pd.DataFrame) -> str:
     Returns:
         A Markdown table.
     """
-    rates = measured[measured["variant"] == USED].set_index("network")
     one_core = speed[speed["processes"] == 0].set_index("read")["clips_per_second"]
+    rows = [
+        (dataset, step, f"{clips * epochs / rate / 3600:.1f}", f"{rate / one_core[read]:.0f}")
+        for dataset, clips in TRAINING_CLIPS.items()
+        for step, read, epochs, rate in _steps(measured)
+    ]
+    return as_markdown(pd.DataFrame(rows, columns=["data", "step", "hours on one GPU", "cores to decode as fast"]))
+
+
+def grid(measured: pd.DataFrame) -> str:
+    """Project the days of all splits and seeds, on one GPU and on four that take one split and seed each.
+
+    Args:
+        measured: Of `results.throughput`.
+
+    Returns:
+        A Markdown table.
+    """
     rows = []
     for dataset, clips in TRAINING_CLIPS.items():
-        for name, rate in rates["training_clips_per_second"].items():
-            spent = BACKBONE_EPOCHS * clips / rate / 3600
-            step = f"{MODALITY_LABELS[name]} network, {BACKBONE_EPOCHS} epochs"
-            rows.append((dataset, step, f"{spent:.1f}", f"{rate / one_core[name]:.0f}"))
-        per_clip = (1 / rates["testing_clips_per_second"]).sum()
-        cores = 1 / per_clip / one_core["all three"]
-        step = f"internal classifiers, {EXIT_EPOCHS} epochs"
-        rows.append((dataset, step, f"{EXIT_EPOCHS * clips * per_clip / 3600:.1f}", f"{cores:.0f}"))
-    return as_markdown(pd.DataFrame(rows, columns=["data", "step", "hours on one GPU", "cores to decode as fast"]))
+        days = sum(clips * epochs / rate for _, _, epochs, rate in _steps(measured)) / 86_400
+        rows.append((dataset, f"{days * CELLS:.1f}", f"{days * math.ceil(CELLS / 4):.1f}"))
+    return as_markdown(pd.DataFrame(rows, columns=["data", "days on one GPU", "days on four"]))
+
+
+def proof(found: pd.DataFrame) -> str:
+    """Say what became of a grid that was killed and started again (`benchmarks/grid.py`).
+
+    Args:
+        found: Of `results.grid`.
+
+    Returns:
+        Sentences.
+    """
+    row = found.iloc[0]
+    return (
+        f"A grid of {row['splits']} splits and {row['seeds']} seeds of Marionette (profile `{row['profile']}`, one "
+        f"thread a job, two jobs at once) was killed when {row['jobs_finished_when_killed']} of its {row['jobs']} jobs "
+        f"were done. The second start ran {row['jobs_run_by_second_start']}; it made {row['notebooks_redone']} "
+        f"notebooks anew, and {row['steps_redone']} of the {row['steps_finished_when_killed']} steps that were "
+        f"finished. Of its {row['tables']} tables ({row['rows']:,} rows; those of times left out) "
+        f"{row['tables_that_differ']} differ from those that `pkd reproduce` made by itself."
+    )
 
 
 def bank_bytes(clips: int, *, candidates: int, short_side: int) -> int:
@@ -127,3 +159,15 @@ def bank_bytes(clips: int, *, candidates: int, short_side: int) -> int:
         The size in bytes, one for each pixel of eight planes.
     """
     return clips * candidates * 8 * short_side * round(short_side * 340 / 256)
+
+
+def _steps(measured: pd.DataFrame) -> list[tuple[str, str, int, float]]:
+    # Step, what it reads, epochs and clips a second. The internal classifiers of all three networks train in one pass
+    # over the frozen networks; only that pass is projected, at the rate of testing.
+    rates = measured[measured["variant"] == USED].set_index("network")
+    steps = [
+        (f"{MODALITY_LABELS[name]} network, {BACKBONE_EPOCHS} epochs", name, BACKBONE_EPOCHS, rate)
+        for name, rate in rates["training_clips_per_second"].items()
+    ]
+    together = 1 / (1 / rates["testing_clips_per_second"]).sum()
+    return [*steps, (f"internal classifiers, {EXIT_EPOCHS} epochs", "all three", EXIT_EPOCHS, together)]

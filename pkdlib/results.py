@@ -79,6 +79,15 @@ def feeding() -> dict[str, pd.DataFrame]:
     return _tables("feeding", ("speed", "memory"))
 
 
+def grid() -> pd.DataFrame | None:
+    """Read what became of a grid that was killed and started again (`benchmarks/grid.py`).
+
+    Returns:
+        One row of counts; None where it is not committed.
+    """
+    return _tables("grid", ("grid",)).get("grid")
+
+
 def coverage() -> dict[str, pd.DataFrame]:
     """Read the committed simulation of intervals (`benchmarks/coverage.py`).
 

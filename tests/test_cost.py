@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from pkdlib import experiments
 from pkdlib.cost import GMAC, ExitCosts, evaluation_mode, exit_costs, macs
 
 
@@ -44,6 +45,22 @@ def test_resnets_cost_what_is_published(name, gmac):
     network = torchvision.models.get_model(name, weights=None).to("meta")
     measured = macs(network, torch.zeros(1, 3, 224, 224, device="meta")) / GMAC
     assert measured == pytest.approx(gmac, rel=0.01)
+
+
+# paper-facts, section 5, computed from the reference's layers: each exit's cost with all before it, and its own part
+@pytest.mark.parametrize(
+    ("reads", "cumulative", "own", "bare"),
+    [
+        ("residual", [1.12, 1.65, 2.18, 2.59], [0.543, 0.116, 0.116], 1.81),
+        ("motion", [1.08, 1.61, 2.14, 2.55], [0.543, 0.116, 0.116], 1.77),
+        ("iframe", [1.25, 3.20, 6.52, 7.33], [0.463, 0.925, 1.851], 4.09),
+    ],
+)
+def test_the_papers_exits_cost_what_was_computed(reads, cumulative, own, bare):
+    costs = experiments.exit_costs((reads,), "paper", "paper", 101, 1, 224)[reads]
+    assert [each / GMAC for each in costs.cumulative] == pytest.approx(cumulative, rel=0.01)
+    assert [each / GMAC for each in costs.own[:3]] == pytest.approx(own, rel=0.01) and costs.own[3] == 0
+    assert costs.bare / GMAC == pytest.approx(bare, rel=0.01)
 
 
 def test_motion_stem_is_cheaper_by_its_missing_channel():

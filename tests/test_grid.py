@@ -1,5 +1,6 @@
 """The grid: what Snakemake would run by each profile, and that a killed grid goes on with what is missing alone."""
 
+import itertools
 import os
 import re
 import signal
@@ -39,6 +40,39 @@ def test_a_dry_run_lists_the_paper_s_whole_grid(tmp_path, profile):
     cell = "runs/grid/paper-coviar/hmdb51/split2/seed4"
     assert f"{cell} --split 2 --seed 4 --only 06_early_exit\n" in text
     assert f"{cell}/notebooks/06_early_exit.ipynb" in text
+
+
+STUB = """#!/bin/bash
+while [[ $# -gt 0 ]]; do
+  [[ $1 == --target ]] && target=$2
+  [[ $1 == --only ]] && notebook=$2
+  shift
+done
+began=$(date +%s%N)
+sleep 0.5
+echo "$CUDA_VISIBLE_DEVICES $began $(date +%s%N)" >> {log}
+mkdir -p $target/notebooks && touch $target/notebooks/$notebook.ipynb
+"""
+
+
+@pytest.mark.slow
+def test_each_gpu_has_one_job_at_a_time(tmp_path):
+    stub, log = tmp_path / "bin" / "pkd", tmp_path / "log"
+    stub.parent.mkdir()
+    stub.write_text(STUB.replace("{log}", str(log)))
+    stub.chmod(0o755)
+    env = os.environ | {"PATH": f"{stub.parent}:{os.environ['PATH']}"}
+    env.pop("CUDA_VISIBLE_DEVICES", None)
+    made = [f"runs/grid/smoke-coviar/marionette/split0/seed{seed}/notebooks/03_flatness.ipynb" for seed in range(4)]
+    words = command("machine", "--config", "profile=smoke", "splits=1", "seeds=4", "gpus=2", "--cores", "3", *made)
+    subprocess.run(words, cwd=tmp_path, env=env, check=True, stderr=subprocess.DEVNULL)
+    spans = {}
+    for line in log.read_text().splitlines():
+        gpu, began, ended = map(int, line.split())
+        spans.setdefault(gpu, []).append((began, ended))
+    assert spans.keys() == {0, 1} and sum(map(len, spans.values())) == 8
+    for own in spans.values():
+        assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(sorted(own)))
 
 
 @pytest.mark.slow

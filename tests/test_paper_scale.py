@@ -49,7 +49,42 @@ def test_a_banks_size_is_that_of_its_arrays():
 def test_what_feeds_a_network_is_told_by_modality(speed):
     lines = paper_scale.feeding(speed).splitlines()
     assert "| all three | 11.1 | 1.5 x | 11.1 | 21.1 | 1.90 x |" in lines and len(lines) == 2 + 4
-    grown = pd.DataFrame([{"samples": 20_000, "early_mib": 700.4, "late_mib": 701.2}])
+    values = {
+        "held_early_mib": 290.12,
+        "held_late_mib": 290.33,
+        "resident_early_mib": 700.4,
+        "resident_late_mib": 741.2,
+    }
+    grown = pd.DataFrame([{"samples": 20_000} | values])
     assert paper_scale.memory(grown) == (
-        "Over the second tenth of 20,000 samples the processes held 700 MiB of their own, over the last 701 MiB."
+        "One process that reads 20,000 samples holds 290.1 MiB over the second tenth of them and 290.3 MiB over the "
+        "last, its free memory given back before each look. With two processes a modality that read ahead, all seven "
+        "together have 700 and 741 MiB, free memory included."
     )
+
+
+def test_days_are_fifteen_times_a_split_and_seed_or_four_where_four_go_together(measured):
+    # 510 epochs at 100, 200 and 200 clips a second, then 300 at 200, as above.
+    cell = 9_537 * (510 * (1 / 100 + 2 / 200) + 300 / 200) / 86_400
+    assert f"| UCF-101 | {15 * cell:.1f} | {4 * cell:.1f} |" in paper_scale.grid(measured).splitlines()
+
+
+def test_the_proof_of_the_grid_says_what_was_counted():
+    counts = {
+        "profile": "smoke",
+        "splits": 3,
+        "seeds": 2,
+        "jobs": 36,
+        "jobs_finished_when_killed": 18,
+        "jobs_run_by_second_start": 17,
+        "notebooks_redone": 1,
+        "steps_redone": 2,
+        "steps_finished_when_killed": 70,
+        "tables": 15,
+        "rows": 4321,
+        "tables_that_differ": 5,
+    }
+    said = paper_scale.proof(pd.DataFrame([counts]))
+    assert "3 splits and 2 seeds" in said and "killed when 18 of its 36 jobs" in said
+    assert "ran 17; it made 1 notebooks anew, and 2 of the 70 steps" in said
+    assert "Of its 15 tables (4,321 rows; those of times left out) 5 differ" in said
