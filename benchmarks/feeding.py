@@ -3,12 +3,13 @@
 Usage: python benchmarks/feeding.py [--write] [--samples N] [CLIP ...]   (default: ../shared/clips/paper_datasets/*)
 
 The clips are first brought to the paper's form (340 x 256, MPEG-4 Part 2, GOP 12). Each sample then is a clip of three
-segments at 224 pixels, with the multi-scale crop and flip, as `pkdlib.feeding` gives it to a training: decoded anew,
-normalised, on this machine's processor. The floor is what libavcodec takes, on one core, to decode the frames that
-the same samples need and to export their vectors: from each segment's key frame to its place. Floor, no process that
-reads ahead, one and two are timed in turns, so that the ratios hold on a busy machine; the figures are medians.
+segments at 224 pixels, with the multi-scale crop and flip, as `pkdlib.feeding` gives it to a training. The floor is
+what libavcodec takes, on one core, to decode the frames that the same samples need and to export their vectors: from
+each segment's key frame to its place. Timed beside it, in turns, so that the ratios hold on a busy machine: all of the
+work in this process, as where a processor trains; and one process and two that read ahead, with the crop and the
+normalisation left out, which are then the GPU's work. The figures are medians.
 
-The cores that a GPU needs are its rate (`results/throughput`) over that of one core.
+The cores that a GPU needs are its rate (`results/throughput`) over that of one process that reads ahead.
 
 Memory is compared between the second tenth of N samples and the last, twice. Once this process reads them by itself,
 and gives what its allocator has free back to the system before each look: what is left is held. Then processes read
@@ -26,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import av
 import numpy as np
@@ -82,12 +84,14 @@ def rates(files: banks.ClipFiles, name: str, modalities: tuple[str, ...]) -> lis
     feeds = {workers: feed(files, modalities, workers) for workers in (0, 1, 2)}
     for own in feeds.values():  # start the processes
         consume(own.epoch(0))
+    runs_of = {0: consume, 1: read, 2: read}
     seconds: dict[int | None, list[float]] = {key: [] for key in (None, *feeds)}
     for epoch in range(1, REPEATS + 1):
         places = drawn(files, epoch)
         seconds[None].append(timed(lambda places=places: floor(places)))
         for workers, own in feeds.items():
-            seconds[workers].append(timed(lambda own=own, epoch=epoch: consume(own.epoch(epoch))))
+            run = runs_of[workers]
+            seconds[workers].append(timed(lambda run=run, own=own, epoch=epoch: run(own.epoch(epoch))))
     count = BATCH * BATCHES
     medians = {key: count / statistics.median(values) for key, values in seconds.items()}
     scaling = statistics.median(a / b for a, b in zip(seconds[1], seconds[2], strict=True))
@@ -164,7 +168,7 @@ def private(process: int | str) -> float:
 
 def needs(speeds: list[dict[str, float | str]]) -> None:
     """Say how many cores keep the measured GPU busy."""
-    one_core = {row["read"]: row["clips_per_second"] for row in speeds if row["processes"] == 0}
+    one_core = {row["read"]: row["clips_per_second"] for row in speeds if row["processes"] == 1}
     with THROUGHPUT.open() as file:
         for row in csv.DictReader(file):
             if row["variant"] == "channels_last":
@@ -178,6 +182,12 @@ def consume(parts: Iterator[Part]) -> None:
     """Go through parts."""
     for _ in parts:
         pass
+
+
+def read(parts: Iterator[Part]) -> None:
+    """Go through parts, but leave out what a GPU does of them."""
+    with mock.patch.object(clips, "finish", lambda drawn, size, device: {}):
+        consume(parts)
 
 
 def timed(run) -> float:

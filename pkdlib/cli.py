@@ -245,7 +245,7 @@ takes:   a second or two; needs the base install only (pip install pkdlib)
 _REPRODUCE_HELP = """\
 Run the eight notebooks in order through papermill, training whatever is missing. What is finished is kept:
 the same command again redoes only what changed, and goes on where Ctrl-C or a power cut stopped it, to the
-same tables.
+same tables. Two at the same time, of two seeds say, share the run folder, but need a --target each.
 
 examples:
   pkd reproduce --profile quick

@@ -102,7 +102,7 @@ def hours(measured: pd.DataFrame, speed: pd.DataFrame) -> str:
     Returns:
         A Markdown table.
     """
-    one_core = speed[speed["processes"] == 0].set_index("read")["clips_per_second"]
+    one_core = speed[speed["processes"] == 1].set_index("read")["clips_per_second"]
     rows = [
         (dataset, step, f"{clips * epochs / rate / 3600:.1f}", f"{rate / one_core[read]:.0f}")
         for dataset, clips in TRAINING_CLIPS.items()

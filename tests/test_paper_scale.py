@@ -14,15 +14,15 @@ def measured():
 @pytest.fixture
 def speed():
     rates = {"all three": 11.1, "iframe": 33.3, "motion": 33.3, "residual": 33.3}
-    rows = [(read, n, rate * (1 + 0.9 * (n == 2)), 1.5, 1.9) for read, rate in rates.items() for n in (0, 1, 2)]
+    rows = [(read, n, rate * (0.5, 1, 1.9)[n], 1.5, 1.9) for read, rate in rates.items() for n in (0, 1, 2)]
     return pd.DataFrame(rows, columns=["read", "processes", "clips_per_second", "over_floor", "two_over_one"])
 
 
 def test_hours_are_epochs_by_clips_over_the_rate(measured, speed):
     lines = paper_scale.hours(measured, speed).splitlines()
-    # 510 epochs of 9,537 clips at 100 a second; 33 a second on a core, so three cores feed 100 a second.
+    # 510 epochs of 9,537 clips at 100 a second; 33 a second by one process, so three feed 100 a second.
     assert "| UCF-101 | I-frame network, 510 epochs | 13.5 | 3 |" in lines
-    # 300 epochs at 1/400 + 1/800 + 1/800 seconds a clip: 200 clips a second, of which a core decodes 11.
+    # 300 epochs at 1/400 + 1/800 + 1/800 seconds a clip: 200 clips a second, of which a process decodes 11.
     assert "| HMDB-51 | internal classifiers, 300 epochs | 1.5 | 18 |" in lines
 
 
@@ -48,7 +48,7 @@ def test_a_banks_size_is_that_of_its_arrays():
 
 def test_what_feeds_a_network_is_told_by_modality(speed):
     lines = paper_scale.feeding(speed).splitlines()
-    assert "| all three | 11.1 | 1.5 x | 11.1 | 21.1 | 1.90 x |" in lines and len(lines) == 2 + 4
+    assert "| all three | 5.5 | 1.5 x | 11.1 | 21.1 | 1.90 x |" in lines and len(lines) == 2 + 4
     values = {
         "held_early_mib": 290.12,
         "held_late_mib": 290.33,

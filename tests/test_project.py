@@ -244,7 +244,9 @@ def test_readme_states_the_measured_times():
     if "total_seconds" in timings:
         memory = f"{timings['peak_memory_mib'] / 1024:.1f} GB"
         book = f"{timings['total_seconds'] / 60:.0f} minutes | {memory}"
-    if "test_seconds" in timings:
-        tested = f"{timings['test_seconds'] / 60:.0f} minutes"
+    if "test_peak_memory_mib" in timings:
+        tested = f"{timings['test_seconds'] / 60:.0f} minutes | {timings['test_peak_memory_mib'] / 1024:.1f} GB"
+    elif "test_seconds" in timings:
+        tested = f"{timings['test_seconds'] / 60:.0f} minutes | not yet measured"
     assert f"| `make book` | {book} |" in text
     assert f"| `make test` | {tested} |" in text
