@@ -57,12 +57,15 @@ class ClipFiles:
         labels: (clips,) int64.
         candidates: The most P-frames that count of a clip, spread evenly.
         short_side: Height that frames are reduced to, in pixels; widths keep the aspect.
+        indices: A folder to keep the files' indices in, so that a file is searched for its frames once, and not in
+            every epoch; None to keep none.
     """
 
     paths: tuple[Path, ...]
     labels: Tensor
     candidates: int
     short_side: int
+    indices: Path | None = None
 
     def open(self, clip: int) -> "ClipFrames":
         """Open a clip; nothing is decoded yet.
@@ -76,7 +79,7 @@ class ClipFiles:
         Raises:
             VideoError: If the clip is unreadable or holds no P-frame.
         """  # noqa: DOC502
-        return ClipFrames(self.paths[clip], self.candidates, self.short_side)
+        return ClipFrames(self.paths[clip], self.candidates, self.short_side, self.indices)
 
 
 # Where training and measuring may read clips from.
@@ -90,18 +93,19 @@ class ClipFrames:
         path: The compressed clip.
         candidates: The most P-frames that count, spread evenly.
         short_side: Height that frames are reduced to, in pixels.
+        indices: A folder to keep the file's index in, or None.
 
     Attributes:
         shape: (frames, 8, height, width).
     """
 
-    def __init__(self, path: Path, candidates: int, short_side: int):
+    def __init__(self, path: Path, candidates: int, short_side: int, indices: Path | None = None):
         """Index the file.
 
         Raises:
             VideoError: If the clip is unreadable or holds no P-frame.
         """
-        self._video = bitstream.CompressedVideo(path)
+        self._video = bitstream.CompressedVideo(path, cache=indices)
         inter = [index for gop in self._video.gops for index in range(gop.start + 1, gop.start + gop.length)]
         if not inter:
             raise bitstream.VideoError(f"{path}: has no P-frame, so no motion and no residual to read")
@@ -126,8 +130,11 @@ class ClipFrames:
         numbers, planes = wanted
         modality = next((name for name, own in PLANES.items() if own == planes), "joint")
         frames = _READERS[modality](self._video, [self._places[number] for number in numbers])
-        stacked = np.stack([_reduced(frame, self.shape[2:]) for frame in frames])
-        return stacked if planes == PLANES[modality] else stacked[:, planes]
+        size, own = self.shape[2:], PLANES[modality]
+        found = np.empty((len(frames), own.stop - own.start, *size), np.uint8)
+        for frame, target in zip(frames, found, strict=True):
+            torch.cat(_reduced(frame, size), out=torch.from_numpy(target))
+        return found if planes == own else found[:, planes]
 
 
 def frame_bank(
@@ -237,12 +244,12 @@ def _reduced_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     return round(height * scale), round(width * scale)
 
 
-def _reduced(modalities: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+def _reduced(modalities: Sequence[np.ndarray], size: tuple[int, int]) -> list[Tensor]:
     # Each modality by itself, channels last: torch has a fast antialiasing kernel for such bytes.
-    planes = [torch.from_numpy(array).permute(2, 0, 1)[None] for array in modalities]
-    if size != modalities[0].shape[:2]:
-        planes = [functional.interpolate(plane, size, mode="bilinear", antialias=True) for plane in planes]
-    return torch.cat(planes, dim=1)[0].contiguous().numpy()
+    planes = [torch.from_numpy(array).permute(2, 0, 1) for array in modalities]
+    if size == modalities[0].shape[:2]:
+        return planes
+    return [functional.interpolate(each[None], size, mode="bilinear", antialias=True)[0] for each in planes]
 
 
 def _write_frames(task: tuple[Path, Path, int, int]) -> None:

@@ -314,6 +314,7 @@ _CACHED = (
     "cache/ut_interaction-*",
     "cache/folder-*",
     "cache/frames-*",
+    "cache/indices-*",
     "_build/executed",
     "_build/book",
     "_build/html",

@@ -116,7 +116,8 @@ def frame_bank(p: Parameters) -> Frames:
     short_side = round(p.input_size * clips.CROP_FROM)
     if p.frames == "decode":
         labels = torch.as_tensor([clip.label for clip in data.clips], dtype=torch.int64)
-        return ClipFiles(tuple(clip.path for clip in data.clips), labels, p.candidates, short_side)
+        indices = Path(p.cache) / f"indices-{data.checksum[:16]}"
+        return ClipFiles(tuple(clip.path for clip in data.clips), labels, p.candidates, short_side, indices)
     place = Path(p.cache) / f"frames-{data.checksum[:16]}-{p.candidates}-{short_side}"
     return banks.frame_bank(
         [clip.path for clip in data.clips],

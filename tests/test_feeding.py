@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pkdlib import clips, feeding
+from pkdlib import clips, feeding, indexing
 from pkdlib.banks import ClipFiles, FrameBank, frame_bank
 from pkdlib.bitstream import VideoError
 from pkdlib.feeding import Feed, FeedError
@@ -104,6 +104,17 @@ def test_files_decoded_on_demand_give_the_bytes_of_a_bank(video, tmp_path, modal
     wanted = {"modalities": modalities, "size": 32, "segments": 3}
     one, other = (clips.test_batch(own, [1, 0], **wanted) for own in (bank, files))
     assert all(torch.equal(one[modality], other[modality]) for modality in modalities)
+
+
+def test_a_file_is_searched_for_its_frames_once(video, tmp_path, monkeypatch):
+    searched = []
+    build = indexing.build
+    monkeypatch.setattr(indexing, "build", lambda path, *rest: searched.append(path) or build(path, *rest))
+    labels = torch.tensor([0])
+    kept, anew = (ClipFiles((video,), labels, 6, 40, folder) for folder in (tmp_path / "indices", None))
+    read = [frames.open(0)[[0, 3, 5], slice(0, 8)] for frames in (kept, kept, anew, anew)]
+    assert searched == [video] * 3  # once, and twice where no index is kept
+    assert all((other == read[0]).all() for other in read[1:])
 
 
 @pytest.mark.parametrize("workers", [0, 1])
