@@ -7,7 +7,8 @@ segments at 224 pixels, with the multi-scale crop and flip, as `pkdlib.feeding` 
 what libavcodec takes, on one core, to decode the frames that the same samples need and to export their vectors: from
 each segment's key frame to its place. Timed beside it, in turns, so that the ratios hold on a busy machine: all of the
 work in this process, as where a processor trains; and one process and two that read ahead, with the crop and the
-normalisation left out, which are then the GPU's work. The figures are medians. The clips' indices are kept, as a training keeps them.
+normalisation left out, which are then the GPU's work. The figures are medians. The clips' indices are kept, as a
+training keeps them.
 
 The cores that a GPU needs are its rate (`results/throughput`) over that of one process that reads ahead.
 
