@@ -2,8 +2,8 @@
 
 The choices: the best epoch by test accuracy, twice the epochs for PKD, backbones whose batch-norm statistics drift
 while classifiers train, weights fitted on training logits, WISE compared with one network alone, and cost counted for
-right answers only. For the first three, light classifiers are trained anew, with a look at the test clips after every
-epoch; those looks are read nowhere else.
+right answers only. For the first three, classifiers (light ones, or the paper's: `audit_classifiers`) are trained anew,
+with a look at the test clips after every epoch; those looks are read nowhere else.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,9 +25,10 @@ from pkdlib import (
     study,
     trade_offs,
 )
-from pkdlib.classifiers import internal_classifiers
+from pkdlib.classifiers import Fixed, Unchanged, internal_classifiers
 from pkdlib.distillation import Group, Trial
 from pkdlib.networks import Staged
+from pkdlib.parameters import Parameters
 from pkdlib.study import Run
 from pkdlib.tallies import Rows, by_group
 
@@ -58,7 +59,7 @@ SWITCHES = {
 
 
 def audit_step(run: Run) -> Path:
-    """Train light classifiers under the reference's choices, looking at the test clips after every epoch.
+    """Train classifiers under the reference's choices, looking at the test clips after every epoch.
 
     Args:
         run: Which.
@@ -69,7 +70,7 @@ def audit_step(run: Run) -> Path:
     """
     p, data = run.parameters, study.dataset(run.parameters)
     lengths = (("ce", 1), ("pkd", 1), ("pkd", DOUBLE))
-    kind = p.plan.light
+    kind = _audited(p)
     trials = [Trial(name, kind, method, epochs_factor=n) for name in p.plan.networks for method, n in lengths]
 
     def make(target: Path) -> None:
@@ -139,7 +140,7 @@ def audit(run: Run) -> Rows:
 
 
 def _distillation(run: Run) -> Gain:
-    plan = run.parameters.plan
+    p = run.parameters
     seen = {key: value.numpy() for key, value in load_file(audit_step(run) / LOOKS).items()}
 
     def gain(choices: Sequence[str]) -> np.ndarray:
@@ -147,7 +148,7 @@ def _distillation(run: Run) -> Gain:
         longer = DOUBLE if "double" in choices else 1
 
         def right(method: str, factor: int) -> np.ndarray:
-            trials = [Trial(reads, plan.light, method, epochs_factor=factor) for reads in plan.networks]
+            trials = [Trial(reads, _audited(p), method, epochs_factor=factor) for reads in p.plan.networks]
             looks = [seen[f"{name}/{trial.key}"] for trial in trials]
             epochs, exits, _ = np.concatenate(looks, axis=1).shape
             looks = np.concatenate(looks, axis=1)
@@ -191,17 +192,23 @@ def _saving(run: Run) -> Gain:
     return gain
 
 
+def _audited(p: Parameters) -> str:
+    return {"light": p.plan.light, "paper": p.plan.paper}[p.audit_classifiers]
+
+
 class _Looks:
     # Looks at the test clips: from groups of classifiers to each trial's uint8 (exits, clips). Light classifiers see
     # nothing of a stage but what their body makes of it, which has nothing to learn; of backbones that do not move
-    # that is computed once.
+    # that is computed once. The paper's see the stage, which is too large to keep.
     def __init__(self, run: Run, backbones: Mapping[str, Staged], *, moving: bool):
         self.run, self.backbones = run, backbones
         p = run.parameters
         shape = {"num_classes": 1, "segments": p.segments}
-        exits = {name: internal_classifiers(p.plan.light, backbone=net, **shape) for name, net in backbones.items()}
-        self.bodies = {name: [exit_.body for exit_ in own] for name, own in exits.items()}
-        self.kept = None if moving else list(self._reduced())
+        exits = {name: internal_classifiers(_audited(p), backbone=net, **shape) for name, net in backbones.items()}
+        bodies = {name: [exit_.body for exit_ in own] for name, own in exits.items()}
+        light = all(isinstance(body, Fixed) for own in bodies.values() for body in own)
+        self.bodies = bodies if light else {name: [Unchanged() for _ in own] for name, own in bodies.items()}
+        self.kept = list(self._reduced()) if light and not moving else None
 
     @torch.no_grad()
     def __call__(self, groups: Sequence[Group]) -> dict[str, Tensor]:

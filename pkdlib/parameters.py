@@ -68,6 +68,7 @@ class Parameters:
         light_methods: Methods that train the light internal classifiers, separated by commas; `all` is every one.
         paper_methods: Methods that train the paper's own (which of TEAM-Net are light ones, too).
         audit_epochs: Epochs of the classifiers that are trained by the reference's choices.
+        audit_classifiers: Which those are: `light`, or the `paper`'s own.
         flatness_clips: Training clips on which curvature is measured.
         flatness_batch: Of these, clips at a time: memory grows with them.
         flatness_probes: Products that no measure of curvature may exceed.
@@ -116,6 +117,7 @@ class Parameters:
     light_methods: str = "all"
     paper_methods: str
     audit_epochs: int
+    audit_classifiers: str = "light"
     flatness_clips: int
     flatness_batch: int = 4
     flatness_probes: int
@@ -282,6 +284,9 @@ def _check_ranges(parameters: Parameters) -> None:
         raise ParameterError(f"parameter precision = {parameters.precision!r} must be 'float32' or 'bfloat16'")
     if parameters.frames not in ("bank", "decode"):
         raise ParameterError(f"parameter frames = {parameters.frames!r} must be 'bank' or 'decode'")
+    if parameters.audit_classifiers not in ("light", "paper"):
+        kind = parameters.audit_classifiers
+        raise ParameterError(f"parameter audit_classifiers = {kind!r} must be 'light' or 'paper'")
     if parameters.workers < 0:
         raise ParameterError(f"parameter workers = {parameters.workers} must be at least 0")
     if parameters.batch_parts > parameters.batch_size:

@@ -67,6 +67,8 @@ def test_a_mistyped_name_in_a_namespace_is_refused():
         ({"backbone_weights": "imagenet"}, "backbone_weights = 'imagenet': only the networks of size 'paper'"),
         ({"backbone_recipe": "adam"}, "backbone_recipe = 'adam' must be 'scratch' or 'fine_tuning'"),
         ({"precision": "fp8"}, "precision = 'fp8' must be 'float32' or 'bfloat16'"),
+        ({"frames": "disk"}, "frames = 'disk' must be 'bank' or 'decode'"),
+        ({"audit_classifiers": "squeezed"}, "audit_classifiers = 'squeezed' must be 'light' or 'paper'"),
         ({"marionette_scene_bias": 2.0}, "marionette_scene_bias = 2.0 must lie in 0..1"),
     ],
 )

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 
@@ -372,10 +373,12 @@ def test_wrong_data_is_refused_in_one_line(p, changes, message):
         study.selected_runs(Parameters.for_profile(**values))
 
 
-def test_a_look_sees_what_the_classifiers_answer(p):
+@pytest.mark.parametrize("kind", ["light", "paper"])
+def test_a_look_sees_what_the_classifiers_answer(p, kind):
     (run,) = study.selected_runs(p)
     nets = experiments.backbones(run)
-    trial = distillation.Trial("motion", "light", "ce")
+    run = dataclasses.replace(run, parameters=Parameters.for_profile(**p.flat() | {"audit_classifiers": kind}))
+    trial = distillation.Trial("motion", kind, "ce")
     groups = [group.eval() for group in distillation.stacked(nets, [trial], num_classes=2, segments=p.segments, seed=3)]
     test = study.dataset(p).splits[0].test
     bank = study.frame_bank(p)
