@@ -240,13 +240,11 @@ def test_readme_states_the_measured_times():
     file = ROOT / "results" / "quick" / "marionette" / "timings.json"
     timings = json.loads(file.read_text()) if file.is_file() else {}
     text = (ROOT / "README.md").read_text()
-    book = tested = "not yet measured on this version"
-    if "total_seconds" in timings:
-        memory = f"{timings['peak_memory_mib'] / 1024:.1f} GB"
-        book = f"{timings['total_seconds'] / 60:.0f} minutes | {memory}"
-    if "test_peak_memory_mib" in timings:
-        tested = f"{timings['test_seconds'] / 60:.0f} minutes | {timings['test_peak_memory_mib'] / 1024:.1f} GB"
-    elif "test_seconds" in timings:
-        tested = f"{timings['test_seconds'] / 60:.0f} minutes | not yet measured"
+    book, tested = (
+        f"{timings[seconds] / 60:.0f} minutes | {timings[memory] / 1024:.1f} GB"
+        if seconds in timings
+        else "not yet measured on this version"
+        for seconds, memory in (("total_seconds", "peak_memory_mib"), ("test_seconds", "test_peak_memory_mib"))
+    )
     assert f"| `make book` | {book} |" in text
     assert f"| `make test` | {tested} |" in text
