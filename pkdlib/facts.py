@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pkdlib import cascade_reports, coverage, paper_scale, reports, resources, results, runs, speeds, statistics
+from pkdlib.datasets import hmdb51, ucf101
 
 MISSING = "(not run yet)"
 
@@ -55,6 +56,8 @@ def collect() -> dict[str, Any]:
     values["feeding_memory"] = _told(paper_scale.memory, fed.get("memory"))
     record = _json("feeding", runs.RECORD)
     values["feeding_device"] = record["device"] if record else MISSING
+    for spec in (ucf101.SPEC, hmdb51.SPEC):
+        values[f"disk_{spec.name}"] = f"{(spec.videos.size + spec.unpacked + spec.transcoded) / 1e9:.0f} GB"
     values["bank_ucf101"] = f"{paper_scale.bank_bytes(13_320, candidates=18, short_side=256) / 1e9:.0f} GB"
     return values
 
