@@ -4,7 +4,7 @@ import pandas as pd
 
 from pkdlib import summaries
 from pkdlib.plans import LIGHT_KINDS, PAPER_KINDS
-from pkdlib.reports import FINAL, count_runs
+from pkdlib.reports import FINAL, as_markdown, count_runs
 from pkdlib.summaries import KIND_NAMES, MODALITY_NAMES
 
 NO_SAVING = 1.0  # the share of the cost of running everything
@@ -168,20 +168,20 @@ def audit_sentence(summary: pd.DataFrame) -> str:
 
 
 def protocol_found() -> str:
-    """Say what all of the reference's choices together do to the gains, in every committed study that measured it.
+    """Set out what all of the reference's choices together do to the gains, in every committed study that measured it.
 
     Returns:
-        Sentences.
+        A Markdown table: each gain by the clean protocol, and with the choices.
     """
-    told = []
-    for data, summary in summaries.audited_studies():
-        parts = [
-            f"*{gain}* goes from {_signed(rows['difference'].iloc[0])} by the clean protocol to "
-            f"{_signed(rows['difference'].iloc[-1])} ({rows['unit'].iloc[0]})"
+    rows = [
+        {"results": data}
+        | {
+            f"{gain} ({rows['unit'].iloc[0]})": " → ".join(_signed(rows["difference"].iloc[which]) for which in (0, -1))
             for gain, rows in summary.groupby("gain", sort=False)
-        ]
-        told.append(f"On {data}, {', '.join(parts)}.")
-    return " ".join(told) or "Not measured yet."
+        }
+        for data, summary in summaries.audited_studies()
+    ]
+    return as_markdown(pd.DataFrame(rows)) if rows else "Not measured yet."
 
 
 def _light_policies(points: pd.DataFrame) -> pd.DataFrame:

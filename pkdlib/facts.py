@@ -31,6 +31,7 @@ def collect() -> dict[str, Any]:
     values["ut_fused_accuracy"] = fused_accuracy("full", "ut_interaction")
     verdicts = reports.judged()
     values["verdicts_summary"] = reports.verdicts_sentence(verdicts)
+    values["verdicts_table"] = reports.verdicts_table(verdicts)
     values["protocol_found"] = cascade_reports.protocol_found()
     values["smallest_effects"] = coverage.smallest_effects(verdicts)
     values["decoder_speed"] = _told(speeds.decoder_speed, results.decoder())

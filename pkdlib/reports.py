@@ -138,6 +138,26 @@ def claims_table(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).fillna("")
 
 
+def verdicts_table(frame: pd.DataFrame) -> str:
+    """Set every claim out in one row: its verdict on each set of committed results, counted where there are several.
+
+    Args:
+        frame: Of `judged`.
+
+    Returns:
+        A Markdown table.
+    """
+    rows = []
+    for claim in CLAIMS:
+        row = {"claim": claim.title}
+        for data, own in frame[frame["claim"] == claim.id].groupby("data", sort=False):
+            counts = {word: (own["verdict"] == word).sum() for word in verdicts.WORDS}
+            words = [f"{count} {word}" if len(own) > 1 else word for word, count in counts.items() if count]
+            row[data] = ", ".join(words)
+        rows.append(row)
+    return as_markdown(pd.DataFrame(rows, columns=["claim", *frame["data"].unique()]).fillna(""))
+
+
 def _in_short(rows: pd.DataFrame) -> str:
     if len(rows) == 1:
         (row,) = rows.itertuples()

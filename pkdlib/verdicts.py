@@ -24,6 +24,9 @@ MIN_SEEDS = 5
 # "As good as" allows a loss of this many points; the few clips of UT-Interaction could never show 1.
 NON_INFERIORITY_MARGINS = {"ut_interaction": 5.0}
 
+# In the order in which they are counted.
+WORDS = ("holds", "does not hold", "undecided", "not measured")
+
 # The tables that claims are judged from.
 TABLES = tuple(dict.fromkeys(name for claim in CLAIMS for name in claim.tables))
 

@@ -6,7 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pkdlib import cascade_reports, controls, facts, flatness_reports, reports, resources, results, speeds, summaries
+from pkdlib import (
+    cascade_reports,
+    claims,
+    controls,
+    facts,
+    flatness_reports,
+    reports,
+    resources,
+    results,
+    speeds,
+    summaries,
+)
 
 
 def counts(**columns) -> dict:
@@ -168,8 +179,21 @@ def test_the_committed_results_feed_the_prose():
 def test_the_intro_tells_the_gains_with_and_without_the_references_protocol():
     table = results.published("full", "ut_interaction")["audit"]
     means = table[table["gain"] == "PKD - CE"].groupby("switch")["difference"].mean()
-    expected = f"*PKD - CE* goes from {means['clean']:+.1f} by the clean protocol to {means['all together']:+.1f}"
-    assert expected in facts.collect()["protocol_found"]
+    lines = facts.collect()["protocol_found"].splitlines()
+    assert lines[0].startswith("| results | PKD - CE (percentage points) |")
+    (line,) = [line for line in lines if line.startswith("| ut_interaction (full) |")]
+    assert line.split("|")[2].strip() == f"{means['clean']:+.1f} → {means['all together']:+.1f}"
+
+
+def test_the_intro_counts_the_verdicts_of_each_claim():
+    judged = reports.judged()
+    lines = facts.collect()["verdicts_table"].splitlines()
+    assert len(lines) == 2 + len(claims.CLAIMS)
+    (line,) = [line for line in lines if line.startswith("| Early exit beats fewer segments |")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")[1:]]
+    own = judged[judged["claim"] == "early-exit"]
+    assert len(cells) == judged["data"].nunique()
+    assert sum(int(part.split()[0]) for cell in cells for part in cell.split(", ")) == len(own)
 
 
 @pytest.mark.parametrize("measured", [True, False])
