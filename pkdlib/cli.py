@@ -397,7 +397,8 @@ def _caches(run_folder: Path) -> Iterator[Path]:
 
 def _is_a_run(path: Path) -> bool:
     profiles = [profile.stem for profile in resources.folder("profiles").glob("*.yaml")]
-    return path.parent.name.partition("-")[0] in profiles
+    variant = path.name if path.parent.name == "grid" else path.parent.name  # workflow/Snakefile's notebooks
+    return variant.partition("-")[0] in profiles
 
 
 def _is_chosen(path: Path, names: Sequence[str]) -> bool:

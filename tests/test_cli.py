@@ -13,7 +13,7 @@ import pytest
 from pkdlib import cli, transcode
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("inspect", "reproduce", "predict", "export", "data", "clean", "book")
+COMMANDS = ("inspect", "reproduce", "predict", "train", "export", "data", "clean", "book")
 
 
 @pytest.fixture(scope="module")
@@ -197,8 +197,9 @@ def test_inspect_needs_no_extra(clip, tmp_path):
 
 def test_clean_lists_and_removes_caches_and_nothing_else(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    ours = ("runs/smoke/marionette", "cache/marionette-12ab", "_build/html")
-    others = ("results/quick/marionette", "runs/notes/mine", "cache/photographs", "_build/doctrees")
+    ours = ("runs/smoke/marionette", "runs/grid/smoke-coviar", "cache/marionette-12ab", "cache/indices-12ab")
+    ours += ("_build/html",)
+    others = ("results/quick/marionette", "runs/notes/mine", "runs/grid/mine", "cache/photographs", "_build/doctrees")
     for folder in (*ours, *others):
         Path(folder).mkdir(parents=True)
         (Path(folder) / "file.json").write_bytes(b"x" * 2**20)
@@ -210,7 +211,7 @@ def test_clean_lists_and_removes_caches_and_nothing_else(tmp_path, monkeypatch, 
     assert all((Path(folder) / "file.json").exists() for folder in ours)
 
     assert cli.main(["clean", "cache", "--yes"]) == 0
-    assert [Path(folder).exists() for folder in ours] == [True, False, True]
+    assert [Path(folder).exists() for folder in ours] == [True, True, False, False, True]
     assert cli.main(["clean", "--yes"]) == 0
     assert not any(Path(folder).exists() for folder in ours)
     assert all((Path(folder) / "file.json").exists() for folder in others)
