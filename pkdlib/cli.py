@@ -20,6 +20,7 @@ from pkdlib.parameters import ParameterError, Parameters
 
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
+_EXITS = "exits"  # what `pkd train` calls the internal classifiers of all networks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,15 +90,22 @@ def _train(chosen: argparse.Namespace) -> None:
     from pkdlib import experiments, ranks, study
 
     parameters = _parameters(chosen)
-    if chosen.network not in parameters.plan.networks:
-        known = ", ".join(parameters.plan.networks)
-        raise ParameterError(f"network {chosen.network!r} is not the backbone's; its networks are: {known}")
+    networks = parameters.plan.networks
+    if chosen.network not in (*networks, _EXITS):
+        known = ", ".join(networks)
+        raise ParameterError(
+            f"network {chosen.network!r} is not the backbone's; its networks are: {known}; their internal classifiers: "
+            f"{_EXITS}"
+        )
     with ranks.joined(parameters.device):
         if ranks.number() == 0:  # the data are prepared once, before others read them
             study.frame_bank(parameters)
         ranks.tell(None)
         for run in study.selected_runs(parameters):
-            folder = experiments.backbone_step(run, chosen.network)
+            if chosen.network == _EXITS:
+                folder = experiments.exits_step(run)
+            else:
+                folder = experiments.backbone_step(run, chosen.network)
             if ranks.number() == 0:
                 _say("trained", str(folder))
 
@@ -204,7 +212,10 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     command = _add(commands, "train", _train, "train one network, on several GPUs if need be", _TRAIN_HELP)
-    command.add_argument("network", help="what it reads: iframe, motion or residual; of teamnet: joint")
+    command.add_argument(
+        "network",
+        help="what it reads: iframe, motion or residual; of teamnet: joint; or exits, the internal classifiers of all",
+    )
     _add_parameters(command)
 
     command = _add(commands, "export", _export, "write out a run's weights and logits", _EXPORT_HELP)
@@ -265,12 +276,14 @@ example: pkd predict clip.avi --checkpoint export
 takes:   a few seconds, mostly to load torch; needs pip install 'pkdlib[train]'
 """
 _TRAIN_HELP = """\
-Train one network of the backbone, as `pkd reproduce` would, which then finds it made. Started by torchrun, all GPUs of
-one machine train it together, each on its share of every batch: batch_parts says into how many parts a batch is cut.
+Train one network of the backbone, or the internal classifiers of all its networks (exits), as `pkd reproduce` would,
+which then finds them made. Started by torchrun, all GPUs of one machine train together, each on its share of every
+batch: batch_parts says into how many parts a batch is cut.
 
 examples:
   pkd train iframe --profile quick
   torchrun --nproc-per-node 4 --no-python pkd train iframe --profile paper --root ucf101 --set batch_parts=4
+  torchrun --nproc-per-node 4 --no-python pkd train exits --profile paper --root ucf101 --set batch_parts=4
 takes:   minutes at quick; at paper see the book's page on it; needs pip install 'pkdlib[train]'
 """
 _EXPORT_HELP = """\

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pkdlib import classifiers, devices, training
+from pkdlib import classifiers, devices, ranks, training
 from pkdlib.banks import Frames
 from pkdlib.classifiers import Stack
 from pkdlib.datasets import Split
@@ -171,13 +171,16 @@ def train_exits(
             training.check_finite(losses.sum(), where, bank, part.indices)
             (losses.sum() * part.weight).backward()
             if part.last:
+                ranks.average_gradients(group)
                 optimiser.step()
                 optimiser.zero_grad()
             figures.append(losses.detach() * part.weight / len(group.stacks))
         return torch.cat(figures)
 
     def end_epoch(epoch: int, figures: Tensor) -> dict[str, Any]:
-        losses = (figures / len(feed)).split([len(group.trials) for group in groups])
+        for group in groups:
+            ranks.average_statistics(group)
+        losses = (ranks.total(figures) / ranks.count() / len(feed)).split([len(group.trials) for group in groups])
         row = {"epoch": epoch, "losses": [own.tolist() for own in losses]}
         return row | {"look": look([group.eval() for group in groups]) if look else None}
 

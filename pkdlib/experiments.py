@@ -96,20 +96,7 @@ def backbone_step(run: Run, modality: str) -> Path:
     def make(target: Path) -> None:
         train_into(target, run, modality, size=p.size, lr=p.backbone_lr)
 
-    def make_together(target: Path) -> None:
-        ranks.tell(target)
-        make(target)
-
-    if ranks.number() == 0:
-        folder = step(run, f"backbone-{modality}", make_together, *BACKBONE)
-        return ranks.tell(folder)
-    # The first process alone minds the folder; the others help where there is something to make.
-    devices.prepare(p.device, p.threads, deterministic=p.deterministic)
-    told = ranks.tell(None)
-    if not (told / runs.RECORD).is_file():
-        make(told)
-        told = ranks.tell(None)
-    return told
+    return _step_together(run, f"backbone-{modality}", make, *BACKBONE)
 
 
 def train_into(
@@ -143,6 +130,8 @@ def train_into(
         weights=p.backbone_weights,
         enough=enough,
     )
+    if ranks.number():
+        return
     (target / "weights.safetensors").write_bytes(save(devices.fetch(trained.backbone).state_dict()))
     runs.write_json(target / "curves.json", {"curves": trained.curves, "kept_epoch": trained.epoch})
 
@@ -167,6 +156,8 @@ def load_backbone(run: Run, modality: str, folder: Path, size: str) -> Staged:
 def exits_step(run: Run) -> Path:
     """Train the internal classifiers of all networks: every trial of `trials`, in one pass.
 
+    All processes of `ranks` take part, and must call this together.
+
     Args:
         run: Which.
 
@@ -187,6 +178,8 @@ def exits_step(run: Run) -> Path:
             methods=p.plan.methods,
             temperature=p.exit_temperature,
         )
+        if ranks.number():
+            return
         tensors = {
             f"{trial.key}/{name}": value
             for trial, exits in distilled.exits.items()
@@ -195,7 +188,7 @@ def exits_step(run: Run) -> Path:
         (target / "weights.safetensors").write_bytes(save(tensors))
         runs.write_json(target / "curves.json", distilled.curves)
 
-    return step(run, "exits", make, *EXITS)
+    return _step_together(run, "exits", make, *EXITS)
 
 
 def trials(p: Parameters) -> list[Trial]:
@@ -404,3 +397,21 @@ def _batch_logits(
     for trial, members in exits.items():
         for number, (exit_, stage) in enumerate(zip(members, features[trial.modality], strict=True), start=1):
             yield f"{trial.key}/{number}", exit_(stage, p.segments)
+
+
+def _step_together(run: Run, name: str, make: Callable[[Path], None], *decided_by: str) -> Path:
+    # `step` for what all processes of `ranks` make together.
+    def make_together(target: Path) -> None:
+        ranks.tell(target)
+        make(target)
+
+    if ranks.number() == 0:
+        return ranks.tell(step(run, name, make_together, *decided_by))
+    # The first process alone minds the folder; the others help where there is something to make.
+    p = run.parameters
+    devices.prepare(p.device, p.threads, deterministic=p.deterministic)
+    told = ranks.tell(None)
+    if not (told / runs.RECORD).is_file():
+        make(told)
+        told = ranks.tell(None)
+    return told

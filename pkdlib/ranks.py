@@ -133,6 +133,17 @@ def total(figures: Tensor) -> Tensor:
     return figures
 
 
+def average_gradients(network: nn.Module) -> None:
+    """Replace gradients that were computed without `shared` by their mean over the processes.
+
+    Args:
+        network: All of whose parameters have gradients.
+    """
+    if count() > 1:
+        for parameter in network.parameters():
+            parameter.grad = total(parameter.grad) / count()
+
+
 def average_statistics(network: nn.Module) -> None:
     """Replace the running statistics of batch norm by their mean over the processes.
 

@@ -40,14 +40,7 @@ def test_two_processes_train_as_one_does_that_accumulates(tmp_path):
     (run,) = study.selected_runs(p)
     alone = experiments.backbone_step(run, "residual")
 
-    words = [f"{name}={value}" for name, value in {**TINY, "cache": p.cache}.items()]
-    pkd = shutil.which("pkd", path=Path(sys.executable).parent)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
-    command += [pkd, "train", "residual", "--profile", "smoke", "--runs", str(tmp_path / "two")]
-    done = subprocess.run(
-        command + [part for word in words for part in ("--set", word)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = two_processes("residual", tmp_path / "two", p.cache)
     (together,) = (tmp_path / "two").rglob("backbone-residual")
     assert runs.read_json(together / "run.json")["settings"] == runs.read_json(alone / "run.json")["settings"]
     one, two = (load_file(folder / "weights.safetensors") for folder in (alone, together))
@@ -59,3 +52,34 @@ def test_two_processes_train_as_one_does_that_accumulates(tmp_path):
         assert other["train_loss"] == pytest.approx(own["train_loss"], rel=1e-4)
         assert other["train_accuracy"] == own["train_accuracy"]
     assert str(together) in done.stdout and done.stdout.count("trained") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_train_classifiers_as_one_does(tmp_path):
+    p = Parameters.for_profile("smoke", runs=str(tmp_path / "one"), cache=str(tmp_path / "cache"), **TINY)
+    (run,) = study.selected_runs(p)
+    alone = experiments.exits_step(run)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")  # on the same networks
+    (together,) = (tmp_path / "two").rglob("exits")
+    shutil.rmtree(together)
+    done = two_processes("exits", tmp_path / "two", p.cache)
+    assert str(together) in done.stdout and done.stdout.count("trained") == 1
+    one, two = (load_file(folder / "weights.safetensors") for folder in (alone, together))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        if "running" not in name and "num_batches" not in name:  # of batch norm's statistics, as above
+            torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-5)
+    losses = [[row["loss"] for row in runs.read_json(folder / "curves.json")] for folder in (alone, together)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def two_processes(network, folder, cache):
+    words = [f"{name}={value}" for name, value in {**TINY, "cache": cache}.items()]
+    pkd = shutil.which("pkd", path=Path(sys.executable).parent)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    command += [pkd, "train", network, "--profile", "smoke", "--runs", str(folder)]
+    done = subprocess.run(
+        command + [part for word in words for part in ("--set", word)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
