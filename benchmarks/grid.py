@@ -99,14 +99,13 @@ def plainly(folder: Path, chosen: argparse.Namespace) -> None:
 
 
 def compared(folder: Path, profile: str) -> list[tuple[str, int, bool]]:
-    """Compare the tables of both: name, rows, whether they are equal."""
+    """Compare the tables of both that hold anything: name, rows, whether they are equal."""
     variant = Parameters.for_profile(profile, threads=1).variant
     grid, plain = (folder / name / variant / "marionette" / "tables" for name in ("runs", "plain"))
     names = sorted({path.name for place in (grid, plain) for path in place.glob("*.csv") if path.stem not in OF_TIMES})
-    return [
-        (name, (plain / name).read_bytes().count(b"\n") - 1, (grid / name).read_bytes() == (plain / name).read_bytes())
-        for name in names
-    ]
+    found = [(name, *((place / name).read_bytes() for place in (grid, plain))) for name in names]
+    rows = {name: max(one.count(b"\n"), other.count(b"\n")) - 1 for name, one, other in found}
+    return [(name, rows[name], one == other) for name, one, other in found if rows[name]]
 
 
 def executed(folder: Path) -> dict[Path, int]:

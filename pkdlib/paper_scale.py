@@ -95,6 +95,8 @@ def memory(grown: pd.DataFrame) -> str:
 def hours(measured: pd.DataFrame, speed: pd.DataFrame) -> str:
     """Project the hours of one split and seed, step by step, and how many cores must decode meanwhile.
 
+    A step's time is epochs x clips / (clips a second); its cores are that rate over that of one process that decodes.
+
     Args:
         measured: Of `results.throughput`.
         speed: The table `speed` of `results.feeding`.
@@ -113,6 +115,8 @@ def hours(measured: pd.DataFrame, speed: pd.DataFrame) -> str:
 
 def grid(measured: pd.DataFrame) -> str:
     """Project the days of all splits and seeds, on one GPU and on four that take one split and seed each.
+
+    The days of `CELLS` splits and seeds one after the other, and of a quarter of them, rounded up.
 
     Args:
         measured: Of `results.throughput`.
