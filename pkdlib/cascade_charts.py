@@ -101,7 +101,9 @@ def accuracy_by_rule(summary: pd.DataFrame) -> alt.FacetChart:
     intervals = base.mark_rule(strokeWidth=3, opacity=0.6).encode(x=x, x2="high:Q")
     points = base.mark_point(size=70).encode(x="accuracy:Q", tooltip=tips)
     panel = alt.layer(intervals, points).properties(width=220, height=alt.Step(22))
-    return panel.facet(column=alt.Column("cascade:N", title=None))
+    # What stands in brackets gets a line of its own, so that names of neighbours do not run into each other.
+    header = alt.Header(labelExpr=r"split(replace(datum.label, ' (', '\n('), '\n')")
+    return panel.facet(column=alt.Column("cascade:N", title=None, header=header))
 
 
 def accuracy_against_cost(curves: pd.DataFrame) -> alt.LayerChart:
