@@ -143,10 +143,11 @@ def proof(found: pd.DataFrame) -> str:
     row = found.iloc[0]
     return (
         f"A grid of {row['splits']} splits and {row['seeds']} seeds of Marionette (profile `{row['profile']}`, one "
-        f"thread a job, two jobs at once) was killed when {row['jobs_finished_when_killed']} of its {row['jobs']} jobs "
-        f"were done. The second start ran {row['jobs_run_by_second_start']}; it made {row['notebooks_redone']} "
-        f"notebooks anew, and {row['steps_redone']} of the {row['steps_finished_when_killed']} steps that were "
-        f"finished. Of its {row['tables']} tables ({row['rows']:,} rows; those of times left out) "
+        f"thread a job, two jobs at once) was killed when {row['jobs_finished_when_killed']} of its {row['jobs']} "
+        f"notebooks were written. The second start ran the {row['jobs_run_by_second_start']} that were missing; "
+        f"notebooks that it made anew: {row['notebooks_redone']}, steps: {row['steps_redone']} of the "
+        f"{row['steps_finished_when_killed']} that were finished. Of its {row['tables']} tables ({row['rows']:,} rows; "
+        "those of times left out) "
         f"{row['tables_that_differ']} differ from those that `pkd reproduce` made by itself."
     )
 

@@ -85,6 +85,6 @@ def test_the_proof_of_the_grid_says_what_was_counted():
         "tables_that_differ": 5,
     }
     said = paper_scale.proof(pd.DataFrame([counts]))
-    assert "3 splits and 2 seeds" in said and "killed when 18 of its 36 jobs" in said
-    assert "ran 17; it made 1 notebooks anew, and 2 of the 70 steps" in said
+    assert "3 splits and 2 seeds" in said and "killed when 18 of its 36 notebooks" in said
+    assert "ran the 17 that were missing; notebooks that it made anew: 1, steps: 2 of the 70 that were finished" in said
     assert "Of its 15 tables (4,321 rows; those of times left out) 5 differ" in said
