@@ -169,25 +169,29 @@ def test_the_modality_sentence_takes_the_first_and_last_position():
     assert "I-frames only" in reports.modality_sentence(profile.head(1))
 
 
-def test_the_committed_results_feed_the_prose():
-    values = facts.collect()
-    assert values["marionette_clips"] == 1200
-    low, high = map(float, values["ut_fused_accuracy"].split("interval ")[1].rstrip(")").split(" to "))
+@pytest.fixture(scope="module")
+def prose():
+    return facts.collect()
+
+
+def test_the_committed_results_feed_the_prose(prose):
+    assert prose["marionette_clips"] == 1200
+    low, high = map(float, prose["ut_fused_accuracy"].split("interval ")[1].rstrip(")").split(" to "))
     assert 40 < low < high  # chance is 17 %
 
 
-def test_the_intro_tells_the_gains_with_and_without_the_references_protocol():
+def test_the_intro_tells_the_gains_with_and_without_the_references_protocol(prose):
     table = results.published("full", "ut_interaction")["audit"]
     means = table[table["gain"] == "PKD - CE"].groupby("switch")["difference"].mean()
-    lines = facts.collect()["protocol_found"].splitlines()
+    lines = prose["protocol_found"].splitlines()
     assert lines[0].startswith("| results | PKD - CE (percentage points) |")
     (line,) = [line for line in lines if line.startswith("| ut_interaction (full) |")]
     assert line.split("|")[2].strip() == f"{means['clean']:+.1f} → {means['all together']:+.1f}"
 
 
-def test_the_intro_counts_the_verdicts_of_each_claim():
+def test_the_intro_counts_the_verdicts_of_each_claim(prose):
     judged = reports.judged()
-    lines = facts.collect()["verdicts_table"].splitlines()
+    lines = prose["verdicts_table"].splitlines()
     assert len(lines) == 2 + len(claims.CLAIMS)
     (line,) = [line for line in lines if line.startswith("| Early exit beats fewer segments |")]
     cells = [cell.strip() for cell in line.strip("|").split("|")[1:]]
