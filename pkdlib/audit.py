@@ -88,6 +88,7 @@ def audit_step(run: Run) -> Path:
                 folder=target,
                 methods=p.plan.methods,
                 temperature=p.exit_temperature,
+                name=f"{name} exits",
                 forward=forward,
                 look=look,
             )

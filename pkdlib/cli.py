@@ -103,10 +103,10 @@ def _train(chosen: argparse.Namespace) -> None:
         ranks.tell(None)
         for run in study.selected_runs(parameters):
             if chosen.network == _EXITS:
-                folder = experiments.exits_step(run)
+                folders = list(dict.fromkeys(experiments.exits_steps(run).values()))
             else:
-                folder = experiments.backbone_step(run, chosen.network)
-            if ranks.number() == 0:
+                folders = [experiments.backbone_step(run, chosen.network)]
+            for folder in folders if ranks.number() == 0 else ():
                 _say("trained", str(folder))
 
 
@@ -365,6 +365,9 @@ def _add_parameters(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, metavar="S", help="one seed, from 0 (all of the profile's)")
     command.add_argument("--runs", metavar="DIR", help="folder of the runs (runs)")
     command.add_argument(
+        "--keep", action="store_true", help="show finished steps although the code that made them has changed"
+    )
+    command.add_argument(
         "--limit-epochs", type=int, metavar="N", help="no training of more epochs, to try a profile out"
     )
     command.add_argument(
@@ -379,6 +382,7 @@ def _add_parameters(command: argparse.ArgumentParser) -> None:
 def _parameters(chosen: argparse.Namespace) -> Parameters:
     named = ("dataset", "root", "pattern", "backbone", "split", "seed", "runs")
     overrides = {name: getattr(chosen, name) for name in named if getattr(chosen, name) is not None}
+    overrides |= {"keep": True} if chosen.keep else {}
     kinds = {field.name: field.type for field in dataclasses.fields(Parameters)}
     for word in chosen.set:
         name, equals, text = word.partition("=")

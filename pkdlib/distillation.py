@@ -108,6 +108,7 @@ def train_exits(
     folder: Path,
     methods: Mapping[str, Method] = METHODS,
     temperature: float = 1.0,
+    name: str = "exits",
     forward: Callable[..., tuple[dict[str, list[Tensor]], dict[str, Tensor]]] | None = None,
     look: Callable[[Sequence["Group"]], Any] | None = None,
 ) -> Distilled:
@@ -124,9 +125,10 @@ def train_exits(
         recipe: Epochs, learning rate and the rest.
         wanted: What to train.
         num_classes: Classes.
-        folder: Where the checkpoint lies; a training killed before resumes where it was last saved.
+        folder: Where the checkpoint lies; a training killed before resumes where it was last saved. It stays there.
         methods: What the trials' methods are.
         temperature: T, of the soft targets.
+        name: Of this training among those that use the folder.
         forward: Computes what `frozen_pass` does, which is the default.
         look: Called after each epoch with the groups, in eval mode; plain values, which a checkpoint can hold.
 
@@ -134,7 +136,7 @@ def train_exits(
         The classifiers.
 
     Raises:
-        TrainingError: If a loss is not finite.
+        TrainingError: If a loss is not finite, or the folder holds the checkpoint of another training of this name.
     """  # noqa: DOC502
     for backbone in backbones.values():
         devices.place(backbone, recipe.device).eval().requires_grad_(False)
@@ -186,10 +188,9 @@ def train_exits(
 
     modules = {f"group{n}": group for n, group in enumerate(groups)}
     modules |= {f"optimiser{n}": optimiser for n, optimiser in enumerate(optimisers)} | dict(backbones)
-    checkpoint = folder / training.CHECKPOINT
-    rows = training.resumable_epochs(
-        parts, run_part, end_epoch, max(epochs), modules, {}, checkpoint, description="exits"
-    )
+    lessons = {trial.key: methods[trial.method] for trial in wanted}
+    of = (dataclasses.replace(recipe, workers=0), split.train, lessons, temperature)
+    rows = training.resumable_epochs(parts, run_part, end_epoch, max(epochs), modules, {}, folder, name=name, of=of)
     curves = [
         {"epoch": row["epoch"], **dataclasses.asdict(trial), "loss": loss}
         for row in rows

@@ -7,8 +7,9 @@ artefacts into tidy tables without training anything.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +26,13 @@ from pkdlib import (
     distillation,
     early_exit,
     feeding,
+    fingerprints,
     methods,
     ranks,
     runs,
+    study,
     training,
 )
-from pkdlib.banks import FrameBank
 from pkdlib.distillation import Trial
 from pkdlib.networks import CHANNELS, NUM_EXITS, MultiExitNetwork, Staged
 from pkdlib.parameters import Parameters
@@ -46,26 +48,38 @@ SHARED = (
     *("size", "input_size", "segments", "candidates", "batch_size", "batch_parts"),
 )
 BACKBONE = ("backbone",)
-EXITS = (*BACKBONE, "exit_", "light_methods", "paper_methods")
+# Code that decides no bit of a step, or that is told apart otherwise: parameters and data are in its settings, and what
+# a step takes of the registries stands beside the code in its record.
+UNDECIDING = (
+    *("parameters", "plans:PLANS", "methods:METHODS", "methods:TEAM_METHODS"),
+    *("experiments:step", "experiments:_step_together"),
+    *study.UNDECIDING,
+)
+# The methods of internal classifiers that steps which are built on them take.
+COMPARED = ("ce", "pkd")
+EXITS = (*BACKBONE, "exit_")
 FLATNESS = (*BACKBONE, "flatness_clips", "flatness_batch", "flatness_probes")
 
 
-def step(run: Run, name: str, make: Callable[[Path], None], *decided_by: str) -> Path:
-    """Make a step of a run, or find it made; with it are recorded the data and the parameters that decide it.
+def step(
+    run: Run, name: str, make: Callable[[Path], None], *decided_by: str, taken: Mapping[str, Any] | None = None
+) -> Path:
+    """Make a step of a run, or find it made; with it are recorded the data, the parameters and the code that decide it.
 
     Args:
         run: Which.
         name: Of the step.
         make: Writes the step's files into a folder.
         *decided_by: Beginnings of the names of those parameters, beside SHARED.
+        taken: What it takes of the registries of methods and plans, where that is not what the parameters say.
 
     Returns:
         The step's folder.
     """
-    p, data = run.parameters, dataset(run.parameters)
+    p = run.parameters
     devices.prepare(p.device, p.threads, deterministic=p.deterministic)
-    settings = p.only(*SHARED, *decided_by) | {"split": run.split, "seed": run.seed}
-    return run.store.step(name, make, settings | {"protocol": PROTOCOL, "data": data.checksum})
+    made_by = _made_by(make) | (_taken(p, *decided_by) if taken is None else taken)
+    return run.store.step(name, make, _settings(run, *decided_by), made_by)
 
 
 def backbones(run: Run) -> dict[str, Staged]:
@@ -153,8 +167,8 @@ def load_backbone(run: Run, modality: str, folder: Path, size: str) -> Staged:
     return network.eval()
 
 
-def exits_step(run: Run) -> Path:
-    """Train the internal classifiers of all networks: every trial of `trials`, in one pass.
+def exits_steps(run: Run) -> dict[Trial, Path]:
+    """Train the internal classifiers of all networks, in one pass: those of `trials` that no finished step holds yet.
 
     All processes of `ranks` take part, and must call this together.
 
@@ -162,33 +176,16 @@ def exits_step(run: Run) -> Path:
         run: Which.
 
     Returns:
-        A folder with `weights.safetensors` (keys `modality/kind/method/x1/exit...`) and `curves.json`.
+        Trial -> the folder that holds it: `weights.safetensors` (keys `modality/kind/method/x1/exit...`) and
+        `curves.json`.
     """
-    p, data = run.parameters, dataset(run.parameters)
-
-    def make(target: Path) -> None:
-        distilled = distillation.train_exits(
-            backbones(run),
-            frame_bank(p),
-            data.splits[run.split],
-            run.recipe(epochs=p.exit_epochs, lr=p.exit_lr, tuning=p.exit_tuning),
-            trials(p),
-            num_classes=len(data.classes),
-            folder=target,
-            methods=p.plan.methods,
-            temperature=p.exit_temperature,
-        )
-        if ranks.number():
-            return
-        tensors = {
-            f"{trial.key}/{name}": value
-            for trial, exits in distilled.exits.items()
-            for name, value in exits.state_dict().items()
-        }
-        (target / "weights.safetensors").write_bytes(save(tensors))
-        runs.write_json(target / "curves.json", distilled.curves)
-
-    return _step_together(run, "exits", make, *EXITS)
+    wanted = trials(run.parameters)
+    held = _held(run)
+    missing = ranks.tell([trial for trial in wanted if trial not in held])
+    if missing:
+        _train_exits(run, missing)
+        held = _held(run)
+    return {trial: held[trial] for trial in wanted}
 
 
 def trials(p: Parameters) -> list[Trial]:
@@ -221,57 +218,83 @@ def networks_of(run: Run, kind: str, method: str) -> dict[str, MultiExitNetwork]
     Returns:
         What each reads -> network, in eval mode.
     """
-    weights = load_file(exits_step(run) / "weights.safetensors")
-    return {
-        modality: cascades.assemble(
-            backbone,
-            _load_exits(run, backbone, weights, Trial(modality, kind, methods.canonical(method, modality))),
-        )
-        for modality, backbone in backbones(run).items()
-    }
+    places = exits_steps(run)
+    nets = backbones(run)
+    wanted = {modality: Trial(modality, kind, methods.canonical(method, modality)) for modality in nets}
+    exits = _load_exits(run, nets, {trial: places[trial] for trial in wanted.values()})
+    return {modality: cascades.assemble(net, exits[wanted[modality]]) for modality, net in nets.items()}
 
 
-def logits_step(run: Run) -> Path:
-    """Compute the logits of every exit on all parts of the data; the test clips are read here only.
+def backbone_logits_step(run: Run) -> Path:
+    """Compute the logits of the bare backbones on all parts of the data.
 
     Args:
         run: Which.
 
     Returns:
-        A folder with `logits.safetensors`: float32 (clips, classes) under `part/modality/kind/method/x1/exit`, the bare
-        backbones' with fewer segments under `part/modality/backbone/segmentsN`.
+        A folder with `logits.safetensors`: float32 (clips, classes) under `part/modality/backbone/4`, and with 1 to all
+        segments under `part/modality/backbone/segmentsN`.
     """
-    p, data = run.parameters, dataset(run.parameters)
+    p = run.parameters
 
     def make(target: Path) -> None:
-        bank, split = frame_bank(p), data.splits[run.split]
         nets = {modality: devices.place(net, p.device) for modality, net in backbones(run).items()}
-        weights = load_file(exits_step(run) / "weights.safetensors")
-        exits = {trial: _load_exits(run, nets[trial.modality], weights, trial).to(p.device) for trial in trials(p)}
-        tensors = {}
-        for part in PARTS:
-            gathered: dict[str, list[torch.Tensor]] = {}
-            for batch in feeding.ordered_batches(getattr(split, part), p.batch_size):
-                for key, logits in _batch_logits(nets, exits, bank, batch, p):
-                    gathered.setdefault(f"{part}/{key}", []).append(logits.float().cpu())
-            tensors |= {key: torch.cat(values).contiguous() for key, values in gathered.items()}
-        (target / "logits.safetensors").write_bytes(save(tensors))
+        _write_logits(run, target, lambda batch: _backbone_logits(run, nets, batch))
 
-    return step(run, "logits", make, *EXITS)
+    return step(run, "logits-backbones", make, *BACKBONE)
+
+
+def exit_logits_step(run: Run, place: Path) -> Path:
+    """Compute the logits of internal classifiers on all parts of the data.
+
+    Args:
+        run: Which.
+        place: One of the folders of `exits_steps`.
+
+    Returns:
+        A folder with `logits.safetensors`: float32 (clips, classes) under `part/modality/kind/method/x1/exit`.
+    """
+    p = run.parameters
+    record = runs.read_json(place / runs.RECORD)["made_by"]
+
+    def make(target: Path) -> None:
+        nets = {modality: devices.place(net, p.device) for modality, net in backbones(run).items()}
+        held = {Trial(**lesson["trial"]): place for lesson in record["trials"].values()}
+        exits = {trial: own.to(p.device) for trial, own in _load_exits(run, nets, held).items()}
+        _write_logits(run, target, lambda batch: _exit_logits(run, nets, exits, batch))
+
+    return step(run, f"logits-{place.name}", make, *EXITS, taken=record)
+
+
+def all_logits(run: Run) -> dict[str, torch.Tensor]:
+    """Read a run's logits; the test clips are read for them, and for nothing else but `audit`.
+
+    Args:
+        run: Which.
+
+    Returns:
+        The keys of `backbone_logits_step`, and of `exit_logits_step` for all `trials` -> (clips, classes) float32.
+    """
+    found = load_file(backbone_logits_step(run) / "logits.safetensors")
+    places = exits_steps(run)
+    for place in dict.fromkeys(places.values()):
+        own = tuple(f"{trial.key}/" for trial in places if places[trial] == place)
+        tensors = load_file(exit_logits_step(run, place) / "logits.safetensors")
+        found |= {key: value for key, value in tensors.items() if key.partition("/")[2].startswith(own)}
+    return found
 
 
 @functools.lru_cache(maxsize=2)
 def logits(run: Run) -> dict[str, np.ndarray]:
-    """Read a run's logits.
+    """Read a run's logits for arithmetic.
 
     Args:
         run: Which.
 
     Returns:
-        The keys of `logits_step` -> (clips, classes) float64.
+        As `all_logits`, in float64.
     """
-    tensors = load_file(logits_step(run) / "logits.safetensors")
-    return {key: value.double().numpy() for key, value in tensors.items()}
+    return {key: value.double().numpy() for key, value in all_logits(run).items()}
 
 
 def costs(run: Run, kind: str) -> dict[str, cost.ExitCosts]:
@@ -368,45 +391,150 @@ def cascade_costs(run: Run, kind: str, order: Sequence[str]) -> np.ndarray:
     return early_exit.cascade_costs(measured, order) / cost.GMAC
 
 
-def _load_exits(run: Run, backbone: Staged, weights: dict[str, torch.Tensor], trial: Trial) -> nn.ModuleList:
+def _settings(run: Run, *decided_by: str) -> dict[str, Any]:
+    # What the user chose that decides a step: parameters by the beginnings of their names, split, seed and data.
+    p, data = run.parameters, dataset(run.parameters)
+    own = p.only(*SHARED, *decided_by) | {"split": run.split, "seed": run.seed}
+    return own | {"protocol": PROTOCOL, "data": data.checksum}
+
+
+def _made_by(make: Callable) -> dict[str, Any]:
+    return dict(fingerprints.fingerprint(make, without=UNDECIDING))
+
+
+def _taken(p: Parameters, *decided_by: str) -> dict[str, Any]:
+    # What a step takes of the registries, whose other entries do not concern it: one that is not built on internal
+    # classifiers takes how networks are trained.
+    taken: dict[str, Any] = {"tuning": dataclasses.asdict(p.tuning)}
+    if set(EXITS) <= set(decided_by):
+        plan = {"orders": p.plan.orders, "chosen": p.plan.chosen, "kinds": p.plan.kinds}
+        methods_ = {name: dataclasses.asdict(p.plan.methods[name]) for name in COMPARED}
+        taken |= {"exit_tuning": dataclasses.asdict(p.exit_tuning), "plan": plan, "methods": methods_}
+    return taken
+
+
+def _tunings(p: Parameters) -> dict[str, Any]:
+    return {"tuning": dataclasses.asdict(p.tuning), "exit_tuning": dataclasses.asdict(p.exit_tuning)}
+
+
+def _lessons(p: Parameters, wanted: Sequence[Trial]) -> dict[str, Any]:
+    return {
+        trial.key: {"trial": dataclasses.asdict(trial), "method": dataclasses.asdict(p.plan.methods[trial.method])}
+        for trial in wanted
+    }
+
+
+def _train_exits(run: Run, wanted: Sequence[Trial]) -> Path:
+    p, data = run.parameters, dataset(run.parameters)
+
+    def make(target: Path) -> None:
+        distilled = distillation.train_exits(
+            backbones(run),
+            frame_bank(p),
+            data.splits[run.split],
+            run.recipe(epochs=p.exit_epochs, lr=p.exit_lr, tuning=p.exit_tuning),
+            wanted,
+            num_classes=len(data.classes),
+            folder=target,
+            methods=p.plan.methods,
+            temperature=p.exit_temperature,
+        )
+        if ranks.number():
+            return
+        tensors = {
+            f"{trial.key}/{name}": value
+            for trial, exits in distilled.exits.items()
+            for name, value in exits.state_dict().items()
+        }
+        (target / "weights.safetensors").write_bytes(save(tensors))
+        runs.write_json(target / "curves.json", distilled.curves)
+
+    lessons = _lessons(p, wanted)
+    taken = _tunings(p) | {"trials": lessons}
+    return _step_together(run, f"exits-{runs.digest(lessons)[:8]}", make, *EXITS, taken=taken)
+
+
+def _held(run: Run) -> dict[Trial, Path]:
+    # What finished steps hold of the trials, trained by this code and these settings and taught as they are now.
+    p = run.parameters
+    lessons = _lessons(p, trials(p))
+    wanted = runs.as_json({"settings": _settings(run, *EXITS), "made_by": _made_by(_train_exits) | _tunings(p)})
+    found: dict[str, Path] = {}
+    for folder, record in run.store.finished("exits-*"):
+        held = record.get("made_by", {}).pop("trials", {})
+        own = {name: record.get(name) for name in wanted}
+        for key, lesson in runs.as_json(lessons).items():
+            if own == wanted and held.get(key) == lesson:
+                found[key] = folder
+            elif p.keep and key in held and own["settings"] == wanted["settings"] and key not in found:
+                runs.tell_kept(folder, record)
+                found[key] = folder
+    return {trial: found[trial.key] for trial in trials(p) if trial.key in found}
+
+
+def _load_exits(run: Run, nets: Mapping[str, Staged], places: Mapping[Trial, Path]) -> dict[Trial, nn.ModuleList]:
     shape = {"num_classes": len(dataset(run.parameters).classes), "segments": run.parameters.segments}
-    exits = classifiers.internal_classifiers(trial.kind, backbone=backbone, **shape)
-    prefix = f"{trial.key}/"
-    exits.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
-    return exits.eval()
+    weights = {place: load_file(place / "weights.safetensors") for place in set(places.values())}
+    loaded = {}
+    for trial, place in places.items():
+        exits = classifiers.internal_classifiers(trial.kind, backbone=nets[trial.modality], **shape)
+        prefix = f"{trial.key}/"
+        own = {k.removeprefix(prefix): v for k, v in weights[place].items() if k.startswith(prefix)}
+        exits.load_state_dict(own)
+        loaded[trial] = exits.eval()
+    return loaded
+
+
+def _write_logits(run: Run, target: Path, compute: Callable[[list[int]], Iterable[tuple[str, torch.Tensor]]]) -> None:
+    p, split = run.parameters, dataset(run.parameters).splits[run.split]
+    tensors = {}
+    for part in PARTS:
+        gathered: dict[str, list[torch.Tensor]] = {}
+        for batch in feeding.ordered_batches(getattr(split, part), p.batch_size):
+            for key, logits in compute(batch):
+                gathered.setdefault(f"{part}/{key}", []).append(logits.float().cpu())
+        tensors |= {key: torch.cat(values).contiguous() for key, values in gathered.items()}
+    (target / "logits.safetensors").write_bytes(save(tensors))
+
+
+def _test_inputs(run: Run, batch: list[int], segments: int) -> dict[str, torch.Tensor]:
+    p = run.parameters
+    shape = {"modalities": p.plan.networks, "size": p.input_size, "segments": segments, "device": p.device}
+    return clips.test_batch(frame_bank(p), batch, **shape)
 
 
 @torch.no_grad()
-def _batch_logits(
-    nets: dict[str, Staged],
-    exits: dict[Trial, nn.ModuleList],
-    bank: FrameBank,
-    batch: list[int],
-    p: Parameters,
+def _backbone_logits(run: Run, nets: Mapping[str, Staged], batch: list[int]) -> Iterator[tuple[str, torch.Tensor]]:
+    for segments in range(1, run.parameters.segments + 1):
+        inputs = _test_inputs(run, batch, segments)
+        finals = {modality: net(inputs[modality]) for modality, net in nets.items()}
+        for modality, logits in finals.items():
+            yield f"{modality}/backbone/segments{segments}", logits
+    for modality, logits in finals.items():
+        yield f"{modality}/backbone/{NUM_EXITS}", logits
+
+
+@torch.no_grad()
+def _exit_logits(
+    run: Run, nets: Mapping[str, Staged], exits: Mapping[Trial, nn.ModuleList], batch: list[int]
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    wanted = list(nets)
-    for segments in range(1, p.segments):
-        inputs = clips.test_batch(bank, batch, modalities=wanted, size=p.input_size, segments=segments, device=p.device)
-        for modality, net in nets.items():
-            yield f"{modality}/backbone/segments{segments}", net(inputs[modality])
-    inputs = clips.test_batch(bank, batch, modalities=wanted, size=p.input_size, segments=p.segments, device=p.device)
-    features, finals = distillation.frozen_pass(nets, inputs)
-    for modality in nets:
-        yield f"{modality}/backbone/segments{p.segments}", finals[modality]
-        yield f"{modality}/backbone/{NUM_EXITS}", finals[modality]
+    segments = run.parameters.segments
+    features, _ = distillation.frozen_pass(nets, _test_inputs(run, batch, segments))
     for trial, members in exits.items():
         for number, (exit_, stage) in enumerate(zip(members, features[trial.modality], strict=True), start=1):
-            yield f"{trial.key}/{number}", exit_(stage, p.segments)
+            yield f"{trial.key}/{number}", exit_(stage, segments)
 
 
-def _step_together(run: Run, name: str, make: Callable[[Path], None], *decided_by: str) -> Path:
+def _step_together(
+    run: Run, name: str, make: Callable[[Path], None], *decided_by: str, taken: Mapping[str, Any] | None = None
+) -> Path:
     # `step` for what all processes of `ranks` make together.
     def make_together(target: Path) -> None:
         ranks.tell(target)
         make(target)
 
     if ranks.number() == 0:
-        return ranks.tell(step(run, name, make_together, *decided_by))
+        return ranks.tell(step(run, name, functools.wraps(make)(make_together), *decided_by, taken=taken))
     # The first process alone minds the folder; the others help where there is something to make.
     p = run.parameters
     devices.prepare(p.device, p.threads, deterministic=p.deterministic)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors.torch import save
 
 from pkdlib import cascades, ensembles, experiments, runs, study
 from pkdlib.cascades import Cascade
@@ -52,12 +53,11 @@ def export(p: Parameters, target: Path, log: Callable[[str], None] = print) -> N
     for run in selected:
         name = f"split{run.split}-seed{run.seed}"
         place = Path(target) / name if len(selected) > 1 else Path(target)
-        for step, file in (
-            (model_step(run), cascades.WEIGHTS),
-            (model_step(run), cascades.DESCRIPTION),
-            (experiments.logits_step(run), "logits.safetensors"),
-        ):
-            runs.write_atomically(place / file, lambda path, source=step / file: shutil.copyfile(source, path))
+        for file in (cascades.WEIGHTS, cascades.DESCRIPTION):
+            source = model_step(run) / file
+            runs.write_atomically(place / file, lambda path, source=source: shutil.copyfile(source, path))
+        logits = save(experiments.all_logits(run))
+        runs.write_atomically(place / "logits.safetensors", lambda path, logits=logits: path.write_bytes(logits))
         log(f"{name}: {place}")
 
 

@@ -39,6 +39,7 @@ class Parameters:
         compiled: Whether a backbone is compiled for training, which takes a minute and a C++ compiler.
         frames: `bank` decodes clips once, to a file each in the cache; `decode` does so whenever they are read.
         workers: Processes that read ahead while a network trains; 0 for none.
+        keep: Whether finished steps are shown although other code than the present one made them; pages say so then.
         runs: The folder of runs.
         cache: The folder of generated, transcoded and decoded data.
         clip: Notebook 01 only: the video to look at; empty for one of the data set.
@@ -91,6 +92,7 @@ class Parameters:
     compiled: bool = False
     frames: str = "bank"
     workers: int = 0
+    keep: bool = False
     runs: str = "runs"
     cache: str = "cache"
     clip: str = ""
@@ -226,8 +228,11 @@ class Parameters:
             "runs",
             "cache",
             "clip",
+            "keep",
             "frames",
             "workers",
+            "light_methods",
+            "paper_methods",
             "flatness_controls",
             "flatness_biases",
         }

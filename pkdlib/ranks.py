@@ -91,6 +91,21 @@ def tell(message: Any) -> Any:
     return box[0]
 
 
+def gathered(message: Any) -> list[Any]:
+    """Collect what each process says; all must call this together.
+
+    Args:
+        message: Anything picklable.
+
+    Returns:
+        The messages of all, by the processes' numbers.
+    """
+    box = [message] * count()
+    if count() > 1:
+        distributed.all_gather_object(box, message)
+    return box
+
+
 def shared(network: nn.Module) -> nn.Module:
     """Let the processes' gradients be averaged whenever this network's are computed.
 

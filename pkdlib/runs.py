@@ -11,6 +11,8 @@ import json
 import os
 import platform
 import resource
+import secrets
+import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 RECORD = "run.json"
+RESUME = "resume"  # the folder within a step that holds what an interrupted one goes on from
 TIMINGS = "timings.json"
 _RECORDED_PACKAGES = ("pkdlib", "av", "numpy", "scipy", "torch", "torchvision", "curvlinops-for-pytorch")
 
@@ -34,20 +37,29 @@ class Store:
 
     Args:
         root: The folder, made when the first step is.
+        keep: Whether a finished step is taken although other code than the present one made it; it is told, once.
     """
 
-    def __init__(self, root: Path | str):
+    def __init__(self, root: Path | str, *, keep: bool = False):
         """Remember where the steps live."""
-        self.root = Path(root)
+        self.root, self.keep = Path(root), keep
 
-    def step(self, name: str, make: Callable[[Path], None], settings: Mapping[str, Any]) -> Path:
-        """Return the folder of a finished step, making it first where it is missing.
+    def step(
+        self,
+        name: str,
+        make: Callable[[Path], None],
+        settings: Mapping[str, Any],
+        made_by: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Return the folder of a finished step, making it first where it is missing or was made by other code.
 
         Args:
             name: The step's name, which is its folder's.
             make: Called with the folder to fill. After a kill it is called again with the same, partly filled folder
-                and may resume from what lies there.
-            settings: All that decides the step's content, JSON-compatible; recorded in `run.json`.
+                and may resume from what lies there. What lies in its folder RESUME goes once the step is whole.
+            settings: What the user chose that decides the step's content, JSON-compatible; recorded in `run.json`.
+            made_by: What else decides it and may change under the same settings, such as `fingerprints.fingerprint`
+                gives; JSON-compatible, recorded, too.
 
         Returns:
             The folder, whole.
@@ -56,24 +68,72 @@ class Store:
             RunError: If the step was finished with other settings, or the folder cannot be written.
         """
         final = self.root / name
-        settings = json.loads(json.dumps(dict(settings)))
-        if _is_finished(final, settings):
+        wanted = as_json({"settings": settings, "made_by": made_by or {}})
+        if self._is_usable(final, wanted):
             return final
         partial = final.with_name(f".{name}.partial")
         try:
             partial.mkdir(parents=True, exist_ok=True)
             with _lock(self.root / f".{name}.lock"):
-                if _is_finished(final, settings):  # another process made it while this one waited
+                if self._is_usable(final, wanted):  # another process made it while this one waited
                     return final
-                _begin(partial, settings)
-                with _own_time() as own_seconds:
-                    make(partial)
-                _remember_time(partial, own_seconds())
-                write_json(partial / RECORD, {"step": name, "settings": settings, **provenance()})
-                os.replace(partial, final)
+                if not _is_whole(partial, wanted):
+                    _begin(partial, wanted)
+                    with _own_time() as own_seconds:
+                        make(partial)
+                    for leftover in partial.rglob(".*.tmp"):  # of a write that a kill cut short
+                        leftover.unlink()
+                    _remember_time(partial, own_seconds())
+                    write_json(partial / RECORD, {"step": name, **wanted, **provenance()})
+                _replace(final, partial)
         except OSError as error:
             raise RunError(f"cannot write the run folder {final}: {error.strerror or error}") from error
         return final
+
+    def finished(self, pattern: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Find finished steps.
+
+        Args:
+            pattern: Of their names, as `glob` takes it.
+
+        Yields:
+            A step's folder and its record, by name.
+        """
+        for record in sorted(self.root.glob(f"{pattern}/{RECORD}")):
+            yield record.parent, read_json(record)
+
+    def _is_usable(self, final: Path, wanted: dict[str, Any]) -> bool:
+        record = final / RECORD
+        if not record.is_file():
+            return False
+        found = read_json(record)
+        if found["settings"] != wanted["settings"]:
+            raise RunError(
+                f"{final} was made with other settings: {_changes(found['settings'], wanted['settings'])}; "
+                "choose another folder with --runs, or remove this one with `pkd clean`"
+            )
+        if found.get("made_by") != wanted["made_by"]:
+            if not self.keep:
+                return False
+            tell_kept(final, found)
+        shutil.rmtree(final / RESUME, ignore_errors=True)  # where a kill fell between the step's end and that
+        return True
+
+
+_told: set[Path] = set()
+
+
+def tell_kept(step: Path, record: Mapping[str, Any]) -> None:
+    """Say, once, that a step is shown although other code than the present one made it.
+
+    Args:
+        step: Its folder.
+        record: Its record.
+    """
+    if step not in _told:
+        _told.add(step)
+        made = record.get("commit") or f"version {record['versions'].get('pkdlib', 'unknown')}"
+        print(f"kept, though other code made it ({made}): {step}", flush=True)
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -85,12 +145,24 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         write(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """Choose a name beside a file to write it under first.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A name that no other process chooses, on no machine that shares the folder: ids of processes are shared by pods.
+    """
+    return path.with_name(f".{secrets.token_hex(8)}.tmp")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -114,6 +186,18 @@ def read_json(path: Path) -> Any:
         Its content.
     """
     return json.loads(Path(path).read_text())
+
+
+def as_json(content: Any) -> Any:
+    """Give content the form that it has when it is read again, to compare it with what was.
+
+    Args:
+        content: Anything JSON-compatible.
+
+    Returns:
+        The same of dictionaries, lists, strings, numbers, booleans and None alone.
+    """
+    return json.loads(json.dumps(content))
 
 
 def provenance() -> dict[str, Any]:
@@ -159,34 +243,39 @@ def peak_memory() -> float:
     return peak / 1024 if sys.platform != "darwin" else peak / 1024**2
 
 
-def _is_finished(final: Path, settings: dict[str, Any]) -> bool:
-    record = final / RECORD
-    if not record.is_file():
-        return False
-    found = read_json(record)["settings"]
-    if found == settings:
-        return True
-    names = sorted(key for key in found.keys() | settings.keys() if found.get(key) != settings.get(key))
-    changes = ", ".join(f"{key} = {found.get(key)!r} (now {settings.get(key)!r})" for key in names[:4])
-    raise RunError(
-        f"{final} was made with other settings: {changes}; "
-        "choose another folder with --runs, or remove this one with `pkd clean`"
-    )
+def _changes(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    names = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
+    return ", ".join(f"{key} = {found.get(key)!r} (now {wanted.get(key)!r})" for key in names[:4])
 
 
-def _begin(partial: Path, settings: dict[str, Any]) -> None:
-    """Empty a partial folder that was begun with other settings or another version of the code."""
-    mark = partial / "begun.json"
-    begun = {"settings": settings, "source": source_digest()}
-    if mark.is_file() and read_json(mark) == begun:
+def _is_whole(partial: Path, wanted: dict[str, Any]) -> bool:
+    # Whether a kill fell between the step's record, which is written last, and its rename.
+    record = partial / RECORD
+    return record.is_file() and all(read_json(record)[key] == value for key, value in wanted.items())
+
+
+def _begin(partial: Path, wanted: dict[str, Any]) -> None:
+    """Empty a partial folder that was begun with other settings or by other code."""
+    mark = partial / RESUME / "begun.json"
+    if mark.is_file() and read_json(mark) == wanted:
         return
-    for path in sorted(partial.rglob("*"), reverse=True):
-        path.unlink() if not path.is_dir() else path.rmdir()
-    write_json(mark, begun)
+    shutil.rmtree(partial)
+    write_json(mark, wanted)
+
+
+def _replace(final: Path, partial: Path) -> None:
+    # A kill in between leaves a whole part, which the next start only renames.
+    outdated = final.with_name(f".{final.name}.outdated")
+    shutil.rmtree(outdated, ignore_errors=True)
+    if final.exists():
+        os.replace(final, outdated)
+    os.replace(partial, final)
+    shutil.rmtree(final / RESUME, ignore_errors=True)
+    shutil.rmtree(outdated, ignore_errors=True)
 
 
 def source_digest() -> str:
-    """Hash the library's own source, so that a part begun by other code is not resumed.
+    """Hash the library's own source, so that a page is made again whatever changed.
 
     Returns:
         16 hexadecimal digits.
@@ -224,9 +313,26 @@ _nested = _Nested()
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    with open(path, "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # released by the kernel when the process dies
+    with open(path, "w", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # released by the kernel when the process dies
+        except OSError as error:
+            raise RunError(
+                f"cannot lock {path}: its file system, {_file_system(path)}, refuses ({error.strerror}); choose a run "
+                "folder on another one with --runs, such as a local disk, or let the file system be mounted with locks"
+            ) from error
         yield
+
+
+def _file_system(path: Path) -> str:
+    # Its kind and where it is mounted, as far as the system tells.
+    mounted = []
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines():
+            _, place, kind, *_ = line.split()
+            if path.resolve().is_relative_to(place):
+                mounted.append((len(place), f"{kind} at {place}"))
+    return max(mounted)[1] if mounted else f"that of {path.parent}"
 
 
 def _git(*arguments: str) -> str | None:

@@ -13,6 +13,9 @@ from pkdlib.parameters import Parameters
 from pkdlib.plans import Tuning
 from pkdlib.runs import Store
 
+# Code that decides no result: it keeps and reports them; and data sets, which are told apart by their checksums.
+UNDECIDING = ("runs", "measure", "resources", "fingerprints", "datasets", "study:run_folder")
+
 _OFFICIAL = {spec.name: spec for spec in (ucf101.SPEC, hmdb51.SPEC)}
 
 
@@ -33,7 +36,8 @@ class Run:
     @property
     def store(self) -> Store:
         """Where the run's steps live."""
-        return Store(run_folder(self.parameters) / f"split{self.split}" / f"seed{self.seed}")
+        place = run_folder(self.parameters) / f"split{self.split}" / f"seed{self.seed}"
+        return Store(place, keep=self.parameters.keep)
 
     @property
     def training_seed(self) -> int:

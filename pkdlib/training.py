@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 import functools
+import hashlib
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +23,6 @@ from pkdlib.feeding import Feed, Part, ordered_batches
 from pkdlib.networks import Staged
 from pkdlib.plans import Tuning
 
-CHECKPOINT = "checkpoint.pt"
 ENDED = "ended"  # the note of a training that needs no more epochs
 # The reference's Adam and SGD. What is particular to some parameters stands in their group.
 OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
@@ -134,7 +134,7 @@ def train_backbone(
         split: Which clips train and validate; the test clips are not read.
         recipe: How to train.
         num_classes: Classes.
-        folder: Where the checkpoint lies; a training killed before resumes where it was last saved.
+        folder: Where the checkpoint lies; a training killed before resumes where it was last saved. It stays there.
         weights: What the network begins from, as `pretrained.begin` takes it.
         enough: Tells of the network in eval mode after an epoch whether the training ends there.
 
@@ -143,7 +143,7 @@ def train_backbone(
         last epoch where `enough` is given, or the validation clips are fewer than FEWEST_VALIDATION_CLIPS.
 
     Raises:
-        TrainingError: If the loss is not finite.
+        TrainingError: If the loss is not finite, or the folder holds the checkpoint of another such training.
     """  # noqa: DOC502
     torch.manual_seed(recipe.seed)
     backbone = architectures.backbone(reads=modality, size=recipe.size, num_classes=num_classes)
@@ -155,8 +155,8 @@ def train_backbone(
     chosen = not enough and len(split.validation) >= FEWEST_VALIDATION_CLIPS
 
     feed = recipe.feed(bank, split.train, [modality])
-    forward = ranks.shared(backbone)
-    forward = torch.compile(forward) if recipe.compiled else forward
+    # Shared outside, so that `ranks.holding` finds what it holds.
+    forward = ranks.shared(torch.compile(backbone) if recipe.compiled else backbone)
 
     def parts(epoch: int, first: int) -> Iterator[Part]:
         backbone.train()
@@ -207,8 +207,9 @@ def train_backbone(
         recipe.epochs,
         {"backbone": backbone, "optimiser": optimiser},
         best,
-        folder / CHECKPOINT,
-        description=f"{modality} backbone",
+        folder,
+        name=f"{modality} backbone",
+        of=(dataclasses.replace(recipe, workers=0), split.train, split.validation, weights),
     )
     backbone.load_state_dict(best["weights"])
     return Trained(backbone.eval(), curves, best["epoch"])
@@ -221,14 +222,15 @@ def resumable_epochs(
     epochs: int,
     modules: Mapping[str, Any],
     notes: dict[str, Any],
-    checkpoint: Path,
+    folder: Path,
     *,
-    description: str,
+    name: str,
+    of: Any,
 ) -> list[dict[str, Any]]:
     """Run epochs, saving all state now and then, and go on where it was saved last if there is a checkpoint.
 
     State is saved after an epoch, and within one where CHECKPOINT_INTERVAL seconds have passed, unless that would take
-    more than a tenth of the time: then later. When all is done the checkpoint is removed.
+    more than a tenth of the time: then later. The checkpoint stays: whoever keeps what was trained removes it then.
 
     What is random in a batch must be drawn from (seed, epoch, batch), so that a resumed run ends with the same bits.
 
@@ -237,54 +239,135 @@ def resumable_epochs(
         run_part: Trains on a part; returns figures to be added up over the epoch.
         end_epoch: From an epoch and its figures to its row of the curves.
         epochs: How many in all.
-        modules: What has a `state_dict` to save.
+        modules: What has a `state_dict` to save, as it is before any training.
         notes: Plain values and tensors to save beside; changed in place on resuming. Where `end_epoch` sets ENDED in
             them, no other epoch is run.
-        checkpoint: The file. Of processes that train together, the first one writes it, and all read it.
-        description: For the progress bar.
+        folder: Where the checkpoint lies, in `runs.RESUME`. Of processes that train together, the first one writes it.
+        name: Of this training among those that use the folder; also for the progress bar.
+        of: All that decides the training but how `modules` begin, such as the recipe and the clips; its `repr` counts.
 
     Returns:
         The rows of all epochs that were run.
-    """
+
+    Raises:
+        TrainingError: If the checkpoint is of another training.
+    """  # noqa: DOC502
+    identity = _identity({**modules, "epochs": epochs, "of": of})
+    checkpoint = Checkpoint(folder / runs.RESUME / f"{name.replace(' ', '-')}.pt", identity)
     curves: list[dict[str, Any]] = []
     first, figures = 0, None
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        for name, module in modules.items():
-            module.load_state_dict(state["modules"][name])
+    if state := checkpoint.load():
+        for module in modules:
+            modules[module].load_state_dict(state["modules"][module])
         notes.update(state["notes"])
-        curves, first, figures = state["curves"], state["batch"], state["figures"]
+        curves, first = state["curves"], state["batch"]
+        own = state["by_rank"][ranks.number()]
+        figures = own["figures"]
+        for module, buffers in own["buffers"].items():
+            modules[module].load_state_dict(buffers, strict=False)
     ranks.tell(None)  # none goes on, and writes, before all have read
     saved, due = time.perf_counter(), 0.0
 
     def save(batch: int) -> None:
         nonlocal saved, due
         began = time.perf_counter()
-        if ranks.number() == 0:
-            states = {name: module.state_dict() for name, module in modules.items()}
-            state = {"modules": states, "notes": notes, "curves": curves, "batch": batch, "figures": figures}
-            buffer = io.BytesIO()  # on a full disk torch's own writer fails with a riddle, Python's with a reason
-            torch.save(state, buffer)
-            runs.write_atomically(checkpoint, lambda path: path.write_bytes(buffer.getbuffer()))
+        by_rank = ranks.gathered({"figures": figures, "buffers": _buffers(modules) if ranks.count() > 1 else {}})
+        states = {module: own.state_dict() for module, own in modules.items()}
+        checkpoint.save({"modules": states, "notes": notes, "curves": curves, "batch": batch, "by_rank": by_rank})
         saved = time.perf_counter()
         due = saved + CHECKPOINT_SPACING * (saved - began)
 
     hidden = True if ranks.number() else None  # None: where standard error is no terminal
-    for epoch in tqdm(range(len(curves), epochs), desc=description, unit="epoch", disable=hidden):
+    for epoch in tqdm(range(len(curves), epochs), desc=name, unit="epoch", disable=hidden):
         if notes.get(ENDED):
             break
         for part in parts(epoch, first):
             own = run_part(epoch, part)
-            figures = own if figures is None else figures + own
-            if part.last and time.perf_counter() >= max(due, saved + CHECKPOINT_INTERVAL):
+            figures = own if figures is None else figures.to(own.device) + own  # a checkpoint's are on the processor
+            # The first process's clock counts, since all must save together.
+            if part.last and ranks.tell(time.perf_counter() >= max(due, saved + CHECKPOINT_INTERVAL)):
                 save(part.batch + 1)
         curves.append(end_epoch(epoch, figures))
         first, figures = 0, None
-        if time.perf_counter() >= due:
+        if ranks.tell(time.perf_counter() >= due):
             save(0)
-    if ranks.number() == 0:
-        checkpoint.unlink()
     return curves
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """The saved state of one training, and of no other.
+
+    Args:
+        path: The file.
+        identity: What is trained: a checkpoint of something else is refused.
+    """
+
+    path: Path
+    identity: str
+
+    def load(self) -> dict[str, Any]:
+        """Read the state.
+
+        Returns:
+            What was saved last, its tensors on the processor; empty where nothing was.
+
+        Raises:
+            TrainingError: If it is of another training, or of another number of processes.
+        """
+        if not self.path.is_file():
+            return {}
+        # The modules that take it copy it to where they are; read as it was saved, all processes would use one GPU.
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        if state["identity"] != self.identity:
+            raise TrainingError(f"{self.path}: is the checkpoint of another training; remove it to begin anew")
+        if len(state["by_rank"]) != ranks.count():
+            raise TrainingError(
+                f"{self.path}: {len(state['by_rank'])} processes saved it, and {ranks.count()} cannot go on from it; "
+                "start as many, or remove it to begin anew"
+            )
+        return state
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write the state, whole or not at all; of several processes the first one does.
+
+        Args:
+            state: What `torch.load` reads with `weights_only`.
+        """
+        if ranks.number() == 0:
+            buffer = io.BytesIO()  # on a full disk torch's own writer fails with a riddle, Python's with a reason
+            torch.save({"identity": self.identity, **state}, buffer)
+            runs.write_atomically(self.path, lambda path: path.write_bytes(buffer.getbuffer()))
+
+
+def _identity(parts: Mapping[str, Any]) -> str:
+    # A training is told by what it begins with: weights, frozen ones too, and optimisers with their settings.
+    found = hashlib.sha256()
+
+    def absorb(part: Any) -> None:
+        if isinstance(part, Tensor):
+            found.update(f"{part.dtype} {tuple(part.shape)}".encode())
+            found.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        elif isinstance(part, Mapping):
+            for name, inner in part.items():
+                found.update(str(name).encode())
+                absorb(inner)
+        elif hasattr(part, "state_dict"):
+            absorb(part.state_dict())
+        else:
+            found.update(repr(part).encode())
+
+    absorb(parts)
+    return found.hexdigest()
+
+
+def _buffers(modules: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
+    # What each process holds by itself: the statistics of batch norm.
+    networks = {name: module for name, module in modules.items() if isinstance(module, nn.Module)}
+    return {
+        name: {key: value.detach().cpu().clone() for key, value in network.named_buffers()}
+        for name, network in networks.items()
+    }
 
 
 @torch.no_grad()

@@ -1,3 +1,5 @@
+import contextlib
+import errno
 import json
 import os
 import signal
@@ -7,7 +9,8 @@ import time
 
 import pytest
 
-from pkdlib.runs import RunError, Store, digest, read_json, write_atomically, write_json
+from pkdlib import runs
+from pkdlib.runs import RESUME, RunError, Store, digest, read_json, write_atomically, write_json
 
 
 def test_a_finished_step_is_not_made_again(tmp_path):
@@ -102,6 +105,113 @@ def test_a_killed_process_leaves_no_finished_step(tmp_path):
     assert not (tmp_path / "step").exists()
     # The kernel has released the dead process's lock, so this returns.
     assert Store(tmp_path).step("step", lambda folder: None, {}).is_dir()
+
+
+def make_value(value):
+    return lambda folder: (folder / "value.txt").write_text(value)
+
+
+def test_a_step_of_other_code_is_made_again(tmp_path, capsys):
+    store = Store(tmp_path)
+    store.step("step", make_value("old"), {"a": 1}, {"code": "1", "torch": "2.5"})
+    again = Store(tmp_path, keep=True)
+    kept = again.step("step", make_value("new"), {"a": 1}, {"code": "2", "torch": "2.5"})
+    assert (kept / "value.txt").read_text() == "old"
+    assert capsys.readouterr().out.startswith("kept, though other code made it") and read_json(kept / "run.json")
+    again.step("step", make_value("new"), {"a": 1}, {"code": "2", "torch": "2.5"})
+    assert capsys.readouterr().out == ""  # told once
+    for made_by in ({"code": "2", "torch": "2.5"}, {"code": "2", "torch": "2.6"}):
+        value = f"{made_by['code']} {made_by['torch']}"
+        step = store.step("step", make_value(value), {"a": 1}, made_by)
+        assert (step / "value.txt").read_text() == value
+        assert read_json(step / "run.json")["made_by"] == made_by
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".step.lock", "step"]
+
+
+def test_a_step_of_other_code_stays_until_the_new_one_is_whole(tmp_path):
+    store = Store(tmp_path)
+    store.step("step", make_value("old"), {}, {"code": "1"})
+
+    def fails(folder):
+        assert (tmp_path / "step" / "value.txt").read_text() == "old"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.step("step", fails, {}, {"code": "2"})
+    assert (tmp_path / "step" / "value.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("outdated", [False, True])
+@pytest.mark.parametrize("call", range(4))
+def test_a_whole_step_survives_a_kill_at_each_of_its_last_moves(tmp_path, monkeypatch, outdated, call):
+    store = Store(tmp_path)
+    if outdated:
+        store.step("step", make_value("old"), {}, {"code": "1"})
+    made = []
+
+    def make(folder):
+        made.append(folder)
+        (folder / RESUME).mkdir(exist_ok=True)
+        (folder / RESUME / "state.pt").write_text("state")
+        (folder / ".0123456789abcdef.tmp").write_text("half")  # of a write that an earlier kill cut short
+        (folder / "value.txt").write_text("new")
+
+    calls = []
+
+    def dies_at(function):
+        def call_or_die(*arguments, **options):
+            if "state.pt" not in str(arguments[0]) and len(made):
+                calls.append(arguments)
+                if len(calls) == call + 1:
+                    raise KeyboardInterrupt
+            return function(*arguments, **options)
+
+        return call_or_die
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.os, "replace", dies_at(os.replace))
+        patch.setattr(runs.shutil, "rmtree", dies_at(runs.shutil.rmtree))
+        with contextlib.suppress(KeyboardInterrupt):
+            store.step("step", make, {}, {"code": "2"})
+    assert calls
+    step = store.step("step", make, {}, {"code": "2"})
+    assert len(made) == (2 if call < 2 else 1)  # once its record stands, it is not made again
+    assert sorted(path.name for path in step.iterdir()) == ["run.json", "timings.json", "value.txt"]
+    store.step("step", make, {}, {"code": "2"})
+    assert {path.name for path in tmp_path.iterdir()} <= {".step.lock", "step", ".step.outdated"}
+
+
+def test_what_an_interrupted_step_goes_on_from_is_there_until_it_is_whole(tmp_path):
+    def make(folder):
+        state = folder / RESUME / "state.pt"
+        seen.append(state.is_file())
+        state.write_text("state")
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+
+    seen, store = [], Store(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        store.step("step", make, {})
+    assert seen == [False]
+    step = store.step("step", make, {})
+    assert seen == [False, True] and not (step / RESUME).exists()
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def refuses(handle, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(runs.fcntl, "flock", refuses)
+    with pytest.raises(RunError, match=r"cannot lock .*: its file system, \w+ at /.*, refuses .*--runs"):
+        Store(tmp_path).step("step", make_value("1"), {})
+
+
+def test_two_processes_of_one_id_write_under_two_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 7)  # as in two pods
+    names = set()
+    for _ in range(2):
+        write_atomically(tmp_path / "file", lambda path: (names.add(path), path.write_text("x")))
+    assert len(names) == 2
 
 
 def test_an_unwritable_place_gives_one_clear_error(tmp_path):

@@ -52,7 +52,7 @@ def test_it_learns_what_is_plain_to_see(bank, tmp_path):
     assert trained.curves[-1]["train_loss"] < trained.curves[0]["train_loss"]
     assert not trained.backbone.training
     assert [row["epoch"] for row in trained.curves] == [0, 1, 2]
-    assert list(tmp_path.iterdir()) == []  # the checkpoint is gone
+    assert [path.name for path in tmp_path.iterdir()] == ["resume"]  # the checkpoint is the caller's to remove
 
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
@@ -61,7 +61,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 @pytest.mark.parametrize("device", DEVICES)
 def test_bfloat16_learns_the_same_with_weights_in_float32(bank, tmp_path, device):
     exact, coarse = (
-        training.train_backbone("residual", bank, SPLIT, recipe, num_classes=2, folder=tmp_path)
+        training.train_backbone("residual", bank, SPLIT, recipe, num_classes=2, folder=tmp_path / recipe.precision)
         for recipe in (
             dataclasses.replace(RECIPE, device=device),
             dataclasses.replace(RECIPE, device=device, precision="bfloat16"),
@@ -87,19 +87,9 @@ def test_a_training_that_has_enough_ends_there_and_keeps_its_last_epoch(bank, tm
         asked.append(1)
         return len(asked) == 2
 
-    unlink = training.Path.unlink
-
-    def dies(path, **options):
-        if path.name == training.CHECKPOINT:
-            raise KeyboardInterrupt
-        unlink(path, **options)
-
     monkeypatch.setattr(training, "CHECKPOINT_SPACING", 0)
-    with monkeypatch.context() as patch:  # killed between its last epoch and its end
-        patch.setattr(training.Path, "unlink", dies)
-        with pytest.raises(KeyboardInterrupt):
-            train("b", second)
-    short = train("b", second)
+    train("b", second)
+    short = train("b", second)  # as if killed between its last epoch and its end
     assert len(asked) == 2 and short.epoch == 1 and short.curves == whole.curves[:2]
 
 
@@ -108,7 +98,7 @@ def test_a_gpu_trains_as_the_processor_does(bank, tmp_path):
     losses = []
     for device in ("cpu", "cuda"):
         recipe = dataclasses.replace(RECIPE, device=device)
-        trained = training.train_backbone("residual", bank, SPLIT, recipe, num_classes=2, folder=tmp_path)
+        trained = training.train_backbone("residual", bank, SPLIT, recipe, num_classes=2, folder=tmp_path / device)
         losses.append([row["train_loss"] for row in trained.curves])
         assert next(trained.backbone.parameters()).device.type == device
     assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-3)
@@ -176,6 +166,27 @@ def test_a_training_killed_within_an_epoch_goes_on_at_its_next_batch(bank, tmp_p
     assert same_weights(resumed.backbone, whole.backbone)
 
 
+def test_a_checkpoint_of_another_training_is_refused(bank, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SPACING", 0)
+
+    def train(split=SPLIT, **changes):
+        recipe = dataclasses.replace(RECIPE, epochs=1)
+        recipe = dataclasses.replace(recipe, **changes)
+        training.train_backbone("motion", bank, split, recipe, num_classes=2, folder=tmp_path)
+
+    train()
+    for changes in (
+        {"lr": 0.02},
+        {"seed": 1},
+        {"epochs": 2},
+        {"split": dataclasses.replace(SPLIT, train=(0, 1, 2, 3))},
+    ):
+        with pytest.raises(TrainingError, match=r"resume/motion-backbone.pt: is the checkpoint of another training"):
+            train(**changes)
+    train()
+    train(workers=1)  # who reads the clips decides nothing
+
+
 def test_gradients_of_parts_add_up_to_a_step_on_the_mean_of_all(bank, tmp_path):
     recipe = dataclasses.replace(RECIPE, batch_size=5, batch_parts=2, epochs=1)
     split = dataclasses.replace(SPLIT, train=(0, 1, 2, 3, 4))
@@ -199,7 +210,7 @@ def test_a_compiled_backbone_trains_as_it_does_uncompiled(bank, tmp_path):
     if shutil.which("g++") is None:
         pytest.skip("no C++ compiler")
     plain, compiled = (
-        training.train_backbone("motion", bank, SPLIT, recipe, num_classes=2, folder=tmp_path)
+        training.train_backbone("motion", bank, SPLIT, recipe, num_classes=2, folder=tmp_path / str(recipe.compiled))
         for recipe in (RECIPE, dataclasses.replace(RECIPE, compiled=True))
     )
     assert compiled.curves[0]["train_loss"] == pytest.approx(plain.curves[0]["train_loss"], rel=1e-3)

@@ -1,0 +1,109 @@
+"""Every step that trains, killed after each checkpoint of each of its trainings, ends in the bits of one left alone."""
+
+import pytest
+
+from pkdlib import audit, experiments, minima, runs, study, training
+from pkdlib.parameters import Parameters
+
+TINY = {
+    "marionette_actors": 6,
+    "marionette_actions": 2,
+    "marionette_frames": 24,
+    "input_size": 32,
+    "candidates": 4,
+    "batch_size": 6,
+    "backbone_epochs": 2,
+    "exit_epochs": 2,
+    "audit_epochs": 2,
+    "threads": 1,
+    "light_methods": "ce,pkd",
+    "paper_methods": "ce,pkd",
+    "flatness_clips": 4,
+    "flatness_probes": 2,
+    "flatness_controls": "same,matched,mix",
+    "flatness_biases": "0.3",
+}
+FILES = ("*.safetensors", "*.json")
+
+
+def of_every_network(step):
+    return lambda run: [step(run, modality) for modality in run.parameters.plan.networks]
+
+
+def of_control(control):
+    return lambda run: [minima.network_step(run, control, modality) for modality in run.parameters.plan.networks]
+
+
+def of_other_bias(run):
+    list(minima.biases(run))
+    return list((study.run_folder(run.parameters).parent).rglob("backbone-*"))
+
+
+# Step -> how it is made, and the trainings that it is to hold.
+STEPS = {
+    "backbones": ("coviar", of_every_network(experiments.backbone_step), 3),
+    "exits": ("coviar", lambda run: list(set(experiments.exits_steps(run).values())), 1),
+    "audit": ("coviar", lambda run: [audit.audit_step(run)], 2),
+    "matched": ("coviar", of_control("matched"), 1),
+    "mix": ("coviar", of_control("mix"), 2),
+    "biases": ("coviar", of_other_bias, 3),
+    "teamnet": ("teamnet", of_every_network(experiments.backbone_step), 1),
+    "teamnet exits": ("teamnet", lambda run: list(set(experiments.exits_steps(run).values())), 1),
+}
+
+
+class Killed(BaseException):
+    """What no handler expects."""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_killed_after_each_checkpoint_ends_in_the_same_bits(tmp_path, cache, monkeypatch, name):
+    backbone, make, fewest = STEPS[name]
+    monkeypatch.setattr(training, "CHECKPOINT_SPACING", 0)
+    monkeypatch.setattr(training, "CHECKPOINT_INTERVAL", 0)  # within epochs, too
+
+    def run_in(folder):
+        p = Parameters.for_profile("smoke", runs=str(tmp_path / folder), cache=cache, backbone=backbone, **TINY)
+        return study.selected_runs(p)[0]
+
+    def contents(folders):
+        return {
+            (folder.name, path.name): path.read_bytes()
+            for folder in folders
+            for pattern in FILES
+            for path in folder.glob(pattern)
+            if path.name not in (runs.TIMINGS, runs.RECORD)
+        }
+
+    whole = contents(make(run_in("alone")))
+    assert whole
+
+    save, kills, trainings = training.Checkpoint.save, 0, set()
+
+    def dies(checkpoint, state):
+        save(checkpoint, state)
+        # Once at each place of each training: what is saved again after a kill is gone on from.
+        place = (checkpoint.path.parts[-3:], checkpoint.identity, len(state["curves"]), state["batch"])
+        if place not in seen:
+            seen.add(place)
+            trainings.add((checkpoint.path, checkpoint.identity))
+            raise Killed
+
+    seen = set()
+    monkeypatch.setattr(training.Checkpoint, "save", dies)
+    while True:
+        try:
+            resumed = contents(make(run_in("killed")))
+            break
+        except Killed:
+            kills += 1
+            assert kills < 400
+    assert kills == len(seen) > 2 and len(trainings) >= fewest
+    assert resumed.keys() == whole.keys()
+    assert [key for key in whole if resumed[key] != whole[key]] == []
