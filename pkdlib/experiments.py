@@ -263,7 +263,7 @@ def exit_logits_step(run: Run, place: Path) -> Path:
         exits = {trial: own.to(p.device) for trial, own in _load_exits(run, nets, held).items()}
         _write_logits(run, target, lambda batch: _exit_logits(run, nets, exits, batch))
 
-    return step(run, f"logits-{place.name}", make, *EXITS, taken=record)
+    return step(run, f"logits-{place.name}", make, *EXITS, taken={"exits": record})
 
 
 def all_logits(run: Run) -> dict[str, torch.Tensor]:

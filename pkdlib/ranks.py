@@ -5,6 +5,7 @@ What they agree on passes through `torch.distributed`: NCCL between GPUs, Gloo b
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -116,7 +117,12 @@ def shared(network: nn.Module) -> nn.Module:
         What to call in its place; the network itself where there is one process. Each process keeps batch statistics of
         its own, see `average_statistics`.
     """
-    return DistributedDataParallel(network, broadcast_buffers=False) if count() > 1 else network
+    if count() == 1:
+        return network
+    with warnings.catch_warnings():
+        # Newer torch would have another name for it, which torch 2.5 does not know.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(network, broadcast_buffers=False)
 
 
 def holding(network: nn.Module, last: bool) -> contextlib.AbstractContextManager:

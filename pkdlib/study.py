@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from pkdlib import banks, clips, ranks, runs, training
+from pkdlib import banks, clips, fingerprints, ranks, runs, training
 from pkdlib.banks import ClipFiles, Frames
 from pkdlib.datasets import Dataset, DatasetError, folder, hmdb51, marionette, official, ucf101, ut_interaction
 from pkdlib.parameters import Parameters
 from pkdlib.plans import Tuning
 from pkdlib.runs import Store
+from pkdlib.transcode import transcode
 
 # Code that decides no result: it keeps and reports them; and data sets, which are told apart by their checksums.
 UNDECIDING = ("runs", "measure", "resources", "fingerprints", "datasets", "study:run_folder")
@@ -75,7 +76,7 @@ class Run:
 
 @functools.cache
 def dataset(p: Parameters) -> Dataset:
-    """Generate or load the data set, once.
+    """Generate or load the data set, once; what is made of clips lies in the cache under the code that makes it.
 
     Args:
         p: The parameters.
@@ -90,7 +91,8 @@ def dataset(p: Parameters) -> Dataset:
     if p.dataset == "marionette":
         shape = {name.removeprefix("marionette_"): value for name, value in p.only("marionette_").items()}
         del shape["splits"]
-        return marionette.generate(cache / f"marionette-{runs.digest(shape)}", **shape, workers=p.threads)
+        made = fingerprints.fingerprint(marionette.generate, without=("runs",))
+        return marionette.generate(cache / f"marionette-{runs.digest([shape, made])}", **shape, workers=p.threads)
     if p.dataset not in ("ut_interaction", "folder", *_OFFICIAL):
         known = ", ".join(("marionette", "ut_interaction", *_OFFICIAL, "folder"))
         raise DatasetError(f"dataset = {p.dataset!r} is not known; the data sets are: {known}")
@@ -98,7 +100,8 @@ def dataset(p: Parameters) -> Dataset:
         raise DatasetError(f"dataset = {p.dataset!r} needs the parameter root: the folder that holds its clips")
     if p.dataset in _OFFICIAL:
         return official.load(_OFFICIAL[p.dataset], Path(p.root))
-    place = cache / f"{p.dataset}-{runs.digest(str(Path(p.root).resolve()))}"
+    made = fingerprints.fingerprint(transcode)
+    place = cache / f"{p.dataset}-{runs.digest([str(Path(p.root).resolve()), made])}"
     if p.dataset == "ut_interaction":
         return ut_interaction.load(Path(p.root), place)
     if not p.pattern:
@@ -118,11 +121,12 @@ def frame_bank(p: Parameters) -> Frames:
     """
     data = dataset(p)
     short_side = round(p.input_size * clips.CROP_FROM)
+    made = runs.digest(fingerprints.fingerprint(banks.frame_bank, without=UNDECIDING))
     if p.frames == "decode":
         labels = torch.as_tensor([clip.label for clip in data.clips], dtype=torch.int64)
-        indices = Path(p.cache) / f"indices-{data.checksum[:16]}"
+        indices = Path(p.cache) / f"indices-{data.checksum[:16]}-{made}"
         return ClipFiles(tuple(clip.path for clip in data.clips), labels, p.candidates, short_side, indices)
-    place = Path(p.cache) / f"frames-{data.checksum[:16]}-{p.candidates}-{short_side}"
+    place = Path(p.cache) / f"frames-{data.checksum[:16]}-{p.candidates}-{short_side}-{made}"
     return banks.frame_bank(
         [clip.path for clip in data.clips],
         [clip.label for clip in data.clips],
