@@ -43,6 +43,7 @@ FLOORS = {
     "plans": 1,
     "logits": 1,
     "resources": 1,
+    "fingerprints": 1,
     "transcode": 2,
     "pictures": 2,
     "datasets": 2,
