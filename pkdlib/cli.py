@@ -144,11 +144,17 @@ def _data(chosen: argparse.Namespace) -> None:
     from pkdlib.datasets import hmdb51, preparation, ucf101
 
     spec = {"ucf101": ucf101, "hmdb51": hmdb51}[chosen.dataset].SPEC
-    workers = max(1, chosen.workers)
-    dataset = preparation.prepare(
-        spec, chosen.root, archives=chosen.archive, lists=chosen.splits, workers=workers, log=_log
-    )
-    _log(f"ready: pkd reproduce --dataset {dataset.name} --root {chosen.root}")
+    settings = {"lists": chosen.lists, "workers": max(1, chosen.workers), "log": _log}
+    if chosen.clips and chosen.archive:
+        raise ParameterError("--clips and --archive exclude each other: unpack the archive, and name it with --clips")
+    if chosen.clips:
+        classes = [name.strip() for name in chosen.classes.split(",") if name.strip()]
+        preparation.prepare_part(spec, chosen.root, chosen.clips, classes=classes, **settings)
+    elif chosen.classes:
+        raise ParameterError("--classes goes with --clips, the folder to take them from")
+    else:
+        preparation.prepare(spec, chosen.root, archives=chosen.archive, **settings)
+    _log(f"ready: pkd reproduce --dataset {chosen.dataset} --root {chosen.root}")
 
 
 def _clean(chosen: argparse.Namespace) -> None:
@@ -231,7 +237,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--archive", metavar="FILE", nargs="+", default=[], help="archives of the videos that you have (downloaded)"
     )
-    command.add_argument("--splits", metavar="FILE", help="the archive of the official lists (downloaded)")
+    command.add_argument("--clips", metavar="DIR", help="make a part: of the videos in this folder, whichever they are")
+    command.add_argument("--classes", metavar="A,B", default="", help="of --clips, take these classes alone (all)")
+    command.add_argument(
+        "--lists", "--splits", metavar="PATH", help="the official lists, a folder or their archive (downloaded)"
+    )
     command.add_argument(
         "--workers", type=int, metavar="N", default=os.cpu_count() or 1, help="processes that transcode (%(default)s)"
     )

@@ -29,6 +29,7 @@ from papermill.exceptions import PapermillExecutionError, strip_color
 from traitlets import CaselessStrEnum, default
 
 from pkdlib import measure, resources, runs
+from pkdlib.datasets import parts
 from pkdlib.measure import Cost
 from pkdlib.parameters import Parameters
 
@@ -198,11 +199,11 @@ def output_folder(parameters: Parameters) -> Path:
 
     Returns:
         `_build/executed` for the book's own run, which is the unchanged `quick` profile; else the folder of
-        this profile and data set in the run folder.
+        this profile and data set, or of the part that there is of it, in the run folder.
     """
     if parameters == Parameters.for_profile("quick"):
         return BOOK_FOLDER
-    return Path(parameters.runs) / parameters.variant / parameters.dataset
+    return Path(parameters.runs) / parameters.variant / parts.name_of(parameters.dataset, parameters.root)
 
 
 class _Kernel(AsyncKernelManager):

@@ -8,7 +8,7 @@ import torch
 
 from pkdlib import banks, clips, fingerprints, ranks, runs, training
 from pkdlib.banks import ClipFiles, Frames
-from pkdlib.datasets import Dataset, DatasetError, folder, hmdb51, marionette, official, ucf101, ut_interaction
+from pkdlib.datasets import Dataset, DatasetError, folder, hmdb51, marionette, official, parts, ucf101, ut_interaction
 from pkdlib.parameters import Parameters
 from pkdlib.plans import Tuning
 from pkdlib.runs import Store
@@ -181,9 +181,9 @@ def run_folder(p: Parameters) -> Path:
 
     Returns:
         `runs/<profile>/<dataset>`; a profile with changed values has a digest behind its name, a folder of one's own
-        clips one of its place.
+        clips one of its place; a part of an official data set has its own name.
     """
-    name = p.dataset
+    name = parts.name_of(p.dataset, p.root)
     if p.dataset == "folder":
         name += "-" + runs.digest([str(Path(p.root).resolve()), p.pattern, p.folds])[:8]
     return Path(p.runs) / p.variant / name

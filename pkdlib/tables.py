@@ -176,13 +176,13 @@ def publish(p: Parameters, target: Path, names: Iterable[str] = tuple(TABLES)) -
 
     Args:
         p: The parameters.
-        target: The folder of results; tables go to `<target>/<profile>/<dataset>/`.
+        target: The folder of results; tables go to `<target>/<profile>/<dataset>/`, by the name of what is there of it.
         names: Keys of TABLES.
 
     Returns:
         That folder.
     """
-    where = Path(target) / p.variant / p.dataset
+    where = Path(target) / p.variant / study.dataset(p).name
     for name in names:
         _write_csv(table(p, name), where / f"{name}.csv")
     record = _record(p)
@@ -203,6 +203,7 @@ def _record(p: Parameters) -> dict[str, Any]:
         "parameters": {k: v for k, v in p.flat().items() if k not in ("root", "runs", "cache", "clip")},
         "runs": [{"split": run.split, "seed": run.seed} for run in selected],
         "data": {
+            "name": study.dataset(p).name,
             "checksum": study.dataset(p).checksum,
             "clips": len(study.dataset(p).clips),
             "classes": list(study.dataset(p).classes),

@@ -448,7 +448,7 @@ def test_download_to_data_set(ucf, tmp_path, monkeypatch, copied):
         raise DatasetError(f"cannot download {url}: no route")
 
     monkeypatch.setattr(preparation, "download", fail)
-    with pytest.raises(DatasetError, match=r"no route; run again to go on, or give a file that you have with --splits"):
+    with pytest.raises(DatasetError, match=r"no route; run again to go on, or give a file that you have with --lists"):
         prepare(UCF, tmp_path / "other")
     with pytest.raises(DatasetError, match=r"give a file that you have with --archive"):
         prepare(UCF, tmp_path / "other", lists=ucf["lists"])

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -89,15 +90,30 @@ class Manifest:
         """
         return self.whole(name) and self._clips[name]["sha256"] == _digest(self.folder / name)
 
-    def add(self, name: str, origin: dict | None = None) -> None:
+    def note(self, name: str, key: str) -> Any:
+        """Look up what was noted of a clip when it was made.
+
+        Args:
+            name: Path of the clip within the folder.
+            key: The note's name.
+
+        Returns:
+            The note; None if there is none.
+        """
+        return self._clips.get(name, {}).get("notes", {}).get(key)
+
+    def add(self, name: str, origin: dict | None = None, **notes: Any) -> None:
         """Record a finished clip; on disk it is by the next `save`, which this calls every few seconds.
 
         Args:
             name: Path of the clip within the folder.
             origin: What it is made from, as JSON can hold it.
+            **notes: What else is worth keeping of it, as JSON can hold it.
         """
         path = self.folder / name
         self._clips[name] = {"bytes": path.stat().st_size, "sha256": _digest(path), "origin": origin}
+        if notes:
+            self._clips[name]["notes"] = notes
         if time.monotonic() - self._saved > _SECONDS_BETWEEN_SAVES:
             self.save()
 

@@ -6,22 +6,25 @@ A folder that `pkd data` has prepared holds::
         lists/     the official lists of training and test clips, as unpacked
         videos/    the original videos, as unpacked; of no use any more once all clips are made
         clips/     the clips in the paper's form, <class>/<clip>.mp4, with their manifest.json
+        part.json  which clips it holds, where that is a part of the data set
 
-The lists name no validation clips, so whole groups are taken from training for it. Test lists are never altered: where
-an official split has clips of one group both for training and for test, that is reported, and the data set says so.
+Of a part the official splits are what they list of it. The lists name no validation clips, so whole groups are taken
+from training for it. Test lists are never altered: where an official split has clips of one group both for training and
+for test, that is reported, and the data set says so.
 """
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pkdlib.datasets import Clip, Dataset, DatasetError, Split
+from pkdlib.datasets import Clip, Dataset, DatasetError, Split, parts
 from pkdlib.datasets._manifest import Manifest
 from pkdlib.datasets.archives import readable
 
 VALIDATION_SHARE = 0.15  # of each class's training clips, at most, as far as its groups allow
+FEWEST_GROUPS = 2  # of a class's training clips: one to train on, one to validate on
 FORM = {"codec": "MPEG-4 Part 2", "width": 340, "height": 256, "gop": 12}
 
 
@@ -64,6 +67,26 @@ class Lists:
     classes: tuple[str, ...]
     names: tuple[str, ...]
     splits: tuple[OfficialSplit, ...]
+
+    def restricted(self, names: Iterable[str]) -> "Lists":
+        """Leave out all other clips, and classes of which none is left.
+
+        Args:
+            names: The clips to keep; those that are not listed do not count.
+
+        Returns:
+            What the lists say of these clips, in the same order.
+        """
+        kept = set(names) & set(self.names)
+        classes = {action_of(name) for name in kept}
+        return Lists(
+            classes=tuple(name for name in self.classes if name in classes),
+            names=tuple(name for name in self.names if name in kept),
+            splits=tuple(
+                OfficialSplit(*(tuple(name for name in part if name in kept) for part in (split.train, split.test)))
+                for split in self.splits
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -111,28 +134,79 @@ def load(official: Official, root: str | Path) -> Dataset:
         root: The folder that it was prepared in.
 
     Returns:
-        All listed clips with the official splits; validation takes whole groups out of training.
+        All listed clips with the official splits, or of a part those that it has; validation takes whole groups out of
+        training.
 
     Raises:
         DatasetError: If the folder is not prepared, or clips are missing, which are named.
     """
     root = Path(root)
-    prepare = f"pkd data {official.name} --root {root}"
+    part = parts.read(root)
+    if part and part.dataset != official.name:
+        raise DatasetError(f"{root} holds {part.name}, a part of {part.dataset}, and not of {official.name}")
+    prepare = f"{part.command if part else f'pkd data {official.name}'} --root {root}"
     if not (root / "clips").is_dir():
         raise DatasetError(f"{root} holds no prepared {official.title}: run `{prepare}` first")
     lists = official.read_lists(root / "lists", len(official.splits))
+    if part:
+        lists = lists.restricted(part.clips)
     manifest = Manifest(root / "clips", FORM)
     missing = [name for name in lists.names if not manifest.whole(clip_file(name))]
     if missing:
         raise DatasetError(f"{root / 'clips'} lacks {listing(missing, len(lists.names))}: run `{prepare}` to go on")
+    checksum = manifest.checksum([clip_file(name) for name in lists.names])
+    return assemble(official, lists, root, checksum, name=part.name if part else official.name)
+
+
+def assemble(official: Official, lists: Lists, root: Path, checksum: str, *, name: str) -> Dataset:
+    """Make a data set of what its lists say, without looking for the clips.
+
+    Args:
+        official: Which one.
+        lists: What is taken of its lists.
+        root: The folder that it is prepared in.
+        checksum: Of its clips.
+        name: The data set's or the part's.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DatasetError: If a part of a split is empty.
+    """  # noqa: DOC502
     clips = tuple(
-        Clip(name, root / "clips" / clip_file(name), lists.classes.index(action_of(name)), official.group(name))
-        for name in lists.names
+        Clip(clip, root / "clips" / clip_file(clip), lists.classes.index(action_of(clip)), official.group(clip))
+        for clip in lists.names
     )
     splits = tuple(_split(clips, split) for split in lists.splits)
     shared = frozenset().union(*(shared_groups(clips, split) for split in splits))
-    checksum = manifest.checksum([clip_file(name) for name in lists.names])
-    return Dataset(official.name, lists.classes, clips, splits, checksum, official.citation, official.licence, shared)
+    return Dataset(name, lists.classes, clips, splits, checksum, official.citation, official.licence, shared)
+
+
+def unfit_classes(official: Official, lists: Lists) -> dict[str, str]:
+    """Find the classes of which too little is there for an official split.
+
+    Args:
+        official: Which data set.
+        lists: What is there of its lists.
+
+    Returns:
+        Class -> what is missing. A class needs in each split clips to test, and clips of two groups to train and to
+        validate on.
+    """
+    unfit: dict[str, str] = {}
+    for number, split in enumerate(lists.splits, 1):
+        tested = {action_of(name) for name in split.test}
+        groups = defaultdict(set)
+        for name in split.train:
+            groups[action_of(name)].add(official.group(name))
+        for action in lists.classes:
+            if action not in tested:
+                unfit.setdefault(action, f"split {number} has no test clip of it")
+            elif len(groups[action]) < FEWEST_GROUPS:
+                found = f"training clips of {len(groups[action])} group" if groups[action] else "no training clip"
+                unfit.setdefault(action, f"split {number} has {found} of it")
+    return unfit
 
 
 def checked_lists(official: Official, folder: Path) -> Lists:

@@ -1,38 +1,47 @@
-"""From an official data set's archives to its clips in the paper's form: `pkd data`.
+"""From an official data set's archives, or a folder of what is there of it, to clips in the paper's form: `pkd data`.
 
 Each step is skipped where its result is there, so the same command goes on where the last run ended, however it ended.
 """
 
 import contextlib
+import difflib
+import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from pkdlib.bitstream import VideoError
-from pkdlib.datasets import Dataset, DatasetError
+from pkdlib.container import VideoError, open_stream, packets
+from pkdlib.datasets import Dataset, DatasetError, parts
 from pkdlib.datasets._manifest import Manifest
 from pkdlib.datasets._workers import results
 from pkdlib.datasets.archives import bsdtar, readable, unpack
 from pkdlib.datasets.downloads import download
+from pkdlib.datasets.folder import SUFFIXES
 from pkdlib.datasets.official import (
+    FEWEST_GROUPS,
     FORM,
     Lists,
     Official,
     Source,
     action_of,
+    assemble,
     checked_lists,
     clip_file,
     listing,
     load,
     shared_groups,
+    unfit_classes,
 )
+from pkdlib.datasets.parts import Part
 from pkdlib.transcode import transcode
 
-_VIDEO = ".avi"
 _GB = 1e9
+_FEWEST_CLASSES = 2
 
 Log = Callable[[str], None]
 
@@ -52,7 +61,7 @@ def prepare(
         official: Which one.
         root: The folder to prepare it in.
         archives: Archives of the videos that are already here; none are downloaded then.
-        lists: The archive of the official lists, if it is already here.
+        lists: The official lists, if they are already here: their archive, or the folder that it unpacks to.
         workers: Processes that transcode.
         log: Takes each line of the report.
 
@@ -64,6 +73,11 @@ def prepare(
             are missing or cannot be transcoded, which are named; all other clips are finished then.
     """
     root = Path(root)
+    if part := parts.read(root):
+        raise DatasetError(
+            f"{root} holds {part.name}, a part of {official.title}: go on with `{part.command} --root {root}`, "
+            "or choose another --root for the whole"
+        )
     try:
         root.mkdir(parents=True, exist_ok=True)
         state(official, root, workers, log)
@@ -74,6 +88,65 @@ def prepare(
     except OSError as error:
         raise DatasetError(f"cannot use {root}: {error}") from error
     dataset = load(official, root)
+    report(dataset, log)
+    return dataset
+
+
+def prepare_part(
+    official: Official,
+    root: str | Path,
+    clips: str | Path,
+    *,
+    lists: str | Path | None = None,
+    classes: Sequence[str] = (),
+    workers: int = 1,
+    log: Log = print,
+) -> Dataset:
+    """Make a data set of those original videos that are there, whole classes or a few clips of each.
+
+    The official splits are what they list of them. A class of which a split has too little is left out, and named
+    (`official.unfit_classes`). Nothing is written before it is clear that the rest makes a data set. If all videos are
+    there, so is the data set, as if made from its archives.
+
+    Args:
+        official: Of which data set.
+        root: The folder to prepare it in.
+        clips: The folder of the original videos. They are known by their file names, wherever in it they lie.
+        lists: The official lists, all of them: their archive, or the folder that it unpacks to; they are downloaded
+            where not given.
+        classes: Take these classes alone; empty takes all.
+        workers: Processes that transcode.
+        log: Takes each line of the report.
+
+    Returns:
+        The data set; its name tells that it is a part.
+
+    Raises:
+        DatasetError: If the lists are not the official ones or do not fit the videos, if too few classes are left, or
+            if videos cannot be transcoded, which are named; all other clips are finished then.
+    """
+    root, folder = Path(root), Path(clips)
+    try:
+        _check_originals(folder, root / "clips")
+        listed, found_in = _find_lists(official, root, lists, log)
+        videos = _find_videos(folder, listed)
+        taken = _take(official, listed, videos, classes, folder, log)
+        part = _part(official, taken, folder, classes)
+        assemble(official, taken, root, "", name=part.name if part else official.name)  # raises where a split is empty
+        if part and parts.read(root) is None and (root / "clips").is_dir():
+            raise DatasetError(
+                f"{root} holds the whole of {official.title}, or the beginning of it: choose another --root for a part"
+            )
+        root.mkdir(parents=True, exist_ok=True)
+        _state_part(official, root, taken, workers, log)
+        _keep_lists(found_in, root / "lists")
+        parts.record(root, part)
+        manifest = Manifest(root / "clips", FORM)
+        _transcode_missing(taken, videos, manifest, workers, log)
+    except OSError as error:
+        raise DatasetError(f"cannot use {root}: {error}") from error
+    dataset = load(official, root)
+    _report_gops(taken, manifest, log)
     report(dataset, log)
     return dataset
 
@@ -91,8 +164,7 @@ def state(official: Official, root: Path, workers: int, log: Log) -> None:
     free = shutil.disk_usage(root).free / _GB
     splits = len(official.splits)
     log(f"{official.title}: {official.clips:,} clips, {official.classes} classes, {splits} official splits")
-    log(f"cite: {official.citation}")
-    log(f"licence: {official.licence}")
+    _state_terms(official, log)
     for source in (official.videos, official.lists):
         log(f"source: {source.url} ({_size(source.size)})")
     log(
@@ -101,6 +173,22 @@ def state(official: Official, root: Path, workers: int, log: Log) -> None:
     )
     minutes = max(1, round(official.core_minutes / workers))
     log(f"time: about {minutes} minutes to transcode with {workers} workers, once it is downloaded and unpacked")
+
+
+def _state_terms(official: Official, log: Log) -> None:
+    log(f"cite: {official.citation}")
+    log(f"licence: {official.licence}")
+
+
+def _state_part(official: Official, root: Path, taken: Lists, workers: int, log: Log) -> None:
+    share, free = len(taken.names) / official.clips, shutil.disk_usage(root).free / _GB
+    log(
+        f"{official.title}: {len(taken.classes)} of {official.classes} classes, {len(taken.names):,} of "
+        f"{official.clips:,} clips, in {len(official.splits)} official splits"
+    )
+    _state_terms(official, log)
+    log(f"disk: about {share * official.transcoded / _GB:.1f} GB for the clips; {free:.1f} GB free in {root}")
+    log(f"time: about {share * official.core_minutes / workers:.1f} minutes to transcode with {workers} workers")
 
 
 def report(dataset: Dataset, log: Log) -> None:
@@ -123,22 +211,99 @@ def report(dataset: Dataset, log: Log) -> None:
 
 
 def _read_lists(official: Official, root: Path, given: str | Path | None, log: Log) -> Lists:
+    listed, folder = _find_lists(official, root, given, log)
+    _keep_lists(folder, root / "lists")
+    return listed
+
+
+def _find_lists(official: Official, root: Path, given: str | Path | None, log: Log) -> tuple[Lists, Path]:
+    # The lists, and where they lie: in the prepared folder, or in one that was given, which is left as it is.
     folder = root / "lists"
-    if folder.is_dir():
-        return checked_lists(official, folder)
-    _unpack(Path(given) if given else _downloaded(official.lists, root, "--splits", log), folder, root)
+    for there in (folder, Path(given or folder)):
+        if there.is_dir():
+            return checked_lists(official, there), there
+    _unpack(Path(given) if given else _downloaded(official.lists, root, "--lists", log), folder, root)
     try:
-        return checked_lists(official, folder)
+        return checked_lists(official, folder), folder
     except DatasetError:
         shutil.rmtree(folder)  # so that the next run may take another archive
         raise
+
+
+def _keep_lists(folder: Path, target: Path) -> None:
+    if folder == target:
+        return
+    temporary = target.with_name(f".{target.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    for file in folder.rglob("*.txt"):
+        copy = temporary / file.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    temporary.rename(target)
+
+
+def _check_originals(folder: Path, made: Path) -> None:
+    if not folder.is_dir():
+        raise DatasetError(f"there is no folder {folder}")
+    here, there = folder.resolve(), made.resolve()
+    if there.is_relative_to(here) or here.is_relative_to(there):
+        raise DatasetError(f"{folder} and {made}, where clips are made, lie in each other: choose another --root")
+    if next(_videos_in(folder), None) is None:
+        raise DatasetError(f"{folder} holds no videos: expected <class>/<clip>.avi, as the archives unpack")
+
+
+def _take(
+    official: Official, listed: Lists, videos: dict[str, Path], classes: Sequence[str], folder: Path, log: Log
+) -> Lists:
+    there = listed.restricted(videos)
+    if not there.names:
+        raise DatasetError(
+            f"{folder}: the official lists of {official.title} name none of its {len(videos):,} videos "
+            f"({next(iter(videos.values()))}, for one)"
+        )
+    _report_unlisted(videos, listed, log)
+    for action in classes:
+        if action not in listed.classes:
+            near = difflib.get_close_matches(action, listed.classes, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise DatasetError(f"--classes: {official.title} has no class {action!r}{hint}")
+        if action not in there.classes:
+            raise DatasetError(f"--classes: {folder} holds no clip of {action}")
+    if classes:
+        there = there.restricted(name for name in there.names if action_of(name) in classes)
+    unfit = unfit_classes(official, there)
+    reasons = "; ".join(f"{action} ({reason})" for action, reason in unfit.items())
+    fit = there.restricted(name for name in there.names if action_of(name) not in unfit)
+    if len(fit.classes) < _FEWEST_CLASSES:
+        raise DatasetError(
+            f"{folder}: too little of {official.title}: it takes {_FEWEST_CLASSES} classes that have test clips, and "
+            f"training clips of {FEWEST_GROUPS} groups, in all official splits; there are {len(fit.classes)}"
+            + (f", without {reasons}" if reasons else "")
+        )
+    if unfit:
+        log(
+            f"left out, since a class needs test clips, and training clips of {FEWEST_GROUPS} groups, in all splits: "
+            f"{reasons}"
+        )
+    return fit
+
+
+def _part(official: Official, taken: Lists, folder: Path, classes: Sequence[str]) -> Part | None:
+    if len(taken.names) == official.clips:
+        return None
+    fewer = len(taken.classes) < official.classes
+    name = f"{official.name}-{len(taken.classes)}" if fewer else f"{official.name}-{len(taken.names)}clips"
+    words = ["pkd", "data", official.name, "--clips", str(folder.resolve())]
+    if classes:
+        words += ["--classes", ",".join(classes)]
+    return Part(official.name, name, taken.names, shlex.join(words))
 
 
 def _unpack_videos(
     official: Official, root: Path, given: Sequence[str | Path], listed: Lists, manifest: Manifest, log: Log
 ) -> dict[str, Path]:
     folder = root / "videos"
-    videos = _find_videos(folder)
+    videos = _find_videos(folder, listed)
     if _lacking(listed, videos, manifest):
         archives = [Path(archive) for archive in given]
         if not archives and not videos:
@@ -150,13 +315,17 @@ def _unpack_videos(
                 continue
             folder.mkdir(exist_ok=True)
             _unpack(archive, target, root)
-        videos = _find_videos(folder)
+        videos = _find_videos(folder, listed)
     if lacking := _lacking(listed, videos, manifest):
         raise DatasetError(f"{folder} lacks {_by_class(lacking, listed)}")
+    _report_unlisted(videos, listed, log)
+    return videos
+
+
+def _report_unlisted(videos: dict[str, Path], listed: Lists, log: Log) -> None:
     unknown = sorted(videos.keys() - set(listed.names))
     if unknown:
         log(f"left out, since no official list names them: {listing(unknown, len(videos))}")
-    return videos
 
 
 def _lacking(listed: Lists, videos: dict[str, Path], manifest: Manifest) -> list[str]:
@@ -185,16 +354,26 @@ def _unpack(archive: Path, target: Path, root: Path) -> None:
         raise DatasetError(f"{error} (what was downloaded is kept; if it is damaged, remove it)") from error
 
 
-def _find_videos(folder: Path) -> dict[str, Path]:
+def _find_videos(folder: Path, listed: Lists) -> dict[str, Path]:
+    # By the names of the lists where they name it. A file's name tells the clip wherever it lies, unless two classes
+    # have one of that name.
+    names, files = set(listed.names), Counter(name.partition("/")[2] for name in listed.names)
+    alone = {name.partition("/")[2]: name for name in listed.names if files[name.partition("/")[2]] == 1}
     videos: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() == _VIDEO and not path.name.startswith("."):
-            action, clip = (readable(part.encode(errors="surrogateescape")) for part in (path.parent.name, path.stem))
-            name = f"{action}/{clip}"
-            if name in videos:
-                raise DatasetError(f"{name} is there twice: {videos[name]} and {path}; remove one")
-            videos[name] = path
+    for path in _videos_in(folder):
+        action, clip = (readable(part.encode(errors="surrogateescape")) for part in (path.parent.name, path.stem))
+        name = f"{action}/{clip}"
+        name = name if name in names else alone.get(clip, name)
+        if name in videos:
+            raise DatasetError(f"{name} is there twice: {videos[name]} and {path}; remove one")
+        videos[name] = path
     return videos
+
+
+def _videos_in(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file():
+            yield path
 
 
 def _by_class(lacking: list[str], listed: Lists) -> str:
@@ -223,11 +402,11 @@ def _transcode_missing(listed: Lists, videos: dict[str, Path], manifest: Manifes
     progress = tqdm(total=len(jobs), desc="transcoding", unit="clip", disable=None)
     try:
         with progress, contextlib.closing(results(_transcode, jobs, workers)) as made:
-            for name, problem in made:
+            for name, problem, gop in made:
                 if problem:
                     failures.append(f"{name}: {problem}")
                 else:
-                    manifest.add(clip_file(name), origins[name])
+                    manifest.add(clip_file(name), origins[name], original_gop=gop)
                 progress.update()
     finally:
         manifest.save()
@@ -235,19 +414,50 @@ def _transcode_missing(listed: Lists, videos: dict[str, Path], manifest: Manifes
         log(f"failed: {failure}")
     if failures:
         counted = f"{len(failures):,} of {len(listed.names):,} clips"
-        raise DatasetError(f"{counted} cannot be transcoded (listed above); all others are made")
+        raise DatasetError(
+            f"{counted} cannot be transcoded (listed above); all others are made: replace these videos, or remove them "
+            "where a part will do, and run again"
+        )
 
 
-def _transcode(job: tuple[str, Path, Path]) -> tuple[str, str]:
+def _transcode(job: tuple[str, Path, Path]) -> tuple[str, str, int]:
     name, video, target = job
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         transcode(video, target)
+        return name, "", _longest_gop(video)
     except VideoError as error:
-        return name, str(error).encode(errors="replace").decode()
+        return name, str(error).encode(errors="replace").decode(), 0
     except OSError as error:
         raise DatasetError(f"cannot write {target}: {error}") from error
-    return name, ""
+
+
+def _longest_gop(video: Path) -> int:
+    # Frames from a key frame to the next, or to the end; by the packets alone.
+    with open_stream(video) as (container, stream):
+        keys = [packet.is_keyframe for packet in packets(container, stream)]
+    starts = [number for number, key in enumerate(keys) if key]
+    return max(after - before for before, after in pairwise([*starts, len(keys)]))
+
+
+def _report_gops(taken: Lists, manifest: Manifest, log: Log) -> None:
+    # Classes whose originals come from encoders of their own can be told apart by that.
+    longer = defaultdict(set)
+    for name in taken.names:
+        gop = manifest.note(clip_file(name), "original_gop")
+        if gop is not None:
+            longer[action_of(name)].add(gop > FORM["gop"])
+    told = []
+    for kinds, what in (
+        ({False}, f"at most {FORM['gop']} frames in all clips"),
+        ({True}, "longer in all clips"),
+        ({False, True}, "both in the clips"),
+    ):
+        actions = [action for action in taken.classes if longer.get(action) == kinds]
+        if actions:
+            told.append(f"{what} of {len(actions)} classes ({', '.join(actions)})")
+    if told:
+        log(f"GOPs of the originals, which transcoding evens, but not every trace of them: {'; '.join(told)}")
 
 
 def _origin(video: Path) -> dict:
