@@ -6,6 +6,7 @@ accumulated motion (2) and accumulated residual (3), as bytes by the rules of th
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -145,6 +146,7 @@ def frame_bank(
     candidates: int,
     short_side: int,
     workers: int = 1,
+    log: Callable[[str], None] = print,
 ) -> FrameBank:
     """Decode clips into a frame bank, once.
 
@@ -155,6 +157,7 @@ def frame_bank(
         candidates: The most P-frames to keep of a clip, spread evenly.
         short_side: Height that frames are reduced to, in pixels; widths keep the aspect.
         workers: Threads.
+        log: Takes one line that says how large the bank will be and where, if there is anything to decode.
 
     Returns:
         The bank.
@@ -170,6 +173,8 @@ def frame_bank(
         if not target.is_file()
     ]
     if missing:
+        size = bank_bytes([path for path, *_ in missing], candidates, short_side)
+        log(f"decoding {len(missing):,} clips, once, to {folder}: about {size / 1e9:.2g} GB")
         progress = tqdm(total=len(missing), desc="decoding clips", unit="clip", disable=None)
         # Threads suffice: libavcodec and numpy release the interpreter's lock, and a process would import torch again.
         try:
@@ -180,6 +185,23 @@ def frame_bank(
             reason = error.strerror or f"the disk is full ({error})"
             raise runs.RunError(f"cannot write decoded frames to {folder}: {reason}; choose another cache") from error
     return FrameBank(targets, torch.as_tensor(labels, dtype=torch.int64))
+
+
+def bank_bytes(paths: Sequence[Path], candidates: int, short_side: int) -> int:
+    """Say how large a frame bank of clips will be, as if all had the frames of the first.
+
+    Args:
+        paths: The compressed clips, at least one.
+        candidates: The most P-frames to keep of a clip.
+        short_side: Height that frames are reduced to, in pixels.
+
+    Returns:
+        Bytes: those of one clip's frames, times the clips.
+
+    Raises:
+        VideoError: If the first clip is unreadable or holds no P-frame.
+    """  # noqa: DOC502
+    return len(paths) * math.prod(ClipFrames(paths[0], candidates, short_side).shape)
 
 
 def decode_candidates(path: Path, candidates: int, short_side: int) -> np.ndarray:

@@ -141,6 +141,7 @@ def _export(chosen: argparse.Namespace) -> None:
 
 
 def _data(chosen: argparse.Namespace) -> None:
+    from pkdlib import study
     from pkdlib.datasets import hmdb51, preparation, ucf101
 
     spec = {"ucf101": ucf101, "hmdb51": hmdb51}[chosen.dataset].SPEC
@@ -154,6 +155,9 @@ def _data(chosen: argparse.Namespace) -> None:
         raise ParameterError("--classes goes with --clips, the folder to take them from")
     else:
         preparation.prepare(spec, chosen.root, archives=chosen.archive, **settings)
+    parameters = Parameters.for_profile("quick", dataset=chosen.dataset, root=chosen.root)
+    size = study.bank_bytes(parameters) / 1e9
+    _log(f"the first run decodes the clips' frames, once, to the cache: about {size:.2g} GB at the profile quick")
     _log(f"ready: pkd reproduce --dataset {chosen.dataset} --root {chosen.root}")
 
 
@@ -310,11 +314,17 @@ Prepare one of the paper's data sets: download its archives or take yours, unpac
 official lists, and transcode all of them to the paper's form. The same command goes on where it ended, and a last
 one finds nothing to do. It says first what it takes, and at the end which groups the official splits share.
 
+With --clips it makes a part: of whatever original videos are in that folder. The official splits are what they list
+of these; classes of which a split has too little are left out and named. The part has a name of its own, such as
+ucf101-25 for 25 classes, in the folders of runs, in tables and on pages.
+
 examples:
-  pkd data ucf101 --root ucf101 --archive UCF101.rar --splits UCF101TrainTestSplits-RecognitionTask.zip
+  pkd data ucf101 --root ucf101 --archive UCF101.rar --lists UCF101TrainTestSplits-RecognitionTask.zip
   pkd data hmdb51 --root hmdb51
-takes:   UCF-101 about 26 GB and half an hour of one core, HMDB-51 10 GB and ten minutes, beside the download;
-         needs pip install 'pkdlib[train]', and for rar archives bsdtar (Debian's libarchive-tools)
+  pkd data ucf101 --root ucf_part --clips UCF-101 --lists ucfTrainTestlist
+  pkd data ucf101 --root two --clips UCF-101 --lists ucfTrainTestlist --classes Punch,Fencing
+takes:   UCF-101 about 26 GB and half an hour of one core, HMDB-51 10 GB and ten minutes, beside the download; a part
+         less in proportion; needs pip install 'pkdlib[train]', and for rar archives bsdtar (Debian's libarchive-tools)
 """
 _CLEAN_HELP = """\
 List what may be removed in this folder and how large it is: runs/ (trained networks, logits, tables), cache/

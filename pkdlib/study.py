@@ -119,8 +119,7 @@ def frame_bank(p: Parameters) -> Frames:
     Returns:
         The clips' frames, the same bytes either way.
     """
-    data = dataset(p)
-    short_side = round(p.input_size * clips.CROP_FROM)
+    data, short_side = dataset(p), _short_side(p)
     made = runs.digest(fingerprints.fingerprint(banks.frame_bank, without=UNDECIDING))
     if p.frames == "decode":
         labels = torch.as_tensor([clip.label for clip in data.clips], dtype=torch.int64)
@@ -135,6 +134,18 @@ def frame_bank(p: Parameters) -> Frames:
         short_side=short_side,
         workers=p.threads,
     )
+
+
+def bank_bytes(p: Parameters) -> int:
+    """Say how large the data set's frame bank is, or will be.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        Bytes, about.
+    """
+    return banks.bank_bytes([clip.path for clip in dataset(p).clips], p.candidates, _short_side(p))
 
 
 def example_clip(p: Parameters) -> Path:
@@ -187,3 +198,7 @@ def run_folder(p: Parameters) -> Path:
     if p.dataset == "folder":
         name += "-" + runs.digest([str(Path(p.root).resolve()), p.pattern, p.folds])[:8]
     return Path(p.runs) / p.variant / name
+
+
+def _short_side(p: Parameters) -> int:
+    return round(p.input_size * clips.CROP_FROM)

@@ -27,3 +27,12 @@ def shared_clips():
     if not root.is_dir():
         pytest.skip(f"no real test clips at {root} (set PKD_CLIPS)")
     return root
+
+
+@pytest.fixture(scope="session")
+def ucf101_mini(shared_clips):
+    """24 real clips of UCF-101 (four classes, six groups of each), and the folder of its official lists."""
+    clips, lists = shared_clips / "ucf101_mini", shared_clips.parent / "ucf101" / "lists"
+    if not (clips.is_dir() and lists.is_dir()):
+        pytest.skip(f"no clips of UCF-101 at {clips}, or no official lists at {lists}")
+    return clips, lists

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pkdlib import reproduce, tables
+from pkdlib.datasets import preparation, ucf101
 from pkdlib.parameters import Parameters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +29,7 @@ def parameters(tmp_path_factory) -> Parameters:
 def execute(parameters):
     """Execute a notebook by its number; what one has trained, the next ones find."""
 
-    def run(number: str, folder: Path = EXECUTED, **changes: str) -> str:
+    def run(number: str, folder: Path = EXECUTED, **changes: str | int) -> str:
         (source,) = reproduce.notebooks([number])
         target = folder / f"{source.stem}.ipynb"
         values = {"profile": "smoke", "runs": parameters.runs, "cache": parameters.cache, **changes}
@@ -98,6 +99,21 @@ def test_every_page_takes_teamnet(execute, parameters, tmp_path, number):
     text = execute(number, tmp_path, backbone="teamnet")
     assert "joint" in text or "squeezed vectors" in text or number in ("07", "08")
     assert (Path(parameters.runs) / "smoke-teamnet" / "marionette" / "split0" / "seed0" / "backbone-joint").is_dir()
+
+
+@pytest.fixture(scope="module")
+def ucf101_part(ucf101_mini, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("ucf101") / "part"
+    clips, lists = ucf101_mini
+    preparation.prepare_part(ucf101.SPEC, root, clips, lists=lists, log=lambda line: None)
+    return root
+
+
+@pytest.mark.parametrize("number", ["01", "02", "03", "04", "05", "06", "07", "08"])
+def test_every_page_takes_a_part_of_ucf101(execute, parameters, ucf101_part, tmp_path, number):
+    execute(number, tmp_path, dataset="ucf101", root=str(ucf101_part), split=0)
+    trained = list((Path(parameters.runs) / "smoke").glob("ucf101*/split*/seed*"))
+    assert trained == ([Path(parameters.runs) / "smoke" / "ucf101-4" / "split0" / "seed0"] if number != "01" else [])
 
 
 def test_an_unknown_parameter_ends_bare_papermill_with_one_clear_line(tmp_path):

@@ -133,10 +133,8 @@ def prepare_part(
         taken = _take(official, listed, videos, classes, folder, log)
         part = _part(official, taken, folder, classes)
         assemble(official, taken, root, "", name=part.name if part else official.name)  # raises where a split is empty
-        if part and parts.read(root) is None and (root / "clips").is_dir():
-            raise DatasetError(
-                f"{root} holds the whole of {official.title}, or the beginning of it: choose another --root for a part"
-            )
+        if part and parts.read(root) is None and _is_whole(root, listed):
+            raise DatasetError(f"{root} holds the whole of {official.title}: choose another --root for a part of it")
         root.mkdir(parents=True, exist_ok=True)
         _state_part(official, root, taken, workers, log)
         _keep_lists(found_in, root / "lists")
@@ -250,6 +248,10 @@ def _check_originals(folder: Path, made: Path) -> None:
         raise DatasetError(f"{folder} and {made}, where clips are made, lie in each other: choose another --root")
     if next(_videos_in(folder), None) is None:
         raise DatasetError(f"{folder} holds no videos: expected <class>/<clip>.avi, as the archives unpack")
+
+
+def _is_whole(root: Path, listed: Lists) -> bool:
+    return (root / "clips").is_dir() and not _lacking(listed, {}, Manifest(root / "clips", FORM))
 
 
 def _take(
@@ -455,7 +457,7 @@ def _report_gops(taken: Lists, manifest: Manifest, log: Log) -> None:
     ):
         actions = [action for action in taken.classes if longer.get(action) == kinds]
         if actions:
-            told.append(f"{what} of {len(actions)} classes ({', '.join(actions)})")
+            told.append(f"{what} of {', '.join(actions)}")
     if told:
         log(f"GOPs of the originals, which transcoding evens, but not every trace of them: {'; '.join(told)}")
 
