@@ -173,7 +173,7 @@ def frame_bank(
         if not target.is_file()
     ]
     if missing:
-        size = bank_bytes([path for path, *_ in missing], candidates, short_side)
+        size = size_of([path for path, *_ in missing], candidates, short_side)
         log(f"decoding {len(missing):,} clips, once, to {folder}: about {size / 1e9:.2g} GB")
         progress = tqdm(total=len(missing), desc="decoding clips", unit="clip", disable=None)
         # Threads suffice: libavcodec and numpy release the interpreter's lock, and a process would import torch again.
@@ -187,7 +187,7 @@ def frame_bank(
     return FrameBank(targets, torch.as_tensor(labels, dtype=torch.int64))
 
 
-def bank_bytes(paths: Sequence[Path], candidates: int, short_side: int) -> int:
+def size_of(paths: Sequence[Path], candidates: int, short_side: int) -> int:
     """Say how large a frame bank of clips will be, as if all had the frames of the first.
 
     Args:

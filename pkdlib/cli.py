@@ -156,7 +156,7 @@ def _data(chosen: argparse.Namespace) -> None:
     else:
         preparation.prepare(spec, chosen.root, archives=chosen.archive, **settings)
     parameters = Parameters.for_profile("quick", dataset=chosen.dataset, root=chosen.root)
-    size = study.bank_bytes(parameters) / 1e9
+    size = study.bank_size(parameters) / 1e9
     _log(f"the first run decodes the clips' frames, once, to the cache: about {size:.2g} GB at the profile quick")
     _log(f"ready: pkd reproduce --dataset {chosen.dataset} --root {chosen.root}")
 
@@ -323,7 +323,7 @@ examples:
   pkd data hmdb51 --root hmdb51
   pkd data ucf101 --root ucf_part --clips UCF-101 --lists ucfTrainTestlist
   pkd data ucf101 --root two --clips UCF-101 --lists ucfTrainTestlist --classes Punch,Fencing
-takes:   UCF-101 about 26 GB and half an hour of one core, HMDB-51 10 GB and ten minutes, beside the download; a part
+takes:   UCF-101 about 29 GB and half an hour of one core, HMDB-51 10 GB and ten minutes, beside the download; a part
          less in proportion; needs pip install 'pkdlib[train]', and for rar archives bsdtar (Debian's libarchive-tools)
 """
 _CLEAN_HELP = """\

@@ -136,7 +136,7 @@ def frame_bank(p: Parameters) -> Frames:
     )
 
 
-def bank_bytes(p: Parameters) -> int:
+def bank_size(p: Parameters) -> int:
     """Say how large the data set's frame bank is, or will be.
 
     Args:
@@ -145,7 +145,7 @@ def bank_bytes(p: Parameters) -> int:
     Returns:
         Bytes, about.
     """
-    return banks.bank_bytes([clip.path for clip in dataset(p).clips], p.candidates, _short_side(p))
+    return banks.size_of([clip.path for clip in dataset(p).clips], p.candidates, _short_side(p))
 
 
 def example_clip(p: Parameters) -> Path:

@@ -294,7 +294,7 @@ def test_a_frame_bank_says_how_large_it_will_be_before_it_is_made(tmp_path, caps
     clip = tmp_path / "clip.mp4"
     transcode.encode(rng.integers(0, 255, (30, 64, 85, 3), np.uint8), clip)
     settings = {"candidates": 6, "short_side": 32}
-    assert banks.bank_bytes([clip] * 5, **settings) == 5 * np.prod(banks.decode_candidates(clip, 6, 32).shape)
+    assert banks.size_of([clip] * 5, **settings) == 5 * np.prod(banks.decode_candidates(clip, 6, 32).shape)
     banks.frame_bank([clip] * 5, [0] * 5, tmp_path / "bank", **settings)
     said = capsys.readouterr().out.splitlines()
     assert said == [f"decoding 5 clips, once, to {tmp_path / 'bank'}: about {5 * 6 * 8 * 32 * 42 / 1e9:.2g} GB"]
