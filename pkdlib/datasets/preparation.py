@@ -87,9 +87,7 @@ def prepare(
         _transcode_missing(listed, videos, manifest, workers, log)
     except OSError as error:
         raise DatasetError(f"cannot use {root}: {error}") from error
-    dataset = load(official, root)
-    report(dataset, log)
-    return dataset
+    return _finished(official, root, manifest, log)
 
 
 def prepare_part(
@@ -143,10 +141,7 @@ def prepare_part(
         _transcode_missing(taken, videos, manifest, workers, log)
     except OSError as error:
         raise DatasetError(f"cannot use {root}: {error}") from error
-    dataset = load(official, root)
-    _report_gops(taken, manifest, log)
-    report(dataset, log)
-    return dataset
+    return _finished(official, root, manifest, log)
 
 
 def state(official: Official, root: Path, workers: int, log: Log) -> None:
@@ -171,6 +166,13 @@ def state(official: Official, root: Path, workers: int, log: Log) -> None:
     )
     minutes = max(1, round(official.core_minutes / workers))
     log(f"time: about {minutes} minutes to transcode with {workers} workers, once it is downloaded and unpacked")
+
+
+def _finished(official: Official, root: Path, manifest: Manifest, log: Log) -> Dataset:
+    dataset = load(official, root)
+    _report_gops(dataset, manifest, log)
+    report(dataset, log)
+    return dataset
 
 
 def _state_terms(official: Official, log: Log) -> None:
@@ -439,23 +441,23 @@ def _longest_gop(video: Path) -> int:
     with open_stream(video) as (container, stream):
         keys = [packet.is_keyframe for packet in packets(container, stream)]
     starts = [number for number, key in enumerate(keys) if key]
-    return max(after - before for before, after in pairwise([*starts, len(keys)]))
+    return max((after - before for before, after in pairwise([*starts, len(keys)])), default=len(keys))
 
 
-def _report_gops(taken: Lists, manifest: Manifest, log: Log) -> None:
+def _report_gops(dataset: Dataset, manifest: Manifest, log: Log) -> None:
     # Classes whose originals come from encoders of their own can be told apart by that.
     longer = defaultdict(set)
-    for name in taken.names:
-        gop = manifest.note(clip_file(name), "original_gop")
-        if gop is not None:
-            longer[action_of(name)].add(gop > FORM["gop"])
+    for clip in dataset.clips:
+        gop = manifest.note(clip_file(clip.name), "original_gop")
+        if gop is not None:  # clips that an earlier version made have no such note
+            longer[dataset.classes[clip.label]].add(gop > FORM["gop"])
     told = []
     for kinds, what in (
         ({False}, f"at most {FORM['gop']} frames in all clips"),
         ({True}, "longer in all clips"),
         ({False, True}, "both in the clips"),
     ):
-        actions = [action for action in taken.classes if longer.get(action) == kinds]
+        actions = [action for action in dataset.classes if longer.get(action) == kinds]
         if actions:
             told.append(f"{what} of {', '.join(actions)}")
     if told:
