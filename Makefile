@@ -44,5 +44,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	    echo "make: Python 3.11, 3.12 or 3.13 is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1)." \
 	      "Name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }; \
 	  $(PYTHON) -m venv --clear .venv; }
-	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_EXTRA) -c constraints.txt -e '.[train,book,grid,test]'
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_EXTRA) -c constraints.txt -e '.[train,pretrained,book,grid,test]'
 	@touch $@

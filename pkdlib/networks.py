@@ -12,6 +12,8 @@ from collections.abc import Generator
 import torch
 from torch import Tensor, nn
 
+from pkdlib import lite
+
 MODALITIES = ("iframe", "motion", "residual")
 CHANNELS = {"iframe": 3, "motion": 2, "residual": 3, "joint": 8}
 NUM_EXITS = 4
@@ -311,6 +313,24 @@ def paper_backbone(*, modality: str, num_classes: int) -> Backbone:
     return Backbone(stem=stem, stages=list(stages), num_classes=num_classes)
 
 
+def lite_backbone(*, modality: str, num_classes: int) -> Backbone:
+    """Make EfficientNet-Lite0, for which there are weights from ImageNet that need no download (`pretrained`).
+
+    Args:
+        modality: `iframe`.
+        num_classes: Classes.
+
+    Returns:
+        The network, newly initialised; it takes what the other networks for I-frames take, at any size.
+
+    Raises:
+        NetworkError: If it is to read anything else.
+    """
+    if modality != "iframe":
+        raise NetworkError(f"a network of size 'lite' reads I-frames alone, not {modality!r}")
+    return Backbone(stem=lite.stem(), stages=lite.stages(), num_classes=num_classes)
+
+
 def backbone(*, modality: str, size: str, num_classes: int) -> Backbone:
     """Make a backbone of a size by name.
 
@@ -323,7 +343,7 @@ def backbone(*, modality: str, size: str, num_classes: int) -> Backbone:
         The network, newly initialised.
 
     Raises:
-        NetworkError: If there is no such size.
+        NetworkError: If there is no such size, or not for this modality.
     """
     if size not in BACKBONES:
         raise NetworkError(f"size = {size!r} is not known; the sizes are: {', '.join(BACKBONES)}")
@@ -354,4 +374,4 @@ def _small_stem(channels: int) -> nn.Sequential:
 
 
 # A new size is a function with these keywords and a line here.
-BACKBONES = {"small": small_backbone, "small-mix": mixed_backbone, "paper": paper_backbone}
+BACKBONES = {"small": small_backbone, "small-mix": mixed_backbone, "paper": paper_backbone, "lite": lite_backbone}

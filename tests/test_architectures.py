@@ -17,7 +17,7 @@ def test_every_network_is_made_by_what_it_reads(reads):
 
 def test_an_unknown_size_or_kind_names_the_known_ones():
     shape = {"reads": "joint", "segments": 2, "num_classes": 3}
-    with pytest.raises(NetworkError, match="'large' is not known; the sizes are: small, small-mix, paper"):
+    with pytest.raises(NetworkError, match="'large' is not known; the sizes are: small, small-mix, paper, lite"):
         architectures.network(size="large", kind="squeezed", **shape)
     with pytest.raises(
         NetworkError, match="'heavy' is not known; the internal classifiers are: paper, light, squeezed"

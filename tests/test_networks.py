@@ -74,5 +74,7 @@ def test_a_clips_logits_are_the_mean_of_its_segments():
 
 
 def test_an_unknown_size_names_the_known_ones():
-    with pytest.raises(networks.NetworkError, match="'large' is not known; the sizes are: small, small-mix, paper"):
+    with pytest.raises(
+        networks.NetworkError, match="'large' is not known; the sizes are: small, small-mix, paper, lite"
+    ):
         networks.backbone(modality="motion", size="large", num_classes=3)

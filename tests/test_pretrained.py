@@ -99,5 +99,5 @@ def test_what_does_not_fit_is_named(source, tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(WeightsError, match=r"list\.pth holds no state dict"):
         pretrained.begin(net, "residual", str(tmp_path / "list.pth"))
-    with pytest.raises(WeightsError, match="only a ResNet for one modality"):
+    with pytest.raises(WeightsError, match="only a network for one modality"):
         pretrained.begin(torch.nn.Linear(1, 1), "joint", "imagenet")

@@ -53,6 +53,7 @@ FLOORS = {
     "feeding": 4,
     "devices": 3,
     "pretrained": 3,
+    "lite": 3,
     "networks": 3,
     "teamnet": 3,
     "classifiers": 3,
@@ -122,7 +123,7 @@ def pins() -> dict[str, str]:
 
 def test_every_dependency_is_pinned_inside_its_range():
     pinned = pins()
-    for name, allowed in requirements("train", "book", "grid", "test").items():
+    for name, allowed in requirements("train", "pretrained", "book", "grid", "test").items():
         assert name in pinned, f"{name} of pyproject.toml is not in constraints.txt"
         assert pinned[name] in allowed, f"{name}=={pinned[name]} is outside {allowed}"
     assert not [name for name in pinned if name.startswith(("nvidia-", "cuda-", "triton"))]
@@ -132,7 +133,7 @@ def test_the_conda_environment_has_the_same_names_and_ranges():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     (pip,) = (entry["pip"] for entry in environment if isinstance(entry, dict))
     conda = dict(entry.partition(" ")[::2] for entry in environment if isinstance(entry, str))
-    assert pip == ["-e .[train,book]"]
+    assert pip == ["-e .[train,pretrained,book]"]
     assert conda.keys() == {"python", "pip", "pytorch-cpu", "torchvision"}
     declared = requirements("train", "book")
     assert SpecifierSet(conda["pytorch-cpu"]) == declared["torch"]
