@@ -36,7 +36,7 @@ class Cascade:
         networks: What each reads -> network.
         classes: Names of the labels.
         kind: Of the internal classifiers, a key of `classifiers.KINDS`.
-        size: Of the networks, a key of `networks.BACKBONES`.
+        sizes: What each reads -> size of the network, a key of `networks.BACKBONES`.
         input_size: Side of their input, in pixels.
         segments: TSN segments.
         candidates: Frames decoded of a clip.
@@ -48,7 +48,7 @@ class Cascade:
     networks: Mapping[str, MultiExitNetwork]
     classes: tuple[str, ...]
     kind: str
-    size: str
+    sizes: Mapping[str, str]
     input_size: int
     segments: int
     candidates: int
@@ -91,7 +91,7 @@ def save(cascade: Cascade, folder: Path, *, dtype: torch.dtype = torch.float32) 
     description = {
         "classes": cascade.classes,
         "kind": cascade.kind,
-        "size": cascade.size,
+        "sizes": dict(cascade.sizes),
         "input_size": cascade.input_size,
         "segments": cascade.segments,
         "candidates": cascade.candidates,
@@ -127,9 +127,12 @@ def load(folder: Path) -> Cascade:
         description["policy"] = Policy(**policy | {"order": tuple(policy["order"])})
         description["costs"] = np.array(description["costs"])
         description["classes"] = tuple(description["classes"])
-        shape = {name: description[name] for name in ("kind", "size", "segments")}
+        shape = {name: description[name] for name in ("kind", "segments")}
         shape["num_classes"] = len(description["classes"])
-        nets = {reads: _rebuild(tensors, reads, **shape) for reads in description["policy"].order}
+        nets = {
+            reads: _rebuild(tensors, reads, size=description["sizes"][reads], **shape)
+            for reads in description["policy"].order
+        }
         return Cascade(networks=nets, **description)
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CascadeError(f"{folder} holds a damaged model: {str(error).splitlines()[0]}") from error

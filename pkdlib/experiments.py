@@ -36,6 +36,7 @@ from pkdlib import (
 from pkdlib.distillation import Trial
 from pkdlib.networks import CHANNELS, NUM_EXITS, MultiExitNetwork, Staged
 from pkdlib.parameters import Parameters
+from pkdlib.plans import Network
 from pkdlib.study import Run, dataset, frame_bank
 
 PROTOCOL = "clean"
@@ -51,13 +52,14 @@ BACKBONE = ("backbone",)
 # Code that decides no bit of a step, or that is told apart otherwise: parameters and data are in its settings, and what
 # a step takes of the registries stands beside the code in its record.
 UNDECIDING = (
-    *("parameters", "plans:PLANS", "methods:METHODS", "methods:TEAM_METHODS"),
+    *("parameters", "plans:PLANS", "plans:IFRAME_NETWORKS", "methods:METHODS", "methods:TEAM_METHODS"),
     *("experiments:step", "experiments:_step_together"),
     *study.UNDECIDING,
 )
 # The methods of internal classifiers that steps which are built on them take.
 COMPARED = ("ce", "pkd")
-EXITS = (*BACKBONE, "exit_")
+IFRAME = ("iframe_",)
+EXITS = (*BACKBONE, *IFRAME, "exit_")
 FLATNESS = (*BACKBONE, "flatness_clips", "flatness_batch", "flatness_probes")
 
 
@@ -65,6 +67,8 @@ def step(
     run: Run, name: str, make: Callable[[Path], None], *decided_by: str, taken: Mapping[str, Any] | None = None
 ) -> Path:
     """Make a step of a run, or find it made; with it are recorded the data, the parameters and the code that decide it.
+
+    A step that the I-frame network does not decide lies in the run that has none of its own, so that all share it.
 
     Args:
         run: Which.
@@ -76,10 +80,24 @@ def step(
     Returns:
         The step's folder.
     """
+    if not set(IFRAME) <= set(decided_by):
+        run = run.without_iframe_network
     p = run.parameters
     devices.prepare(p.device, p.threads, deterministic=p.deterministic)
     made_by = _made_by(make) | (_taken(p, *decided_by) if taken is None else taken)
     return run.store.step(name, make, _settings(run, *decided_by), made_by)
+
+
+def deciding(modality: str) -> tuple[str, ...]:
+    """Say which parameters decide a network, beside SHARED.
+
+    Args:
+        modality: What it reads.
+
+    Returns:
+        Beginnings of their names, as `step` takes them.
+    """
+    return (*BACKBONE, *IFRAME) if modality == "iframe" else BACKBONE
 
 
 def backbones(run: Run) -> dict[str, Staged]:
@@ -91,8 +109,7 @@ def backbones(run: Run) -> dict[str, Staged]:
     Returns:
         What each reads -> network, in eval mode.
     """
-    wanted = run.parameters.plan.networks
-    return {name: load_backbone(run, name, backbone_step(run, name), run.parameters.size) for name in wanted}
+    return {name: load_backbone(run, name, backbone_step(run, name), size) for name, size in sizes(run.parameters)}
 
 
 def backbone_step(run: Run, modality: str) -> Path:
@@ -108,18 +125,17 @@ def backbone_step(run: Run, modality: str) -> Path:
     p = run.parameters
 
     def make(target: Path) -> None:
-        train_into(target, run, modality, size=p.size, lr=p.backbone_lr)
+        train_into(target, run, modality, p.network_of(modality))
 
-    return _step_together(run, f"backbone-{modality}", make, *BACKBONE)
+    return _step_together(run, f"backbone-{modality}", make, *deciding(modality))
 
 
 def train_into(
     target: Path,
     run: Run,
     modality: str,
+    network: Network,
     *,
-    size: str,
-    lr: float,
     enough: Callable[[Staged], bool] | None = None,
 ) -> None:
     """Train one network and write its `weights.safetensors` and `curves.json`.
@@ -128,20 +144,19 @@ def train_into(
         target: The folder, which also holds the checkpoint meanwhile.
         run: Which.
         modality: What it reads.
-        size: Of the network, a key of `networks.BACKBONES`.
-        lr: Peak learning rate.
+        network: Which, and how it is trained.
         enough: Whether the training ends after an epoch, as `training.train_backbone` takes it.
     """
     p, data = run.parameters, dataset(run.parameters)
-    recipe = run.recipe(epochs=p.backbone_epochs, lr=lr, tuning=p.tuning)
+    recipe = run.recipe(epochs=network.epochs, lr=network.lr, tuning=network.tuning)
     trained = training.train_backbone(
         modality,
         frame_bank(p),
         data.splits[run.split],
-        dataclasses.replace(recipe, size=size),
+        dataclasses.replace(recipe, size=network.size),
         num_classes=len(data.classes),
         folder=target,
-        weights=p.backbone_weights,
+        weights=network.weights,
         enough=enough,
     )
     if ranks.number():
@@ -241,7 +256,7 @@ def backbone_logits_step(run: Run) -> Path:
         nets = {modality: devices.place(net, p.device) for modality, net in backbones(run).items()}
         _write_logits(run, target, lambda batch: _backbone_logits(run, nets, batch))
 
-    return step(run, "logits-backbones", make, *BACKBONE)
+    return step(run, "logits-backbones", make, *BACKBONE, *IFRAME)
 
 
 def exit_logits_step(run: Run, place: Path) -> Path:
@@ -308,19 +323,30 @@ def costs(run: Run, kind: str) -> dict[str, cost.ExitCosts]:
         What each network reads -> costs, in multiply-accumulates.
     """
     p = run.parameters
-    return exit_costs(p.plan.networks, kind, p.size, len(dataset(p).classes), p.segments, p.input_size)
+    return exit_costs(sizes(p), kind, len(dataset(p).classes), p.segments, p.input_size)
+
+
+def sizes(p: Parameters) -> tuple[tuple[str, str], ...]:
+    """List the networks of a run.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        What each reads, and its size, a key of `networks.BACKBONES`.
+    """
+    return tuple((name, p.network_of(name).size) for name in p.plan.networks)
 
 
 @functools.cache
 def exit_costs(
-    wanted: tuple[str, ...], kind: str, size: str, num_classes: int, segments: int, input_size: int
+    wanted: tuple[tuple[str, str], ...], kind: str, num_classes: int, segments: int, input_size: int
 ) -> dict[str, cost.ExitCosts]:
     """Measure what leaving at each exit of some networks costs.
 
     Args:
-        wanted: The networks, named by what they read.
+        wanted: What each network reads, and its size, a key of `networks.BACKBONES`.
         kind: Of the internal classifiers.
-        size: Of the networks, a key of `networks.BACKBONES`.
         num_classes: Classes.
         segments: TSN segments.
         input_size: Side of the input, in pixels.
@@ -328,14 +354,14 @@ def exit_costs(
     Returns:
         What each network reads -> costs of a clip, in multiply-accumulates.
     """
-    shape = {"size": size, "kind": kind, "segments": segments, "num_classes": num_classes}
+    shape = {"kind": kind, "segments": segments, "num_classes": num_classes}
     with torch.device("meta"):  # nothing is computed: shapes suffice to count
         return {
             reads: cost.exit_costs(
-                architectures.network(reads=reads, **shape),
+                architectures.network(reads=reads, size=size, **shape),
                 torch.zeros(1, segments, CHANNELS[reads], input_size, input_size),
             )
-            for reads in wanted
+            for reads, size in wanted
         }
 
 
@@ -403,18 +429,21 @@ def _made_by(make: Callable) -> dict[str, Any]:
 
 
 def _taken(p: Parameters, *decided_by: str) -> dict[str, Any]:
-    # What a step takes of the registries, whose other entries do not concern it: one that is not built on internal
-    # classifiers takes how networks are trained.
-    taken: dict[str, Any] = {"tuning": dataclasses.asdict(p.tuning)}
+    # What a step takes of the registries, whose other entries do not concern it.
+    taken = _tunings(p, *decided_by)
     if set(EXITS) <= set(decided_by):
-        plan = {"orders": p.plan.orders, "chosen": p.plan.chosen, "kinds": p.plan.kinds}
-        methods_ = {name: dataclasses.asdict(p.plan.methods[name]) for name in COMPARED}
-        taken |= {"exit_tuning": dataclasses.asdict(p.exit_tuning), "plan": plan, "methods": methods_}
+        taken["plan"] = {"orders": p.plan.orders, "chosen": p.plan.chosen, "kinds": p.plan.kinds}
+        taken["methods"] = {name: dataclasses.asdict(p.plan.methods[name]) for name in COMPARED}
     return taken
 
 
-def _tunings(p: Parameters) -> dict[str, Any]:
-    return {"tuning": dataclasses.asdict(p.tuning), "exit_tuning": dataclasses.asdict(p.exit_tuning)}
+def _tunings(p: Parameters, *decided_by: str) -> dict[str, Any]:
+    tunings = {"tuning": p.tuning}
+    if set(IFRAME) <= set(decided_by) and p.iframe_network:
+        tunings["iframe_tuning"] = p.network_of("iframe").tuning
+    if set(EXITS) <= set(decided_by):
+        tunings["exit_tuning"] = p.exit_tuning
+    return {name: dataclasses.asdict(tuning) for name, tuning in tunings.items()}
 
 
 def _lessons(p: Parameters, wanted: Sequence[Trial]) -> dict[str, Any]:
@@ -450,7 +479,7 @@ def _train_exits(run: Run, wanted: Sequence[Trial]) -> Path:
         runs.write_json(target / "curves.json", distilled.curves)
 
     lessons = _lessons(p, wanted)
-    taken = _tunings(p) | {"trials": lessons}
+    taken = _tunings(p, *EXITS) | {"trials": lessons}
     return _step_together(run, f"exits-{runs.digest(lessons)[:8]}", make, *EXITS, taken=taken)
 
 
@@ -458,7 +487,7 @@ def _held(run: Run) -> dict[Trial, Path]:
     # What finished steps hold of the trials, trained by this code and these settings and taught as they are now.
     p = run.parameters
     lessons = _lessons(p, trials(p))
-    wanted = runs.as_json({"settings": _settings(run, *EXITS), "made_by": _made_by(_train_exits) | _tunings(p)})
+    wanted = runs.as_json({"settings": _settings(run, *EXITS), "made_by": _made_by(_train_exits) | _tunings(p, *EXITS)})
     found: dict[str, Path] = {}
     for folder, record in run.store.finished("exits-*"):
         held = record.get("made_by", {}).pop("trials", {})

@@ -24,6 +24,7 @@ from pkdlib import (
     feeding,
     flatness,
     landscape,
+    plans,
     runs,
     spectra,
     study,
@@ -55,7 +56,7 @@ def network_step(run: Run, control: str, modality: str) -> Path:
     Returns:
         A folder with `weights.safetensors` and `curves.json`.
     """
-    own, p = CONTROLS[control], run.parameters
+    own = CONTROLS[control]
     if modality in own.unchanged:
         return experiments.backbone_step(run, modality)
 
@@ -64,12 +65,11 @@ def network_step(run: Run, control: str, modality: str) -> Path:
             target,
             run,
             modality,
-            size=own.size or p.size,
-            lr=p.backbone_lr * own.lr_factors.get(modality, 1.0),
+            _trained(run, control, modality),
             enough=_as_low_as(_level(run), _samples(run, modality)) if own.matched else None,
         )
 
-    return experiments.step(run, f"minimum-{control}-{modality}", make, *experiments.FLATNESS)
+    return experiments.step(run, f"minimum-{control}-{modality}", make, *_deciding(control, modality))
 
 
 def measures_step(run: Run, control: str, modality: str) -> Path:
@@ -96,7 +96,7 @@ def measures_step(run: Run, control: str, modality: str) -> Path:
         ]
         runs.write_json(target / "measures.json", found)
 
-    return experiments.step(run, f"flatness-{control}-{modality}", make, *experiments.FLATNESS)
+    return experiments.step(run, f"flatness-{control}-{modality}", make, *_deciding(control, modality))
 
 
 def landscape_step(run: Run, modality: str) -> Path:
@@ -123,7 +123,7 @@ def landscape_step(run: Run, modality: str) -> Path:
         }
         runs.write_json(target / "landscape.json", found)
 
-    return experiments.step(run, f"landscape-{modality}", make, *experiments.FLATNESS)
+    return experiments.step(run, f"landscape-{modality}", make, *_deciding(SAME, modality))
 
 
 def surface_step(run: Run, modality: str) -> Path:
@@ -142,7 +142,7 @@ def surface_step(run: Run, modality: str) -> Path:
         losses = landscape.surface(objective, SURFACE_POSITIONS, seed=run.training_seed)
         runs.write_json(target / "surface.json", losses.tolist())
 
-    return experiments.step(run, f"surface-{modality}", make, *experiments.FLATNESS)
+    return experiments.step(run, f"surface-{modality}", make, *_deciding(SAME, modality))
 
 
 def exits_step(run: Run) -> Path:
@@ -275,9 +275,23 @@ def _landscapes(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
         yield modality, runs.read_json(landscape_step(run, modality) / "landscape.json")
 
 
+def _deciding(control: str, modality: str) -> tuple[str, ...]:
+    # Where losses are matched, every network of the run decides what each is matched to.
+    network = experiments.deciding("iframe" if CONTROLS[control].matched else modality)
+    return (*network, *experiments.FLATNESS)
+
+
+def _trained(run: Run, control: str, modality: str) -> plans.Network:
+    # Which network a control trains, and how: one of another size is trained as the common ones are.
+    own, p = CONTROLS[control], run.parameters
+    if modality in own.unchanged:
+        return p.network_of(modality)
+    network = dataclasses.replace(p.common_network, size=own.size) if own.size else p.network_of(modality)
+    return dataclasses.replace(network, lr=network.lr * own.lr_factors.get(modality, 1.0))
+
+
 def _network(run: Run, control: str, modality: str) -> Staged:
-    own = CONTROLS[control]
-    size = run.parameters.size if modality in own.unchanged else own.size or run.parameters.size
+    size = _trained(run, control, modality).size
     network = experiments.load_backbone(run, modality, network_step(run, control, modality), size)
     return devices.place(network, run.parameters.device)
 

@@ -68,7 +68,7 @@ def _cascade(run: Run) -> Cascade:
         networks=experiments.networks_of(run, kind, METHOD),
         classes=data.classes,
         kind=kind,
-        size=p.size,
+        sizes=dict(experiments.sizes(p)),
         input_size=p.input_size,
         segments=p.segments,
         candidates=p.candidates,

@@ -30,6 +30,11 @@ class Parameters:
         pattern: `folder` only: the regular expression whose one group is a file name's group.
         folds: `folder` only: the number of disjoint test sets that the groups are cut into.
         backbone: `coviar`, a network for each modality, or `teamnet`, one for all three: a key of `plans.PLANS`.
+        iframe_network: Of `coviar`, the I-frame network: empty for one as the others are, or a key of
+            `plans.IFRAME_NETWORKS`, which begins from ImageNet's weights. Runs that differ in it alone share the other
+            networks.
+        iframe_epochs: Its epochs, where `iframe_network` names it.
+        iframe_lr: Its peak learning rate, that of its classifier.
         split: The split to run, from 0; -1 for all that the profile runs.
         seed: The seed to run; -1 for all that the profile runs, from 0.
         threads: Threads of torch; results are the same bits at the same number only.
@@ -83,6 +88,9 @@ class Parameters:
     pattern: str = ""
     folds: int = 5
     backbone: str = plans.DEFAULT
+    iframe_network: str = ""
+    iframe_epochs: int = 8
+    iframe_lr: float = 0.002
     split: int = -1
     seed: int = -1
     threads: int = 2
@@ -200,6 +208,36 @@ class Parameters:
         return self.plan.tuning if self.backbone_recipe == "scratch" else self.plan.fine_tuning
 
     @property
+    def common_network(self) -> plans.Network:
+        """The network that reads whatever has none of its own."""
+        return plans.Network(
+            size=self.size,
+            weights=self.backbone_weights,
+            epochs=self.backbone_epochs,
+            lr=self.backbone_lr,
+            tuning=self.tuning,
+        )
+
+    def network_of(self, reads: str) -> plans.Network:
+        """Say which network reads something.
+
+        Args:
+            reads: One of the plan's networks.
+
+        Returns:
+            The network, and how it is trained.
+        """
+        if reads != "iframe" or not self.iframe_network:
+            return self.common_network
+        return plans.Network(
+            size=self.iframe_network,
+            weights="imagenet",
+            epochs=self.iframe_epochs,
+            lr=self.iframe_lr,
+            tuning=plans.IFRAME_NETWORKS[self.iframe_network],
+        )
+
+    @property
     def exit_tuning(self) -> plans.Tuning:
         """How their internal classifiers are trained."""
         return self.plan.exit_tuning if self.backbone_recipe == "scratch" else self.plan.exit_fine_tuning
@@ -216,8 +254,9 @@ class Parameters:
 
     @property
     def variant(self) -> str:
-        """The profile's name, then the backbone's if not the default, and a digest of what else decides results."""
+        """The profile's name, those of the backbone and I-frame network if any, and a digest of what else decides."""
         where = {
+            "iframe_network",
             "root",
             "pattern",
             "dataset",
@@ -240,8 +279,9 @@ class Parameters:
         changed = {
             name: value for name, value in self.flat().items() if name not in where and value != getattr(profile, name)
         }
-        backbone = [] if self.backbone == plans.DEFAULT else [self.backbone]
-        return "-".join([self.profile, *backbone, *([runs.digest(changed)[:8]] if changed else [])])
+        backbone = "" if self.backbone == plans.DEFAULT else self.backbone
+        digest = runs.digest(changed)[:8] if changed else ""
+        return "-".join(filter(None, [self.profile, backbone, self.iframe_network, digest]))
 
 
 def _read_profile(profile: Any, dataset: Any, backbone: Any) -> dict[str, Any]:
@@ -301,6 +341,16 @@ def _check_ranges(parameters: Parameters) -> None:
     if parameters.backbone not in plans.PLANS:
         known = ", ".join(plans.PLANS)
         raise ParameterError(f"parameter backbone = {parameters.backbone!r} is not known; the backbones are: {known}")
+    if parameters.iframe_network not in ("", *plans.IFRAME_NETWORKS):
+        known = ", ".join(map(repr, ("", *plans.IFRAME_NETWORKS)))
+        raise ParameterError(
+            f"parameter iframe_network = {parameters.iframe_network!r} is not known; it may be {known}"
+        )
+    if parameters.iframe_network and "iframe" not in parameters.plan.networks:
+        raise ParameterError(
+            f"parameter iframe_network = {parameters.iframe_network!r}: the backbone {parameters.backbone!r} has no "
+            "network for I-frames alone"
+        )
     for name in ("split", "seed"):
         if values[name] < -1:
             raise ParameterError(f"parameter {name} = {values[name]} must be at least 0, or -1 for all")

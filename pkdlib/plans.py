@@ -1,7 +1,8 @@
 """The backbones of the study, as data: what networks each has, how they are trained, visited and taught.
 
 `coviar` is three networks, each trained alone on one modality; `teamnet` is one network that reads all three together
-(a *joint* clip). Everything that trains, combines or times networks goes by the plan of its backbone.
+(a *joint* clip). Everything that trains, combines or times networks goes by the plan of its backbone. In `coviar` the
+I-frame network alone may be another than the others' kind: one that begins from ImageNet's weights.
 
 The optimisers, schedules and shares are those of the authors' code (Efstathia-Soufleri/PKD, commit e227377) where
 nothing else is said.
@@ -33,6 +34,25 @@ class Tuning:
     milestones: tuple[float, ...] = ()
     factors: Mapping[str, float] = dataclasses.field(default_factory=dict)
     network_factors: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network, and how it is trained.
+
+    Args:
+        size: A key of `networks.BACKBONES`.
+        weights: What it begins from, as `pretrained.begin` takes it.
+        epochs: Passes over the training clips.
+        lr: Peak learning rate.
+        tuning: The optimiser, and how the learning rate moves.
+    """
+
+    size: str
+    weights: str
+    epochs: int
+    lr: float
+    tuning: Tuning
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,6 +141,11 @@ PLANS = {
     ),
 }
 DEFAULT = "coviar"
+# What may take the place of the I-frame network, a key of `networks.BACKBONES`: how it is fine-tuned from ImageNet's
+# weights. Below the classifier a tenth of the learning rate, as the paper has it for first layers.
+IFRAME_NETWORKS = {
+    "lite": Tuning(optimiser="adamw", weight_decay=1e-2, factors={"head.*": 1.0, "*": 0.1}),
+}
 # Of all backbones, for whoever reads tables.
 PAPER_KINDS = tuple(plan.paper for plan in PLANS.values())
 LIGHT_KINDS = tuple(plan.light for plan in PLANS.values())

@@ -41,6 +41,11 @@ class Run:
         return Store(place, keep=self.parameters.keep)
 
     @property
+    def without_iframe_network(self) -> "Run":
+        """The run of the same split and seed whose I-frame network is as the others."""
+        return dataclasses.replace(self, parameters=dataclasses.replace(self.parameters, iframe_network=""))
+
+    @property
     def training_seed(self) -> int:
         """A seed of its own for each split, so that no two runs share a backbone's beginning."""
         return 1000 * self.split + self.seed

@@ -94,7 +94,7 @@ def costs(run: Run) -> Rows:
         backbone to its end without any), a clip.
     """
     p = run.parameters
-    yield from _exit_costs(p.backbone, p.size, len(study.dataset(p).classes), p.segments, p.input_size)
+    yield from _exit_costs(p.backbone, experiments.sizes(p), len(study.dataset(p).classes), p.segments, p.input_size)
 
 
 def paper_costs(backbone: str = "coviar", segments: int = 1) -> pd.DataFrame:
@@ -107,7 +107,8 @@ def paper_costs(backbone: str = "coviar", segments: int = 1) -> pd.DataFrame:
     Returns:
         The columns of `costs`.
     """
-    return pd.DataFrame(_exit_costs(backbone, "paper", 101, segments, 224))
+    wanted = tuple((reads, "paper") for reads in PLANS[backbone].networks)
+    return pd.DataFrame(_exit_costs(backbone, wanted, 101, segments, 224))
 
 
 TABLES: dict[str, Callable[[Run], Rows]] = {
@@ -213,10 +214,11 @@ def _record(p: Parameters) -> dict[str, Any]:
     }
 
 
-def _exit_costs(backbone: str, size: str, num_classes: int, segments: int, input_size: int) -> Rows:
-    plan = PLANS[backbone]
-    for kind in plan.kinds:
-        measured = experiments.exit_costs(plan.networks, kind, size, num_classes, segments, input_size)
+def _exit_costs(
+    backbone: str, wanted: tuple[tuple[str, str], ...], num_classes: int, segments: int, input_size: int
+) -> Rows:
+    for kind in PLANS[backbone].kinds:
+        measured = experiments.exit_costs(wanted, kind, num_classes, segments, input_size)
         for modality, figures in measured.items():
             for number, (paid, own) in enumerate(zip(figures.cumulative, figures.own, strict=True), start=1):
                 yield {
@@ -230,12 +232,15 @@ def _exit_costs(backbone: str, size: str, num_classes: int, segments: int, input
 
 
 def _step_record(run: Run) -> dict[str, Any]:
-    steps = sorted(path.parent for path in run.store.root.glob(f"*/{runs.RECORD}"))
-    records = {step.name: runs.read_json(step / runs.RECORD) for step in steps}
-    timings = {step.name: runs.read_json(step / runs.TIMINGS) for step in steps}
+    # The run's own steps, and those that it shares with other I-frame networks.
+    shared = run.without_iframe_network.store.root
+    steps = {path.parent: runs.read_json(path) for path in sorted(shared.glob(f"*/{runs.RECORD}"))}
+    steps = {path: record for path, record in steps.items() if "iframe_network" not in record["settings"]}
+    steps |= {path.parent: runs.read_json(path) for path in sorted(run.store.root.glob(f"*/{runs.RECORD}"))}
     kept = {
-        name: {key: record[key] for key in ("commit", "modified", "device", "python")} | timings[name]
-        for name, record in records.items()
+        path.name: {key: record[key] for key in ("commit", "modified", "device", "python")}
+        | runs.read_json(path / runs.TIMINGS)
+        for path, record in steps.items()
     }
     return {"split": run.split, "seed": run.seed, "steps": kept}
 

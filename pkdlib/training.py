@@ -24,9 +24,10 @@ from pkdlib.networks import Staged
 from pkdlib.plans import Tuning
 
 ENDED = "ended"  # the note of a training that needs no more epochs
-# The reference's Adam and SGD. What is particular to some parameters stands in their group.
+# The reference's Adam and SGD, and for fine-tuning AdamW. What is particular to some parameters stands in their group.
 OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": functools.partial(torch.optim.Adam, eps=1e-3),
+    "adamw": torch.optim.AdamW,
     "sgd": functools.partial(torch.optim.SGD, momentum=0.9),
 }
 WARM_UP = 0.1
@@ -43,7 +44,7 @@ class TrainingError(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train: the same for every network of a backbone.
+    """How to train.
 
     Args:
         size: Of the networks, a key of `networks.BACKBONES`.

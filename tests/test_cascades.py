@@ -26,7 +26,7 @@ def cascade():
         networks=nets,
         classes=("walk", "jump", "kick"),
         kind="paper",
-        size="small",
+        sizes=dict.fromkeys(("iframe", "motion", "residual"), "small"),
         input_size=48,
         segments=2,
         candidates=4,

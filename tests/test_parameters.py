@@ -4,7 +4,7 @@ import pytest
 
 from pkdlib import resources
 from pkdlib.parameters import ParameterError, Parameters
-from pkdlib.plans import PLANS
+from pkdlib.plans import IFRAME_NETWORKS, PLANS
 
 PROFILES = sorted(path.stem for path in resources.folder("profiles").glob("*.yaml") if "." not in path.stem)
 
@@ -64,6 +64,12 @@ def test_a_mistyped_name_in_a_namespace_is_refused():
         ({"backbone": 1}, "backbone = 1 must be of type str, not int"),
         ({"candidates": 1}, "candidates = 1 must be at least segments"),
         ({"device": "gpu"}, "device = 'gpu' must be 'cpu', 'cuda' or"),
+        ({"iframe_network": "small"}, "iframe_network = 'small' is not known; it may be '', 'lite'"),
+        (
+            {"iframe_network": "lite", "backbone": "teamnet"},
+            "'lite': the backbone 'teamnet' has no network for I-frames",
+        ),
+        ({"iframe_lr": 0.0}, "iframe_lr = 0.0 must be above 0"),
         ({"backbone_weights": "imagenet"}, "backbone_weights = 'imagenet': only the networks of size 'paper'"),
         ({"backbone_recipe": "adam"}, "backbone_recipe = 'adam' must be 'scratch' or 'fine_tuning'"),
         ({"precision": "fp8"}, "precision = 'fp8' must be 'float32' or 'bfloat16'"),
@@ -104,6 +110,20 @@ def test_a_backbone_has_its_own_values_and_its_own_folder():
     assert Parameters.for_profile("large", backbone="teamnet").backbone_lr == 0.01  # of its own file
     p = Parameters.for_profile("full", backbone="teamnet", dataset="ut_interaction")
     assert p.backbone_epochs == Parameters.for_profile("full", dataset="ut_interaction").backbone_epochs
+
+
+def test_the_iframe_network_is_chosen_apart_from_the_others():
+    plain = Parameters.for_profile("smoke")
+    strong = Parameters.for_profile("smoke", iframe_network="lite", iframe_epochs=3)
+    assert strong.variant.startswith("smoke-lite-") and Parameters.for_profile(**strong.flat()) == strong
+    assert dataclasses.replace(strong, iframe_epochs=plain.iframe_epochs).variant == "smoke-lite"
+    own = strong.network_of("iframe")
+    assert (own.size, own.weights, own.epochs, own.lr) == ("lite", "imagenet", 3, strong.iframe_lr)
+    assert own.tuning == IFRAME_NETWORKS["lite"]
+    for modality in ("motion", "residual"):
+        assert strong.network_of(modality) == plain.network_of(modality) == plain.network_of("iframe")
+    common = plain.common_network
+    assert (common.size, common.weights, common.epochs) == ("small", "", plain.backbone_epochs)
 
 
 def test_flat_values_make_the_same_parameters_again():

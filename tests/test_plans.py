@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from pkdlib import classifiers, early_exit, networks, plans, training
 from pkdlib.methods import METHODS, teacher_at
@@ -49,6 +50,20 @@ def test_fine_tuning_is_the_references():
     assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-4, 1e-5, 1e-5])
     own = [0.01 * tuning.network_factors.get(name, 1.0) for name in PLANS["coviar"].networks]
     assert own == pytest.approx([0.0003, 0.01, 0.005])
+
+
+def test_a_network_from_imagenet_is_trained_slower_below_its_classifier():
+    for size, tuning in plans.IFRAME_NETWORKS.items():
+        network = networks.backbone(modality="iframe", size=size, num_classes=3)
+        groups = training.parameter_groups(network, tuning)
+        factors = {id(parameter): group["factor"] for group in groups for parameter in group["params"]}
+        head = {factors[id(parameter)] for parameter in network.head.parameters()}
+        below = {factors[id(parameter)] for part in (network.stem, network.stages) for parameter in part.parameters()}
+        assert head == {1.0} and max(below) < 1
+        optimiser = training.OPTIMISERS[tuning.optimiser](groups)
+        assert isinstance(optimiser, torch.optim.AdamW)
+        norms = [group for group in optimiser.param_groups if group["params"][0].ndim == 1]
+        assert norms and not any(group["weight_decay"] for group in norms)
 
 
 def test_the_kinds_of_all_backbones_are_known_to_readers_of_tables():

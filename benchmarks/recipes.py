@@ -1,0 +1,126 @@
+"""Try how to train a network, and keep what came of it: validation accuracy and processor time of one training.
+
+    python benchmarks/recipes.py iframe --profile full --dataset ucf101 --root data/ucf101 \
+        --set iframe_network=lite --set iframe_epochs=8 --out results/calibration/ucf101.csv
+
+Trains one network on one split and adds a row to the table. The test clips are not read. Beside the accuracy of the
+last epoch stands that of the best, whose weights a study keeps. Seconds are the processor's, so that what else runs on
+the machine counts little.
+"""
+
+import argparse
+import dataclasses
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+
+from pkdlib import devices, study, training
+from pkdlib.networks import MODALITIES
+from pkdlib.parameters import Parameters
+from pkdlib.study import Run
+
+
+def main() -> None:
+    """Train and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=MODALITIES, help="what it reads")
+    parser.add_argument("--profile", default="full")
+    parser.add_argument("--dataset", default="ucf101")
+    parser.add_argument("--root", default="")
+    parser.add_argument("--split", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other parameter")
+    parser.add_argument("--body", type=float, help="factor on the learning rate below the classifier")
+    parser.add_argument("--decay", type=float, help="weight decay")
+    parser.add_argument("--cascade", type=Path, help="begin from the network of a cascade, as `pkd train` keeps one")
+    parser.add_argument("--note", default="", help="a word on it for the table")
+    parser.add_argument("--out", type=Path, required=True, help="the table, .csv")
+    options = parser.parse_args()
+    pairs = (word.split("=", 1) for word in options.set)
+    values = {name: _value(text) for name, text in pairs}
+    p = Parameters.for_profile(options.profile, dataset=options.dataset, root=options.root, **values)
+    devices.prepare(p.device, p.threads)
+    row = _try(Run(p, options.split, options.seed), options)
+    print(row)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    known = [pd.read_csv(options.out)] if options.out.is_file() else []
+    pd.concat([*known, pd.DataFrame([row])]).to_csv(options.out, index=False, float_format="%.4g")
+
+
+def _try(run: Run, options: argparse.Namespace) -> dict[str, str | float]:
+    p, data = run.parameters, study.dataset(run.parameters)
+    network = p.network_of(options.network)
+    tuning = network.tuning
+    if options.body is not None:
+        tuning = dataclasses.replace(tuning, factors={"head.*": 1.0, "*": options.body})
+    if options.decay is not None:
+        tuning = dataclasses.replace(tuning, weight_decay=options.decay)
+    recipe = run.recipe(epochs=network.epochs, lr=network.lr, tuning=tuning)
+    bank = study.frame_bank(p)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = network.weights
+        if options.cascade:
+            weights = _backbone_of(options.cascade, options.network, Path(folder))
+        began = time.process_time()
+        trained = training.train_backbone(
+            options.network,
+            bank,
+            data.splits[run.split],
+            dataclasses.replace(recipe, size=network.size),
+            num_classes=len(data.classes),
+            folder=Path(folder),
+            weights=weights,
+        )
+        seconds = time.process_time() - began
+    last, best = trained.curves[-1], trained.curves[trained.epoch]
+    return {
+        "data": data.name,
+        "split": run.split,
+        "seed": run.seed,
+        "network": options.network,
+        "size": network.size,
+        "begins": "a cascade's" if options.cascade else network.weights or "new",
+        "input_size": p.input_size,
+        "segments": p.segments,
+        "batch_size": p.batch_size,
+        "precision": p.precision,
+        "epochs": network.epochs,
+        "lr": network.lr,
+        "below_classifier": tuning.factors.get("*", 1.0),
+        "optimiser": tuning.optimiser,
+        "weight_decay": tuning.weight_decay,
+        "validation_clips": len(data.splits[run.split].validation),
+        "train_accuracy": last["train_accuracy"],
+        "validation_accuracy": last["validation_accuracy"],
+        "validation_loss": last["validation_loss"],
+        "best_validation_accuracy": best["validation_accuracy"],
+        "best_epoch": trained.epoch + 1,
+        "seconds": seconds,
+        "threads": torch.get_num_threads(),
+        "note": options.note,
+    }
+
+
+def _backbone_of(cascade: Path, modality: str, folder: Path) -> str:
+    prefix = f"{modality}.backbone."
+    tensors = load_file(cascade / "model.safetensors")
+    own = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+    own = {k: v for k, v in own.items() if not k.startswith("head.")}  # it answers other classes
+    save_file(own, folder / "begin.safetensors")
+    return str(folder / "begin.safetensors")
+
+
+def _value(text: str) -> str | int | float | bool:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+if __name__ == "__main__":
+    main()
