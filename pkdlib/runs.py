@@ -22,10 +22,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pkdlib import __version__, resources
+
 RECORD = "run.json"
 RESUME = "resume"  # the folder within a step that holds what an interrupted one goes on from
 TIMINGS = "timings.json"
-_RECORDED_PACKAGES = ("pkdlib", "av", "numpy", "scipy", "torch", "torchvision", "curvlinops-for-pytorch")
+_RECORDED_PACKAGES = ("av", "numpy", "scipy", "torch", "torchvision", "curvlinops-for-pytorch")
 
 
 class RunError(Exception):
@@ -204,16 +206,17 @@ def provenance() -> dict[str, Any]:
     """Say which code, versions and machine a result comes from.
 
     Returns:
-        Git commit (None outside a checkout), whether the tree had uncommitted changes, package versions, Python,
-        platform, and device: the processor, after the GPU if one was used.
+        The commit of the library's own checkout and whether it had uncommitted changes (None in an installed wheel,
+        whatever repository lies around it), a digest of the library's sources, versions of it and of other packages,
+        Python, platform, and device: the processor, after the GPU if one was used.
     """
-    versions = {}
+    versions = {"pkdlib": __version__}
     for name in _RECORDED_PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "modified": bool(_git("status", "--porcelain", "--", "pkdlib", "notebooks", "profiles")),
+        **_commit(),
+        "sources": source_digest(),
         "versions": versions,
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -335,8 +338,17 @@ def _file_system(path: Path) -> str:
     return max(mounted)[1] if mounted else f"that of {path.parent}"
 
 
-def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+def _commit() -> dict[str, Any]:
+    root = resources.repository()
+    top = _git(root, "rev-parse", "--show-toplevel") if root else None
+    if not top or Path(top).resolve() != root:  # a wheel, or an unpacked archive: the repository around it is another's
+        return {"commit": None, "modified": None}
+    changes = _git(root, "status", "--porcelain", "--", "pkdlib", "notebooks", "profiles")
+    return {"commit": _git(root, "rev-parse", "HEAD"), "modified": bool(changes)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

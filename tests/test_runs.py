@@ -2,13 +2,16 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+import pkdlib
 from pkdlib import runs
 from pkdlib.runs import RESUME, RunError, Store, digest, read_json, write_atomically, write_json
 
@@ -237,3 +240,61 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
 
 def test_the_digest_ignores_the_order_of_keys():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 2, "b": 1})
+
+
+def told_by(place: Path) -> dict:
+    """The provenance that a copy of the package in a folder tells."""
+    code = "import json; from pkdlib import runs; print(json.dumps(runs.provenance()))"
+    environment = {**os.environ, "PYTHONPATH": str(place)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def git(folder: Path, *words: str) -> str:
+    settings = ("user.name=A", "user.email=a@example.org", "commit.gpgsign=false")
+    command = ["git", "-C", str(folder), *(word for setting in settings for word in ("-c", setting)), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """Somebody's own repository, with a commit."""
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "theirs")
+    return tmp_path
+
+
+def copy_package(place: Path) -> Path:
+    source = Path(pkdlib.__file__).parent
+    shutil.copytree(source, place / "pkdlib", ignore=shutil.ignore_patterns("__pycache__"))
+    return place / "pkdlib"
+
+
+def test_a_wheel_names_its_version_and_sources_and_no_repository_around_it(repository):
+    place = repository / ".venv" / "site-packages"
+    package = copy_package(place)
+    first = told_by(place)
+    assert (first["commit"], first["modified"]) == (None, None)
+    assert first["versions"]["pkdlib"] == pkdlib.__version__
+    assert first["sources"] == runs.source_digest()
+    with (package / "wise.py").open("a") as file:
+        file.write("CHANGED = True\n")
+    assert told_by(place)["sources"] != first["sources"]
+
+
+def test_a_checkout_names_its_own_commit(repository):
+    root = repository / "unpacked"
+    copy_package(root)
+    (root / "notebooks").mkdir()
+    (root / "pyproject.toml").touch()
+    assert told_by(root)["commit"] is None  # an unpacked archive inside another's repository
+    git(root, "init", "--quiet")
+    git(root, "add", "pkdlib", "pyproject.toml")
+    git(root, "commit", "--quiet", "--message", "ours")
+    told = told_by(root)
+    assert told["commit"] == git(root, "rev-parse", "HEAD") != git(repository, "rev-parse", "HEAD")
+    assert told["modified"] is False
+    with (root / "pkdlib" / "wise.py").open("a") as file:
+        file.write("CHANGED = True\n")
+    assert told_by(root)["modified"] is True
