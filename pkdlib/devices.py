@@ -29,12 +29,36 @@ def prepare(device: str, threads: int, *, deterministic: bool = False) -> None:
     if deterministic:  # cuBLAS reads it when it is first used
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
-    wanted = torch.device(device)
-    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+    if not _is_there(device):
         raise DeviceError(
             f"device = {device!r}: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs here; "
             "take device = 'cpu', or install a build of torch for your GPU"
         )
+
+
+def told(device: str) -> str:
+    """Name a device for readers.
+
+    Args:
+        device: As `prepare` takes it.
+
+    Returns:
+        `the processor`, or `the GPU` and which.
+    """
+    if torch.device(device).type == "cpu":
+        return "the processor"
+    name = torch.cuda.get_device_name(device) if _is_there(device) else "which torch does not see here"
+    return f"the GPU `{device}` ({name})"
+
+
+def wait(device: str) -> None:
+    """Wait until a device has done what it was told; a GPU goes on computing when a call returns.
+
+    Args:
+        device: As `prepare` takes it.
+    """
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def place(module: nn.Module, device: str) -> nn.Module:
@@ -76,3 +100,8 @@ def autocast(device: str, precision: str) -> AbstractContextManager:
     """
     kind = torch.device(device).type
     return torch.autocast(kind, dtype=PRECISIONS[precision], enabled=precision != "float32")
+
+
+def _is_there(device: str) -> bool:
+    wanted = torch.device(device)
+    return wanted.type == "cpu" or (wanted.index or 0) < torch.cuda.device_count()

@@ -157,7 +157,8 @@ def execute(
     Args:
         networks: Those of the policy, in eval mode.
         load: From what a network reads and the positions (0..count - 1) of the samples that still need it to their
-            clips, (positions, segments, C, H, W). It is not called for a modality that no sample reaches.
+            clips, (positions, segments, C, H, W), on the network's device. It is not called for a modality that no
+            sample reaches.
         count: Samples in the batch.
         policy: When to stop.
 
@@ -179,7 +180,7 @@ def execute(
         outputs = networks[modality].iterate(load(modality, left))
         keep: Tensor | None = None
         for _ in range(NUM_EXITS):
-            logits.append(outputs.send(keep).double().numpy())
+            logits.append(outputs.send(keep).cpu().double().numpy())
             if not np.isfinite(logits[-1]).all():
                 raise ValueError(f"exit {modality}-{number % NUM_EXITS + 1}: infinite or NaN logits are refused")
             scores.append(np.tensordot(policy.weights[number], np.stack(logits), axes=1))

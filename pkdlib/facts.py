@@ -19,12 +19,7 @@ def collect() -> dict[str, Any]:
 
     values: dict[str, Any] = {"version": __version__}
     book = _json("quick", "marionette", runs.TIMINGS)
-    values["book_cost"] = (
-        f"On two cores it took {book['total_seconds'] / 60:.0f} minutes after the installation, and "
-        f"{book['peak_memory_mib'] / 1024:.1f} GB of memory at its peak, summed over all processes."
-        if "total_seconds" in book
-        else "What it takes on two cores has not been measured in one run of this version yet."
-    )
+    values["book_cost"] = _book_cost(book)
     values["test_cost"] = f"It took {book['test_seconds'] / 60:.0f} minutes." if "test_seconds" in book else ""
     record = _json("full", "marionette", runs.RECORD)
     values["marionette_clips"] = record["data"]["clips"] if record else MISSING
@@ -61,6 +56,16 @@ def collect() -> dict[str, Any]:
         values[f"disk_{spec.name}"] = f"{(spec.videos.size + spec.unpacked + spec.transcoded) / 1e9:.0f} GB"
     values["bank_ucf101"] = f"{paper_scale.bank_bytes(13_320, candidates=18, short_side=256) / 1e9:.0f} GB"
     return values
+
+
+def _book_cost(book: dict[str, Any]) -> str:
+    if "total_seconds" not in book:
+        return "What it takes on two cores has not been measured in one run of this version yet."
+    time = f"On two cores it took {book['total_seconds'] / 60:.0f} minutes after the installation"
+    if not book["peak_memory_mib"]:  # which Linux alone tells
+        return f"{time}."
+    memory = f"{book['peak_memory_mib'] / 1024:.1f} GB of memory at its peak, summed over all processes"
+    return f"{time}, and {memory}."
 
 
 def fused_accuracy(profile: str, dataset: str) -> str:

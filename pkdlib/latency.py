@@ -1,8 +1,8 @@
 """Time a run's cascades and its bare networks on real clips, and the decoding of what each reads.
 
 Systems are timed in turn, round after round, so that a load on the machine falls on all alike; the median over rounds
-counts. Networks are timed on tensors that lie in memory; decoding is timed apart, from the compressed files, so that
-what a policy saves of each can be seen.
+counts. Networks are timed on the parameters' device, on tensors that lie there; decoding is timed apart, on the
+processor and from the compressed files, so that what a policy saves of each can be seen.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pkdlib import banks, clips, early_exit, experiments, feeding, runs, study, trade_offs
+from pkdlib import banks, clips, devices, early_exit, experiments, feeding, runs, study, trade_offs
 from pkdlib.early_exit import Policy
 from pkdlib.study import Run
 from pkdlib.tallies import Rows
@@ -74,10 +74,11 @@ def decoding(run: Run) -> Rows:
 
 def _systems(run: Run, chosen: list[int]) -> list[dict]:
     p = run.parameters
-    bank, nets = study.frame_bank(p), experiments.backbones(run)
+    bank, nets = study.frame_bank(p), _placed(experiments.backbones(run), p.device)
 
     def inputs(indices: list[int], segments: int) -> dict[str, torch.Tensor]:
-        return clips.test_batch(bank, indices, modalities=p.plan.networks, size=p.input_size, segments=segments)
+        shape = {"size": p.input_size, "segments": segments, "device": p.device}
+        return clips.test_batch(bank, indices, modalities=p.plan.networks, **shape)
 
     def bare(batch: dict[str, torch.Tensor]) -> dict[str, float]:
         return {name: float(len(net(batch[name]))) for name, net in nets.items()}
@@ -91,12 +92,16 @@ def _systems(run: Run, chosen: list[int]) -> list[dict]:
             timed.append((where, bare, [inputs(indices, segments) for indices in batches]))
         whole = timed[-1][2]
         for kind, method in p.plan.chosen:
-            cascade = experiments.networks_of(run, kind, method)
+            cascade = _placed(experiments.networks_of(run, kind, method), p.device)
             for share in (*trade_offs.SHARES, 1.0):
                 where = {"system": "policy", "kind": kind, "setting": share, "segments": p.segments, "batch": size}
                 policy = trade_offs.choose(run, kind, method, share)
                 timed.append((where, _executor(cascade, policy), whole))
-    return _interleaved(timed, len(chosen))
+    return _interleaved(timed, len(chosen), p.device)
+
+
+def _placed(networks: dict, device: str) -> dict:
+    return {name: devices.place(network, device) for name, network in networks.items()}
 
 
 def _executor(cascade: dict, policy: Policy) -> Callable[[dict[str, torch.Tensor]], dict[str, float]]:
@@ -114,13 +119,15 @@ def _executor(cascade: dict, policy: Policy) -> Callable[[dict[str, torch.Tensor
 
 
 @torch.no_grad()
-def _interleaved(timed: list[tuple[dict, Callable, list]], count: int) -> list[dict]:
+def _interleaved(timed: list[tuple[dict, Callable, list]], count: int, device: str) -> list[dict]:
     seconds = np.zeros((ROUNDS + 1, len(timed)))
     reached: list[dict[str, float]] = [{} for _ in timed]
     for turn in range(ROUNDS + 1):  # the first warms up
         for number, (_, execute, batches) in enumerate(timed):
+            devices.wait(device)
             started = time.perf_counter()
             asked = [execute(batch) for batch in batches]
+            devices.wait(device)
             seconds[turn, number] = time.perf_counter() - started
             reached[number] = {name: sum(a[name] for a in asked) / count for name in asked[0]}
     medians = 1000 * np.median(seconds[1:], axis=0) / count

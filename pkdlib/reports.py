@@ -228,7 +228,8 @@ def page_costs(notebook: str) -> str:
         for name, cost in runs.read_json(path)["notebooks"].items():
             if name.startswith(notebook):
                 where = f"`{path.parent.parent.name}` on {path.parent.name}"
-                parts.append(f"{where}: {_minutes(cost['seconds'])}, {cost['peak_memory_mib'] / 1024:.1f} GB")
+                memory = cost["peak_memory_mib"]  # which Linux alone tells
+                parts.append(f"{where}: {_minutes(cost['seconds'])}" + (f", {memory / 1024:.1f} GB" if memory else ""))
     return "Measured on 2 cores: " + ("; ".join(parts) if parts else "not yet") + "."
 
 

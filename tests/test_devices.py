@@ -28,6 +28,22 @@ def test_what_is_fetched_is_laid_out_as_files_keep_it():
     assert all(torch.equal(a, b) for a, b in zip(fetched.state_dict().values(), values, strict=True))
 
 
+def test_a_gpu_is_waited_for_and_a_processor_is_not(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    for device in ("cpu", "cuda:1"):
+        devices.wait(device)
+    assert waited == ["cuda:1"]
+
+
+def test_readers_are_told_the_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"name of {device}")
+    assert devices.told("cpu") == "the processor"
+    assert devices.told("cuda:1") == "the GPU `cuda:1` (name of cuda:1)"
+    assert devices.told("cuda:7") == "the GPU `cuda:7` (which torch does not see here)"
+
+
 def test_determinism_is_switched_on_and_off():
     devices.prepare("cpu", torch.get_num_threads(), deterministic=True)
     assert torch.are_deterministic_algorithms_enabled()

@@ -71,6 +71,27 @@ def test_stopping_for_real_gives_what_the_logits_say(cascade, order, batch, crit
     assert (near | (answers.labels == scores[np.arange(12), exits].argmax(1))).all()
 
 
+class OnGpu(torch.Tensor):
+    """A tensor of the processor that, like a GPU's, is no NumPy array until it is fetched."""
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+    def numpy(self):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu()")
+
+
+def test_networks_on_a_gpu_answer_alike(cascade):
+    nets, clips, weights = cascade
+    sure = early_exit.max_softmax(all_scores(nets, clips, weights))
+    policy = Policy(order=ORDER, weights=tuple(weights), threshold=float(np.quantile(sure, 0.8)))
+    expected, _ = run(nets, clips, policy)
+    found, _ = run(nets, {m: clip.as_subclass(OnGpu) for m, clip in clips.items()}, policy)
+    assert len(set(expected.exits)) > 2
+    for name in ("labels", "confidences", "exits", "distances"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
 def test_those_who_left_are_not_computed_any_more(cascade):
     nets, clips, weights = cascade
     sure = early_exit.max_softmax(all_scores(nets, clips, weights))

@@ -1,5 +1,6 @@
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from pkdlib import (
     controls,
     facts,
     flatness_reports,
+    measure,
     reports,
     resources,
     results,
+    runs,
     speeds,
     summaries,
 )
@@ -210,6 +213,21 @@ def test_the_prose_tells_times_only_where_they_were_measured(measured, monkeypat
     values = facts.collect()
     assert ("took 12 minutes after the installation, and 1.3 GB" in values["book_cost"]) == measured
     assert values["test_cost"] == ("It took 8 minutes." if measured else "")
+
+
+def test_pages_are_made_of_a_run_whose_memory_could_not_be_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with measure.measured() as cost:
+        pass
+    place = tmp_path / "results" / "quick" / "marionette" / "timings.json"
+    measure.remember(place, "notebooks", "02_backbones", cost())
+    with monkeypatch.context() as patched:
+        folder = resources.folder
+        patched.setattr(resources, "folder", lambda name: tmp_path / name if name == "results" else folder(name))
+        assert reports.page_costs("02") == "Measured on 2 cores: `quick` on marionette: 0 s."
+    read, book = facts._json, runs.read_json(place)
+    monkeypatch.setattr(facts, "_json", lambda *own: book if own[-1] == "timings.json" else read(*own))
+    assert facts.collect()["book_cost"] == "On two cores it took 0 minutes after the installation."
 
 
 def test_the_readers_tables_say_what_the_committed_files_hold():
