@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pkdlib import runs
+from pkdlib import runs, tables
 from pkdlib.parameters import Parameters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,10 +48,10 @@ def main() -> int:
     found = {"profile": chosen.profile, "splits": chosen.splits, "seeds": chosen.seeds}
     found |= killed_and_gone_on_with(folder, chosen)
     plainly(folder, chosen)
-    tables = compared(folder, chosen.profile)
-    found |= {"tables": len(tables), "rows": sum(rows for _, rows, _ in tables)}
-    found["tables_that_differ"] = sum(not equal for _, _, equal in tables)
-    for name, rows, equal in tables:
+    pairs = compared(folder, chosen)
+    found |= {"tables": len(pairs), "rows": sum(rows for _, rows, _ in pairs)}
+    found["tables_that_differ"] = sum(not equal for _, _, equal in pairs)
+    for name, rows, equal in pairs:
         print(f"{name}: {rows} rows, {'equal' if equal else 'NOT EQUAL'}")
     print(found)
     if chosen.write:
@@ -100,10 +100,13 @@ def plainly(folder: Path, chosen: argparse.Namespace) -> None:
     subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True)
 
 
-def compared(folder: Path, profile: str) -> list[tuple[str, int, bool]]:
+def compared(folder: Path, chosen: argparse.Namespace) -> list[tuple[str, int, bool]]:
     """Compare the tables of both that hold anything: name, rows, whether they are equal."""
-    variant = Parameters.for_profile(profile, threads=1).variant
-    grid, plain = (folder / name / variant / "marionette" / "tables" for name in ("runs", "plain"))
+    values = {"threads": 1, "seeds": chosen.seeds, "marionette_splits": chosen.splits, "cache": str(folder / "cache")}
+    grid, plain = (
+        tables.tables_folder(Parameters.for_profile(chosen.profile, **values, runs=str(folder / name)))
+        for name in ("runs", "plain")
+    )
     names = sorted({path.name for place in (grid, plain) for path in place.glob("*.csv") if path.stem not in OF_TIMES})
     found = [(name, *((place / name).read_bytes() for place in (grid, plain))) for name in names]
     rows = {name: max(one.count(b"\n"), other.count(b"\n")) - 1 for name, one, other in found}

@@ -129,7 +129,7 @@ def compared(folder: Path, name: str) -> dict[str, int]:
 
 def contents(place: Path) -> dict[str, bytes]:
     """Read what is compared of a run folder."""
-    tables = [path for path in place.rglob("tables/*.csv") if not path.stem.startswith(OF_TIMES)]
+    tables = [path for path in place.rglob("tables/*/*.csv") if not path.stem.startswith(OF_TIMES)]
     steps = [path for path in place.rglob("split*/seed*/[!.]*/*") if path.suffix in (".safetensors", ".json")]
     own = (runs.RECORD, runs.TIMINGS, "latency.json")
     kept = [*tables, *(path for path in steps if path.name not in own)]

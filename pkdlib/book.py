@@ -40,7 +40,7 @@ def build(*, substitutions: Mapping[str, object] | None = None, root: Path | Non
 
     Args:
         substitutions: Numbers and words for the prose, which writes them as `{{ name }}`.
-        root: The checkout; by default the one that this package runs from.
+        root: The checkout; by default the one that the current working directory lies in.
 
     Returns:
         The path of the built book's first page.
@@ -48,7 +48,7 @@ def build(*, substitutions: Mapping[str, object] | None = None, root: Path | Non
     Raises:
         BookError: If a file is missing or the build gives a warning.
     """
-    root = root or _checkout()
+    root = root or checkout()
     source = stage(substitutions=substitutions, root=root)
     output = root / OUTPUT
     # Jupyter Book has no `python -m`, and adds `_build/html` to the output path by itself.
@@ -70,7 +70,7 @@ def stage(*, substitutions: Mapping[str, object] | None = None, root: Path | Non
 
     Args:
         substitutions: Numbers and words for the prose, which writes them as `{{ name }}`.
-        root: The checkout; by default the one that this package runs from.
+        root: The checkout; by default the one that the current working directory lies in.
 
     Returns:
         The staging folder.
@@ -78,7 +78,7 @@ def stage(*, substitutions: Mapping[str, object] | None = None, root: Path | Non
     Raises:
         BookError: If a page of the table of contents is missing, an executed notebook first of all.
     """
-    root = root or _checkout()
+    root = root or checkout()
     files = {Path("_toc.yml"): (root / "_toc.yml").read_bytes()}
     files[Path("_config.yml")] = _configuration(root / "_config.yml", substitutions or {})
     for path in sorted((root / "book").rglob("*")):
@@ -109,11 +109,18 @@ def pages(contents: Path) -> list[str]:
     return [table["root"], *chapters]
 
 
-def _checkout() -> Path:
-    root = resources.repository()
-    if root is None:
+def checkout() -> Path:
+    """Find the checkout whose book is built without another's being named.
+
+    Returns:
+        The root of the one that the current working directory lies in.
+
+    Raises:
+        BookError: If it lies in none.
+    """
+    if not resources.in_checkout():
         raise BookError("the book is built from a checkout of the repository: clone it, then run `make book` there")
-    return root
+    return resources.working_folder()
 
 
 def _configuration(path: Path, substitutions: Mapping[str, object]) -> bytes:

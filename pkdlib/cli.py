@@ -162,7 +162,10 @@ def _data(chosen: argparse.Namespace) -> None:
 
 
 def _clean(chosen: argparse.Namespace) -> None:
-    entries = [path for path in _caches(Path(chosen.runs)) if _is_chosen(path, chosen.what)]
+    root = resources.working_folder()
+    entries = [path for path in _caches(chosen.runs) if _is_chosen(path, chosen.what)]
+    if root != Path.cwd():
+        print(f"in {root}")
     if not entries:
         print("nothing to remove here")
         return
@@ -170,7 +173,7 @@ def _clean(chosen: argparse.Namespace) -> None:
     for path in entries:
         size = sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
         total += size
-        print(f"{size / 2**20:10.1f} MiB  {path}")
+        print(f"{size / 2**20:10.1f} MiB  {path.relative_to(root) if path.is_relative_to(root) else path}")
     print(f"{total / 2**20:10.1f} MiB  in all")
     if not chosen.yes:
         print("nothing was removed; `pkd clean --yes` removes these (results/ is never touched)")
@@ -183,7 +186,7 @@ def _clean(chosen: argparse.Namespace) -> None:
 def _book(chosen: argparse.Namespace) -> None:
     from pkdlib import book, facts, measure
 
-    root = Path(chosen.root).resolve() if chosen.root else resources.repository()
+    root = Path(chosen.root).resolve() if chosen.root else book.checkout()
     with measure.measured() as cost:
         page = book.build(substitutions=facts.collect(), root=root)
     measure.remember(root / book.EXECUTED / runs.TIMINGS, "build", "book", cost())
@@ -327,9 +330,9 @@ takes:   UCF-101 about 29 GB and half an hour of one core, HMDB-51 10 GB and ten
          less in proportion; needs pip install 'pkdlib[train]', and for rar archives bsdtar (Debian's libarchive-tools)
 """
 _CLEAN_HELP = """\
-List what may be removed in this folder and how large it is: runs/ (trained networks, logits, tables), cache/
-(generated, transcoded and decoded clips) and _build/ (executed notebooks and the book). All of it can be made
-again; results/ is never touched. Nothing is removed without --yes.
+List what may be removed in the checkout that this folder lies in, or else in this folder, and how large it is: runs/
+(trained networks, logits, tables), cache/ (generated, transcoded and decoded clips) and _build/ (executed notebooks
+and the book). All of it can be made again; results/ is never touched. Nothing is removed without --yes.
 
 examples:
   pkd clean
@@ -425,11 +428,11 @@ def _number(text: str) -> Any:
     return text  # Parameters says what is wrong with it
 
 
-def _caches(run_folder: Path) -> Iterator[Path]:
+def _caches(run_folder: str) -> Iterator[Path]:
     # What `pkd clean` may remove. Whatever --runs names: only a folder that pkdlib filled is ever listed.
-    yield from sorted(path for path in run_folder.glob("*/*") if path.is_dir() and _is_a_run(path))
+    yield from sorted(path for path in resources.place(run_folder).glob("*/*") if path.is_dir() and _is_a_run(path))
     for pattern in _CACHED:
-        yield from sorted(path for path in Path().glob(pattern) if path.is_dir())
+        yield from sorted(path for path in resources.working_folder().glob(pattern) if path.is_dir())
 
 
 def _is_a_run(path: Path) -> bool:
@@ -439,7 +442,7 @@ def _is_a_run(path: Path) -> bool:
 
 
 def _is_chosen(path: Path, names: Sequence[str]) -> bool:
-    return not names or any(path.is_relative_to(name) for name in names)
+    return not names or any(path.is_relative_to(resources.place(name)) for name in names)
 
 
 def _span(lengths: Sequence[int]) -> str:

@@ -45,8 +45,8 @@ class Parameters:
         frames: `bank` decodes clips once, to a file each in the cache; `decode` does so whenever they are read.
         workers: Processes that read ahead while a network trains; 0 for none.
         keep: Whether finished steps are shown although other code than the present one made them; pages say so then.
-        runs: The folder of runs.
-        cache: The folder of generated, transcoded and decoded data.
+        runs: The folder of runs; relative to `resources.working_folder`.
+        cache: The folder of generated, transcoded and decoded data; likewise.
         clip: Notebook 01 only: the video to look at; empty for one of the data set.
         marionette_clips_per_pair: Clips for each pair of action and actor.
         marionette_actors: Actors, which are Marionette's groups.

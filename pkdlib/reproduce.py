@@ -28,8 +28,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError, strip_color
 from traitlets import CaselessStrEnum, default
 
-from pkdlib import measure, resources, runs
-from pkdlib.datasets import parts
+from pkdlib import measure, places, resources, runs
 from pkdlib.measure import Cost
 from pkdlib.parameters import Parameters
 
@@ -53,8 +52,9 @@ def reproduce(
 ) -> list[Path]:
     """Execute the notebooks with these parameters, in order, skipping those whose output is up to date.
 
-    Paths in the parameters, and the outputs' own, are relative to the current working directory. Beside the
-    outputs `timings.json` keeps each notebook's `Cost`, apart from everything that is compared.
+    The parameters' `root` and `clip`, and `folder`, are relative to the current working directory; `runs` and `cache`
+    to `resources.working_folder`, which is told where that is no checkout's root. Beside the outputs `timings.json`
+    keeps each notebook's `Cost`, apart from everything that is compared.
 
     Args:
         parameters: The checked parameters of all notebooks.
@@ -73,6 +73,8 @@ def reproduce(
     sources = notebooks(only)
     folder = folder or output_folder(parameters)
     _check_writable(folder / "notebooks")
+    if place := places.sentence(parameters):
+        log(place)
     targets = []
     for number, source in enumerate(sources, start=1):
         target = folder / "notebooks" / f"{source.stem}.ipynb"
@@ -118,7 +120,8 @@ def publish(parameters: Parameters, target: Path, names: Sequence[str] = ()) -> 
     timings = output_folder(parameters) / "timings.json"
     if timings.is_file() and not names:
         # `make test` leaves its own time; the book states it beside the book's.
-        tested = runs.read_json(TEST_TIMINGS) if TEST_TIMINGS.is_file() else {}
+        tests = resources.place(TEST_TIMINGS)
+        tested = runs.read_json(tests) if tests.is_file() else {}
         runs.write_json(where / "timings.json", runs.read_json(timings) | tested)
     return where
 
@@ -198,12 +201,11 @@ def output_folder(parameters: Parameters) -> Path:
         parameters: The notebooks' parameters.
 
     Returns:
-        `_build/executed` for the book's own run, which is the unchanged `quick` profile; else the folder of
-        this profile and data set, or of the part that there is of it, in the run folder.
+        `_build/executed` for the book's own run, which is the unchanged `quick` profile; else the folder of the runs.
     """
     if parameters == Parameters.for_profile("quick"):
-        return BOOK_FOLDER
-    return Path(parameters.runs) / parameters.variant / parts.name_of(parameters.dataset, parameters.root)
+        return resources.place(BOOK_FOLDER)
+    return places.run_folder(parameters)
 
 
 class _Kernel(AsyncKernelManager):

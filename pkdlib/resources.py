@@ -1,4 +1,4 @@
-"""Where the notebooks, profiles and reference tables lie, in a checkout and in an installed wheel alike."""
+"""Where the notebooks, profiles and reference tables lie, in a checkout and in a wheel alike; and where runs go."""
 
 import importlib.metadata
 import tomllib
@@ -34,7 +34,35 @@ def folder(name: str) -> Path:
 def repository() -> Path | None:
     """Return the root of the checkout that this package runs from, or None in an installed wheel."""
     root = _PACKAGE.parent
-    return root if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir() else None
+    return root if _is_checkout(root) else None
+
+
+def working_folder() -> Path:
+    """Return the folder that runs, caches and builds lie in where they are named relatively.
+
+    Returns:
+        The root of the checkout that the current working directory lies in, so that a notebook run by Jupyter from
+        `notebooks/` finds what papermill made at the root; outside any checkout, the current working directory.
+    """
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if _is_checkout(folder)), here)
+
+
+def in_checkout() -> bool:
+    """Return whether the current working directory lies in a checkout, which `working_folder` is then the root of."""
+    return _is_checkout(working_folder())
+
+
+def place(path: Path | str) -> Path:
+    """Find a folder of runs, caches or builds.
+
+    Args:
+        path: As it is named; relative to `working_folder`, unless it is absolute.
+
+    Returns:
+        An absolute path.
+    """
+    return working_folder() / path
 
 
 def repository_url() -> str:
@@ -57,6 +85,11 @@ def repository_url() -> str:
     if not address:
         raise LookupError("pkdlib's metadata name no Repository: set it in [project.urls] of pyproject.toml")
     return address.rstrip("/")
+
+
+def _is_checkout(folder: Path) -> bool:
+    # Somebody's own project may have a pyproject.toml and a folder of notebooks, too.
+    return (folder / "pyproject.toml").is_file() and all((folder / name).is_dir() for name in ("notebooks", "pkdlib"))
 
 
 def _installed_url() -> str | None:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from pkdlib import banks, clips, fingerprints, ranks, runs, training
+from pkdlib import banks, clips, devices, fingerprints, places, ranks, runs, training
 from pkdlib.banks import ClipFiles, Frames
-from pkdlib.datasets import Dataset, DatasetError, folder, hmdb51, marionette, official, parts, ucf101, ut_interaction
+from pkdlib.datasets import Dataset, DatasetError, folder, hmdb51, marionette, official, ucf101, ut_interaction
 from pkdlib.parameters import Parameters
 from pkdlib.plans import Tuning
 from pkdlib.runs import Store
 from pkdlib.transcode import transcode
 
 # Code that decides no result: it keeps and reports them; and data sets, which are told apart by their checksums.
-UNDECIDING = ("runs", "measure", "resources", "fingerprints", "datasets", "study:run_folder")
+UNDECIDING = ("runs", "measure", "resources", "fingerprints", "datasets", "places")
 
 _OFFICIAL = {spec.name: spec for spec in (ucf101.SPEC, hmdb51.SPEC)}
 
@@ -37,7 +37,7 @@ class Run:
     @property
     def store(self) -> Store:
         """Where the run's steps live."""
-        place = run_folder(self.parameters) / f"split{self.split}" / f"seed{self.seed}"
+        place = places.run_folder(self.parameters) / f"split{self.split}" / f"seed{self.seed}"
         return Store(place, keep=self.parameters.keep)
 
     @property
@@ -92,7 +92,7 @@ def dataset(p: Parameters) -> Dataset:
     Raises:
         DatasetError: If the name is unknown, or the data cannot be used.
     """
-    cache = Path(p.cache)
+    cache = places.cache_folder(p)
     if p.dataset == "marionette":
         shape = {name.removeprefix("marionette_"): value for name, value in p.only("marionette_").items()}
         del shape["splits"]
@@ -128,9 +128,9 @@ def frame_bank(p: Parameters) -> Frames:
     made = runs.digest(fingerprints.fingerprint(banks.frame_bank, without=UNDECIDING))
     if p.frames == "decode":
         labels = torch.as_tensor([clip.label for clip in data.clips], dtype=torch.int64)
-        indices = Path(p.cache) / f"indices-{data.checksum[:16]}-{made}"
+        indices = places.cache_folder(p) / f"indices-{data.checksum[:16]}-{made}"
         return ClipFiles(tuple(clip.path for clip in data.clips), labels, p.candidates, short_side, indices)
-    place = Path(p.cache) / f"frames-{data.checksum[:16]}-{p.candidates}-{short_side}-{made}"
+    place = places.cache_folder(p) / f"frames-{data.checksum[:16]}-{p.candidates}-{short_side}-{made}"
     return banks.frame_bank(
         [clip.path for clip in data.clips],
         [clip.label for clip in data.clips],
@@ -189,20 +189,16 @@ def selected_runs(p: Parameters) -> list[Run]:
     return [Run(p, split, seed) for seed in seeds for split in splits]
 
 
-def run_folder(p: Parameters) -> Path:
-    """Return the folder of the parameters' runs.
+def run_sentence(p: Parameters) -> str:
+    """Say where a page computes: on which device; and in which folder, outside a checkout.
 
     Args:
         p: The parameters.
 
     Returns:
-        `runs/<profile>/<dataset>`; a profile with changed values has a digest behind its name, a folder of one's own
-        clips one of its place; a part of an official data set has its own name.
+        A sentence or two.
     """
-    name = parts.name_of(p.dataset, p.root)
-    if p.dataset == "folder":
-        name += "-" + runs.digest([str(Path(p.root).resolve()), p.pattern, p.folds])[:8]
-    return Path(p.runs) / p.variant / name
+    return " ".join(filter(None, [f"This run computes on {devices.told(p.device)}.", places.sentence(p)]))
 
 
 def _short_side(p: Parameters) -> int:

@@ -6,13 +6,13 @@ begin with split, seed and backbone.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pkdlib import audit, cost, ensembles, experiments, latency, methods, minima, runs, study, trade_offs
+from pkdlib import audit, cost, ensembles, experiments, latency, methods, minima, places, runs, study, trade_offs
 from pkdlib.distillation import Trial
 from pkdlib.networks import NUM_EXITS
 from pkdlib.parameters import Parameters
@@ -131,12 +131,16 @@ TABLES: dict[str, Callable[[Run], Rows]] = {
     "flatness_biases": minima.biases,
 }
 
+# Parameters that add rows to the tables of runs which are otherwise the same.
+CONTENTS = ("light_methods", "paper_methods", "flatness_controls", "flatness_biases")
+
 
 @functools.cache
 def table(p: Parameters, name: str) -> pd.DataFrame:
     """Compute what a table needs, and the table, over all runs that the parameters name.
 
-    It is also written to `tables/<name>.csv` in the folder of the runs.
+    It is also written to the folder of the runs, to `tables/<what it holds>/<name>.csv`: a run of one seed leaves alone
+    what holds several, and one of other methods what holds the profile's.
 
     Args:
         p: The parameters.
@@ -152,8 +156,25 @@ def table(p: Parameters, name: str) -> pd.DataFrame:
         for row in TABLES[name](run)
     ]
     frame = pd.DataFrame(rows, columns=None if rows else ["split", "seed", "backbone"])
-    _write_csv(frame, study.run_folder(p) / "tables" / f"{name}.csv")
+    _write_csv(frame, tables_folder(p) / f"{name}.csv")
     return frame
+
+
+def tables_folder(p: Parameters) -> Path:
+    """Say where the tables of some runs are written.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        `tables/split<k>_seed<s>` in the folder of the runs, with `0-2` for splits or seeds 0 to 2; a digest follows
+        where methods, or what is compared in flatness, are not the profile's.
+    """
+    selected = study.selected_runs(p)
+    splits, seeds = (sorted({getattr(run, name) for run in selected}) for name in ("split", "seed"))
+    profile, asked = p.own_profile.only(*CONTENTS), p.only(*CONTENTS)
+    other = "" if asked == profile else f"_{runs.digest(asked)[:8]}"
+    return places.run_folder(p) / "tables" / f"split{_span(splits)}_seed{_span(seeds)}{other}"
 
 
 def all_tables(p: Parameters, names: Iterable[str] = tuple(TABLES)) -> dict[str, pd.DataFrame]:
@@ -238,11 +259,16 @@ def _step_record(run: Run) -> dict[str, Any]:
     steps = {path: record for path, record in steps.items() if "iframe_network" not in record["settings"]}
     steps |= {path.parent: runs.read_json(path) for path in sorted(run.store.root.glob(f"*/{runs.RECORD}"))}
     kept = {
-        path.name: {key: record[key] for key in ("commit", "modified", "device", "python")}
+        path.name: {key: record.get(key) for key in ("commit", "modified", "sources", "device", "python")}
         | runs.read_json(path / runs.TIMINGS)
         for path, record in steps.items()
     }
     return {"split": run.split, "seed": run.seed, "steps": kept}
+
+
+def _span(numbers: Sequence[int]) -> str:
+    first, last = numbers[0], numbers[-1]
+    return str(first) if first == last else f"{first}-{last}"
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from pkdlib import cli, transcode
+from pkdlib import book, cli, transcode
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ("inspect", "reproduce", "predict", "train", "export", "data", "clean", "book")
@@ -218,6 +218,26 @@ def test_clean_lists_and_removes_caches_and_nothing_else(tmp_path, monkeypatch, 
     capsys.readouterr()
     assert cli.main(["clean"]) == 0
     assert "nothing" in capsys.readouterr().out
+
+
+def test_clean_follows_the_rule_of_where_runs_lie(tmp_path, monkeypatch, capsys):
+    for name in ("notebooks", "pkdlib", "runs/smoke/marionette", "cache/marionette-12ab"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert cli.main(["clean"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert str(tmp_path) in lines[0]
+    assert [line.split()[-1] for line in lines[1:3]] == ["runs/smoke/marionette", "cache/marionette-12ab"]
+    assert cli.main(["clean", "runs", "--yes"]) == 0
+    assert not (tmp_path / "runs/smoke/marionette").exists() and (tmp_path / "cache/marionette-12ab").exists()
+
+
+def test_the_book_is_that_of_the_checkout_around_the_working_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert "from a checkout of the repository" in fails(capsys, "book")
+    monkeypatch.chdir(ROOT / "tests")
+    assert book.checkout() == ROOT
 
 
 @pytest.mark.slow

@@ -98,9 +98,10 @@ def test_from_archives_to_the_paper_s_tables(tmp_path, monkeypatch, capfd):
     for page in pages:
         outputs = [o for cell in nbformat.read(page, as_version=4).cells for o in cell.get("outputs", [])]
         assert outputs and not any(output["output_type"] == "error" for output in outputs)
-    curves = pd.read_csv(folder / "tables" / "curves.csv")
+    written = folder / "tables" / "split0_seed0"
+    curves = pd.read_csv(written / "curves.csv")
     assert sorted(curves["modality"]) == ["iframe", "motion", "residual"] and set(curves["epoch"]) == {0}
-    exits = pd.read_csv(folder / "tables" / "exits.csv").query("part == 'test' and method == 'backbone'")
+    exits = pd.read_csv(written / "exits.csv").query("part == 'test' and method == 'backbone'")
     assert set(exits.groupby("modality")["clips"].sum()) == {4}
     assert set(exits["group"]) == {"Rising/g01", "Sliding/g01"}
     assert reproduce(**small).count("up to date") == 8

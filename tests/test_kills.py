@@ -2,7 +2,7 @@
 
 import pytest
 
-from pkdlib import audit, experiments, minima, runs, study, training
+from pkdlib import audit, experiments, minima, places, runs, study, training
 from pkdlib.parameters import Parameters
 
 TINY = {
@@ -36,7 +36,7 @@ def of_control(control):
 
 def of_other_bias(run):
     list(minima.biases(run))
-    return list((study.run_folder(run.parameters).parent).rglob("backbone-*"))
+    return list((places.run_folder(run.parameters).parent).rglob("backbone-*"))
 
 
 # Step -> how it is made, and the trainings that it is to hold.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pkdlib import experiments, minima, networks, runs, study
+from pkdlib import experiments, minima, networks, places, runs, study
 from pkdlib.controls import CONTROLS, MEASURES
 from pkdlib.objective import mean_loss
 from pkdlib.parameters import ParameterError, Parameters
@@ -114,7 +114,7 @@ def test_the_scene_bias_makes_other_clips_and_other_runs(run, measured):
     assert traces[own].to_dict() == {m: measured["same", m, "trace"] for m in run.parameters.plan.networks}
     assert traces[0.3, "iframe"] != traces[own, "iframe"]
     assert list(minima.biases(study.Run(run.parameters, 1, 0))) == []
-    assert len(list(study.run_folder(run.parameters).parents[1].iterdir())) == 2
+    assert len(list(places.run_folder(run.parameters).parents[1].iterdir())) == 2
 
 
 def test_the_mix_is_deeper_and_slower_for_iframes_alone(run):

@@ -47,6 +47,7 @@ FLOORS = {
     "transcode": 2,
     "pictures": 2,
     "datasets": 2,
+    "places": 3,
     "banks": 3,
     "clips": 3,
     "ranks": 3,

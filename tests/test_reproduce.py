@@ -13,10 +13,11 @@ import nbformat
 import psutil
 import pytest
 
-from pkdlib import reproduce
+from pkdlib import reproduce, study
 from pkdlib.parameters import Parameters
 
 HEADER = "---\njupytext:\n  text_representation:\n    extension: .md\n    format_name: myst\n---\n\n"
+ROOT = Path(__file__).resolve().parents[1]
 PKD = "import sys; from pkdlib.cli import main; sys.exit(main())"
 CELLS = {
     "01_first": ["seed = 0", "print('seed', seed); import os; print(os.getcwd())"],
@@ -62,6 +63,8 @@ def test_runs_in_order_in_the_working_directory_with_the_parameters(project, par
     lines = []
     paths = reproduce.reproduce(parameters, log=lines.append)
     assert [path.name for path in paths] == ["01_first.ipynb", "02_second.ipynb"]
+    assert str(project) in lines.pop(0)  # of no checkout: where runs and cache lie is told, once
+    assert not any(str(project) in line for line in lines)
     assert printed(paths[0]) == f"seed 3\n{project}\n"
     assert printed(paths[1]) == "second 3\n"
     assert [line.split(":")[0] for line in lines] == ["[1/2] 01_first"] * 2 + ["[2/2] 02_second"] * 2
@@ -120,16 +123,27 @@ def test_a_kernel_that_dies_is_said(project, parameters):
     assert not [path for path in project.iterdir() if path.is_socket()]  # nor does it leave its sockets there
 
 
-def test_the_books_own_run_has_its_own_folder():
-    assert reproduce.output_folder(Parameters.for_profile("quick")) == Path("_build/executed")
-    others = [{"profile": "smoke"}, {"dataset": "folder"}, {"seed": 1}, {"runs": "elsewhere"}]
+def test_the_books_own_run_has_its_own_folder(monkeypatch):
+    monkeypatch.chdir(ROOT / "tests")  # anywhere in the checkout
+    assert reproduce.output_folder(Parameters.for_profile("quick")) == ROOT / "_build/executed"
+    others = [{"profile": "smoke"}, {"seed": 1}, {"runs": "elsewhere"}, {"runs": "/elsewhere"}]
     folders = {reproduce.output_folder(Parameters.for_profile(**{"profile": "quick", **other})) for other in others}
     assert folders == {
-        Path("runs/smoke/marionette"),
-        Path("runs/quick/folder"),
-        Path("runs/quick/marionette"),
-        Path("elsewhere/quick/marionette"),
+        ROOT / "runs/smoke/marionette",
+        ROOT / "runs/quick/marionette",
+        ROOT / "elsewhere/quick/marionette",
+        Path("/elsewhere/quick/marionette"),
     }
+
+
+def test_executed_notebooks_of_a_data_folder_lie_beside_its_runs(tmp_path):
+    def parameters(root, **values) -> Parameters:
+        return Parameters.for_profile("quick", dataset="folder", root=str(root), runs=str(tmp_path), **values)
+
+    one, other = (parameters(tmp_path / name, pattern="(s1)") for name in ("one", "other"))
+    places = {reproduce.output_folder(p) for p in (one, other, parameters(tmp_path / "one", pattern="(s2)"))}
+    assert len(places) == 3 and all(place.name.startswith("folder-") for place in places)
+    assert reproduce.output_folder(one) == study.Run(one, 0, 0).store.root.parents[1]
 
 
 @pytest.mark.parametrize("moment", ["starting", "busy"])

@@ -3,7 +3,8 @@ import importlib.metadata
 
 import pytest
 
-from pkdlib import resources
+from pkdlib import places, reproduce, resources
+from pkdlib.parameters import Parameters
 
 
 @pytest.fixture
@@ -56,3 +57,36 @@ def test_a_missing_address_says_where_to_set_it(installed, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "metadata", missing)
     with pytest.raises(LookupError, match=r"\[project.urls\]"):
         resources.repository_url()
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """What tells a checkout: its parts, not its name."""
+    root = tmp_path / "anything"
+    for name in ("notebooks", "pkdlib", "benchmarks/deep"):
+        (root / name).mkdir(parents=True)
+    (root / "pyproject.toml").touch()
+    return root
+
+
+@pytest.mark.parametrize("where", [".", "notebooks", "benchmarks/deep"])
+def test_inside_a_checkout_runs_and_caches_lie_at_its_root(checkout, where, monkeypatch):
+    monkeypatch.chdir(checkout / where)  # of papermill, of Jupyter, of a reader's shell
+    p = Parameters.for_profile("smoke")
+    assert places.run_folder(p) == checkout / "runs" / "smoke" / "marionette"
+    assert places.cache_folder(p) == checkout / "cache"
+    assert reproduce.output_folder(p) == places.run_folder(p)
+    assert reproduce.output_folder(Parameters.for_profile("quick")) == checkout / "_build" / "executed"
+    assert places.sentence(p) == ""
+
+
+def test_outside_a_checkout_they_lie_in_the_working_folder_which_is_named(checkout, tmp_path, monkeypatch):
+    # One's own project may have notebooks and a pyproject.toml, too.
+    (checkout / "pkdlib").rmdir()
+    monkeypatch.chdir(checkout / "notebooks")
+    p = Parameters.for_profile("smoke", cache=str(tmp_path / "cache"))
+    assert places.run_folder(p) == checkout / "notebooks" / "runs" / "smoke" / "marionette"
+    assert places.cache_folder(p) == tmp_path / "cache"
+    assert str(checkout / "notebooks") in places.sentence(p) and "\n" not in p.place_sentence
+    absolute = Parameters.for_profile("smoke", runs=str(tmp_path / "runs"), cache=str(tmp_path / "cache"))
+    assert places.run_folder(absolute) == tmp_path / "runs" / "smoke" / "marionette" and places.sentence(absolute) == ""

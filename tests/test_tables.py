@@ -12,12 +12,15 @@ from pkdlib import (
     audit,
     cascades,
     clips,
+    devices,
     distillation,
     early_exit,
     ensembles,
     experiments,
+    latency,
     methods,
     models,
+    places,
     reports,
     resources,
     results,
@@ -240,8 +243,58 @@ def test_the_reader_of_results_knows_every_table():
 
 
 def test_a_table_is_written_beside_the_runs(p, found):
-    path = study.run_folder(p) / "tables" / "exits.csv"
+    path = places.run_folder(p) / "tables" / "split0_seed0" / "exits.csv"
     pd.testing.assert_frame_equal(pd.read_csv(path), found["exits"])
+
+
+def test_a_run_of_one_seed_leaves_the_tables_of_all_seeds_alone(p, found):
+    def written(name, **changes):
+        changed = dataclasses.replace(p, **changes)
+        assert places.run_folder(changed) == places.run_folder(p)
+        frame = tables.table(changed, name)
+        path = tables.tables_folder(changed) / f"{name}.csv"
+        pd.testing.assert_frame_equal(pd.read_csv(path), frame)
+        return path, path.read_bytes()
+
+    selections = ({"seeds": 3}, {"seed": 2}, {}, {"seeds": 3, "marionette_splits": 2})
+    every = [written("cost", **changes) for changes in selections]
+    every += [written("flatness_biases"), written("flatness_biases", flatness_controls="same,mix")]
+    names = [path.parent.name for path, _ in every[:4]]
+    assert names == ["split0_seed0-2", "split0_seed2", "split0_seed0", "split0-1_seed0-2"]
+    assert len({path for path, _ in every}) == 6 and all(path.read_bytes() == content for path, content in every)
+
+
+def test_auto_finds_the_steps_of_the_device_that_it_stands_for(p, found, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    auto = Parameters.for_profile(**p.flat() | {"device": "auto"})
+    (run,), (same,) = study.selected_runs(p), study.selected_runs(auto)
+    assert same.store.root == run.store.root
+    record = run.store.root / "logits" / runs.RECORD
+    before = record.stat().st_mtime_ns
+    assert experiments.logits_step(same) == record.parent and record.stat().st_mtime_ns == before
+    assert runs.read_json(record)["settings"]["device"] == "cpu"
+
+
+def test_latency_is_measured_where_the_parameters_say(p, found, monkeypatch):
+    (trained,) = study.selected_runs(p)
+    run = study.Run(dataclasses.replace(p, device="cuda"), trained.split, trained.seed)
+    # No GPU is needed: what was trained on the processor stays there, and what is asked of the GPU is written down.
+    for module, name in ((experiments, "backbones"), (experiments, "networks_of"), (trade_offs, "choose")):
+        original = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda _, *words, original=original: original(trained, *words))
+    placed, read, calls, test_batch = [], [], [], clips.test_batch
+    monkeypatch.setattr(devices, "place", lambda network, device: placed.append((network, device)) or network)
+    monkeypatch.setattr(devices, "wait", lambda device: calls.append(f"wait {device}"))
+    monkeypatch.setattr(
+        clips, "test_batch", lambda *own, device="cpu", **shape: read.append(device) or test_batch(*own, **shape)
+    )
+    clock = latency.time.perf_counter
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: calls.append("clock") or clock())
+    timed = latency._systems(run, [0, 1])
+    assert {device for _, device in placed} == set(read) == {"cuda"}
+    networks = len(p.plan.networks) * (1 + len(latency.BATCHES) * len(p.plan.chosen))
+    assert len({id(network) for network, _ in placed}) == len(placed) == networks
+    assert calls == ["wait cuda", "clock", "wait cuda", "clock"] * (len(timed) * (latency.ROUNDS + 1))
 
 
 def test_a_step_records_its_settings_and_data(p, found):
