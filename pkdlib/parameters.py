@@ -1,10 +1,13 @@
 """The parameters of a run: flat values with a profile's defaults, which raise on an unknown name or a wrong type."""
 
+import ast
+import ctypes
 import dataclasses
 import difflib
 import re
+import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ from pkdlib import controls, methods, plans, resources, runs
 
 # Names that IPython or papermill put into a notebook's namespace themselves.
 _FOREIGN_NAMES = frozenset({"In", "Out", "papermill"})
+# What the cell begins with that papermill puts behind a notebook's own cell of parameters.
+_INJECTED = "# Parameters"
 
 
 class ParameterError(Exception):
@@ -38,7 +43,8 @@ class Parameters:
         split: The split to run, from 0; -1 for all that the profile runs.
         seed: The seed to run; -1 for all that the profile runs, from 0.
         threads: Threads of torch; results are the same bits at the same number only.
-        device: Where networks train and are measured: `cpu`, `cuda`, or a GPU by number, as `cuda:1`.
+        device: Where networks train and are measured: `cpu`, `cuda`, or a GPU by number, as `cuda:1`; the default,
+            `auto`, becomes `cuda` where torch sees a GPU, else `cpu`.
         precision: Of training's matrix products and convolutions: `float32`, or `bfloat16`.
         deterministic: Whether a GPU must give the same bits each time, as a processor does; slower.
         compiled: Whether a backbone is compiled for training, which takes a minute and a C++ compiler.
@@ -94,7 +100,7 @@ class Parameters:
     split: int = -1
     seed: int = -1
     threads: int = 2
-    device: str = "cpu"
+    device: str = "auto"
     precision: str = "float32"
     deterministic: bool = False
     compiled: bool = False
@@ -157,17 +163,19 @@ class Parameters:
             values[name] = _checked(name, value, kinds[name])
         parameters = cls(**values)
         _check_ranges(parameters)
-        return parameters
+        return dataclasses.replace(parameters, device=_own_device()) if parameters.device == "auto" else parameters
 
     @classmethod
     def from_namespace(cls, namespace: Mapping[str, Any]) -> "Parameters":
         """Take the parameters from a notebook's `globals()`.
 
-        papermill only warns of a name that it does not know, and defines it all the same; so every flat value in the
-        namespace must be a parameter. Call this before anything else is defined.
+        papermill only warns of a name that it does not know, and defines it all the same; so every name must be a
+        parameter that is defined by the notebook's cell of parameters, known by its `profile`, or by the one that
+        papermill puts behind it, as each was executed last. Whatever else the reader has defined is the reader's own.
+        Where IPython remembers no such cell, every flat value in the namespace must be a parameter.
 
         Args:
-            namespace: The notebook's `globals()`.
+            namespace: The notebook's `globals()`, in which IPython keeps what was executed as `In`.
 
         Returns:
             The parameters.
@@ -175,7 +183,9 @@ class Parameters:
         Raises:
             ParameterError: On an unknown profile or name, a wrong type or an impossible value.
         """  # noqa: DOC502
-        values = {name: value for name, value in namespace.items() if _is_a_parameter(name, value)}
+        names = _defined_as_parameters(namespace.get("In", ()))
+        names = names or {name for name, value in namespace.items() if _is_flat(name, value)}
+        values = {name: namespace[name] for name in namespace if name in names}
         return cls.for_profile(values.pop("profile", "quick"), **values)
 
     def flat(self) -> dict[str, Any]:
@@ -275,10 +285,10 @@ class Parameters:
             "flatness_controls",
             "flatness_biases",
         }
-        profile = self.own_profile
-        changed = {
-            name: value for name, value in self.flat().items() if name not in where and value != getattr(profile, name)
-        }
+        # A profile that names no device has its name for runs on a processor, those that the book states.
+        named = _read_profile(self.profile, self.dataset, self.backbone).get("device", "auto")
+        usual = self.own_profile.flat() | {"device": "cpu" if named == "auto" else named}
+        changed = {name: value for name, value in self.flat().items() if name not in where and value != usual[name]}
         backbone = "" if self.backbone == plans.DEFAULT else self.backbone
         digest = runs.digest(changed)[:8] if changed else ""
         return "-".join(filter(None, [self.profile, backbone, self.iframe_network, digest]))
@@ -323,8 +333,10 @@ def _check_ranges(parameters: Parameters) -> None:
             raise ParameterError(f"parameter {name} = {value!r} must be above 0")
     if not 0 <= parameters.marionette_scene_bias <= 1:
         raise ParameterError(f"parameter marionette_scene_bias = {parameters.marionette_scene_bias} must lie in 0..1")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", parameters.device):
-        raise ParameterError(f"parameter device = {parameters.device!r} must be 'cpu', 'cuda' or, say, 'cuda:1'")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", parameters.device):
+        raise ParameterError(
+            f"parameter device = {parameters.device!r} must be 'auto', 'cpu', 'cuda' or, say, 'cuda:1'"
+        )
     if parameters.precision not in ("float32", "bfloat16"):
         raise ParameterError(f"parameter precision = {parameters.precision!r} must be 'float32' or 'bfloat16'")
     if parameters.frames not in ("bank", "decode"):
@@ -384,7 +396,48 @@ def _check_ranges(parameters: Parameters) -> None:
         )
 
 
-def _is_a_parameter(name: str, value: Any) -> bool:
+def _own_device() -> str:
+    # torch takes seconds to load, which `pkd reproduce` leaves to the notebooks: without a driver it sees no GPU.
+    if sys.modules.get("torch") is None and not _has_driver():
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _has_driver() -> bool:
+    if Path("/dev/kfd").exists():  # AMD's, whose GPUs torch calls cuda, too
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _defined_as_parameters(cells: Sequence[str]) -> set[str]:
+    # In the order in which they were executed, the same cell perhaps several times.
+    own, injected = set(), set()
+    for source in cells:
+        names = _assigned(source)
+        if source.startswith(_INJECTED):
+            injected = names
+        elif "profile" in names:
+            own = names
+    return own | injected
+
+
+def _assigned(source: str) -> set[str]:
+    try:
+        statements = ast.parse(source).body
+    except (SyntaxError, ValueError):  # such a cell defined nothing
+        return set()
+    assignments = [line for line in statements if isinstance(line, ast.Assign | ast.AnnAssign)]
+    nodes = [node for line in assignments for node in ast.walk(line) if isinstance(node, ast.Name)]
+    return {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
+
+
+def _is_flat(name: str, value: Any) -> bool:
     if name.startswith("_") or name in _FOREIGN_NAMES:
         return False
     return isinstance(value, str | int | float | bool | list | tuple | dict | set | types.NoneType | Path)

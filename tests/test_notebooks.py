@@ -4,8 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
+import nbclient
 import nbformat
 import numpy as np
+import papermill
 import pytest
 
 from pkdlib import reproduce, tables
@@ -92,6 +95,56 @@ def test_08_protocol(execute, parameters):
     audit = tables.table(parameters, "audit").set_index(["gain", "switch", "group"]).difference
     saved = audit["cost saved"].unstack("switch")
     assert (saved["cost of right answers only"] >= saved["clean"]).all()  # what is left out can only cost less
+
+
+NUMBERS = [source.stem[:2] for source in reproduce.notebooks()]
+
+
+def executed(cells, allow_errors=False):
+    """Execute cells in one kernel, in the order given; return what each puts on the page."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    client = nbclient.NotebookClient(
+        notebook,
+        kernel_manager_class=reproduce._Kernel,
+        resources={"metadata": {"path": str(ROOT)}},
+        allow_errors=allow_errors,
+        timeout=None,
+    )
+    client.execute()
+    told = ("data", "evalue", "text")
+    return [[next(o[key] for key in told if key in o) for o in cell.outputs] for cell in notebook.cells]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_page_runs_again_and_out_of_order_with_what_a_reader_adds(parameters, number):
+    (source,) = reproduce.notebooks([number])
+    cells = [cell for cell in jupytext.read(source).cells if cell.cell_type == "code"]
+    (own,) = (i for i, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", []))
+    typed = f'\nprofile = "smoke"\nruns = {parameters.runs!r}\ncache = {parameters.cache!r}'
+    texts = [cell.source + typed * (i == own) for i, cell in enumerate(cells)]
+    whole, middle = range(len(texts)), range(own + 2, len(texts))
+    readers = 'mine, size, notes, exit_epochs = "flat", 5, {"a": 1}, "seven"\nfor kind in ("light",):\n    title = kind'
+    order = [*whole, *whole, own, own + 1, *reversed(middle), own + 1, own, own + 1, middle[0]]
+    found = executed([*(texts[i] for i in whole), readers, *(texts[i] for i in order[len(texts) :])])
+    del found[len(texts)]
+    for i, outputs in zip(order, found, strict=True):
+        assert outputs == found[i], f"cell {i} says something else when it runs again"
+
+
+def test_misspelt_names_are_refused_whenever_a_page_reads_its_parameters():
+    (source,) = reproduce.notebooks(["02"])
+    own, first = [cell.source for cell in jupytext.read(source).cells if cell.cell_type == "code"][1:3]
+    own += '\nprofile = "smoke"'
+    wrong, tried = f"{own}\nexit_epoch = 2", "exits = 1\nkind = 'light'"
+    cells = [wrong, first, own, first, tried, own, first, wrong, first, first, own, first]
+    errors = [output for outputs in executed(cells, allow_errors=True) for output in outputs]
+    assert len(errors) == 3 and all("'exit_epoch'; did you mean 'exit_epochs'" in error for error in errors)
+
+    pair = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    injected = papermill.parameterize.parameterize_notebook(pair, {"profile": "smoke", "exit_epoch": 2})
+    cells = [cell.source for cell in injected.cells if cell.cell_type == "code"][1:4]
+    errors = executed([*cells, cells[-1], *cells], allow_errors=True)
+    assert [bool(outputs) for outputs in errors] == [False, False, True, True, False, False, True]
 
 
 @pytest.mark.parametrize("number", ["02", "03", "04", "05", "06", "07", "08"])

@@ -1,8 +1,11 @@
 import dataclasses
+import subprocess
+import sys
 
 import pytest
+import torch
 
-from pkdlib import resources
+from pkdlib import parameters, resources
 from pkdlib.parameters import ParameterError, Parameters
 from pkdlib.plans import IFRAME_NETWORKS, PLANS
 
@@ -52,6 +55,94 @@ def test_a_mistyped_name_in_a_namespace_is_refused():
         Parameters.from_namespace({"profile": "smoke", "sed": 3})
 
 
+OWN = 'profile = "smoke"\nseed = 3\n'
+FIRST_CALL = "from pkdlib.parameters import Parameters\n\np = Parameters.from_namespace(globals())"
+PAGE = 'for kind in ("light",):\n    profile_of = kind\n'
+
+
+def namespace(*cells: str, **values) -> dict:
+    """What IPython's `globals()` hold after these cells, of which the last is being executed."""
+    return {"__name__": "__main__", "In": ["", *cells], "Out": {}, "profile": "smoke", "seed": 3, **values}
+
+
+def test_names_of_the_readers_own_do_not_disturb_a_page_that_runs_again():
+    own = {"kind": "light", "profile_of": "light", "size": 5, "notes": ["a"], "exit_epochs": 7.5}
+    cells = (OWN, FIRST_CALL, PAGE, 'size = 5\nnotes = ["a"]\nexit_epochs = 7.5')
+    expected = Parameters.for_profile("smoke", seed=3)
+    for again in ((FIRST_CALL,), (OWN, FIRST_CALL), (OWN, PAGE, FIRST_CALL)):
+        assert Parameters.from_namespace(namespace(*cells, *again, **own)) == expected
+
+
+def test_a_misspelt_name_in_the_cell_of_parameters_is_refused_until_it_is_mended():
+    wrong = OWN + "exit_epoch = 2"
+    values = {"exit_epoch": 2, "kind": "light"}
+    for cells in ((wrong,), (OWN, FIRST_CALL, PAGE, wrong), (wrong, FIRST_CALL)):
+        with pytest.raises(ParameterError, match="'exit_epoch'; did you mean 'exit_epochs'"):
+            Parameters.from_namespace(namespace(*cells, FIRST_CALL, **values))
+    mended = namespace(wrong, FIRST_CALL, OWN + "exit_epochs = 2", FIRST_CALL, exit_epochs=2, **values)
+    assert Parameters.from_namespace(mended).exit_epochs == 2
+    assert Parameters.from_namespace(namespace(wrong, FIRST_CALL, OWN, FIRST_CALL, **values)).seed == 3
+
+
+def test_what_papermill_injects_counts_and_unknown_names_of_it_are_always_refused():
+    injected = '# Parameters\nprofile = "smoke"\nthreads = 1\n'
+    good = namespace(OWN, injected, FIRST_CALL, PAGE, OWN, FIRST_CALL, threads=1, kind="light")
+    assert Parameters.from_namespace(good) == Parameters.for_profile("smoke", seed=3, threads=1)
+    injected += "exit_epoch = 2\n"
+    for again in ((), (FIRST_CALL,), (OWN, injected, FIRST_CALL), (OWN, FIRST_CALL)):
+        with pytest.raises(ParameterError, match="unknown parameter 'exit_epoch'"):
+            Parameters.from_namespace(namespace(OWN, injected, FIRST_CALL, *again, threads=1, exit_epoch=2))
+
+
+def test_a_wrong_type_in_the_cell_of_parameters_is_named():
+    cells = (OWN + "split = len", FIRST_CALL)
+    with pytest.raises(ParameterError, match=r"parameter split = .* must be of type int"):
+        Parameters.from_namespace(namespace(*cells, split=len))
+
+
+def test_cells_that_are_no_python_are_passed_over():
+    cells = ("profile = = 3", "profile = '\0'", OWN, FIRST_CALL)
+    assert Parameters.from_namespace(namespace(*cells, kind="light")).seed == 3
+
+
+def test_auto_is_a_gpu_where_torch_sees_one_else_the_processor(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    auto, cpu = (Parameters.for_profile("quick", **own) for own in ({}, {"device": "cpu"}))
+    assert auto == cpu == Parameters.for_profile("quick", device="auto")
+    assert (auto.device, auto.variant) == ("cpu", "quick")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    auto, cuda = (Parameters.for_profile("quick", **own) for own in ({}, {"device": "cuda"}))
+    assert auto == cuda and auto.device == "cuda"
+    assert auto.variant.startswith("quick-")  # `quick` alone are the processor's runs, here as there
+    assert Parameters.for_profile("quick", device="cpu").variant == "quick"
+    assert Parameters.for_profile("large").variant == "large"  # which names its device
+
+
+@pytest.mark.parametrize("profile", ["large", "paper"])
+def test_a_profile_that_names_a_gpu_is_not_turned_into_the_processors(profile, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Parameters.for_profile(profile).device == "cuda"
+    assert Parameters.for_profile(profile, device="auto").device == "cpu"
+    assert Parameters.for_profile(profile, device="auto").variant.startswith(f"{profile}-")
+
+
+@pytest.mark.parametrize("driver", [False, True])
+def test_torch_is_loaded_only_where_there_may_be_a_gpu(driver):
+    code = (
+        "import sys; from pkdlib import parameters\n"
+        f"parameters._has_driver = lambda: {driver}\n"
+        "parameters.Parameters.for_profile('quick')\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(driver)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_where_torch_sees_a_gpu_there_is_a_driver():
+    assert parameters._has_driver()
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -63,7 +154,7 @@ def test_a_mistyped_name_in_a_namespace_is_refused():
         ({"backbone": "resnet"}, "backbone = 'resnet' is not known; the backbones are: coviar, teamnet"),
         ({"backbone": 1}, "backbone = 1 must be of type str, not int"),
         ({"candidates": 1}, "candidates = 1 must be at least segments"),
-        ({"device": "gpu"}, "device = 'gpu' must be 'cpu', 'cuda' or"),
+        ({"device": "gpu"}, "device = 'gpu' must be 'auto', 'cpu', 'cuda' or"),
         ({"iframe_network": "small"}, "iframe_network = 'small' is not known; it may be '', 'lite'"),
         (
             {"iframe_network": "lite", "backbone": "teamnet"},

@@ -169,6 +169,17 @@ class TestNotebook:
         assert "google.colab" in first
         assert re.findall(r"git\+(https://[^\s\"'@]+)", first) == [ADDRESS]
 
+    def test_its_cells_may_be_run_in_any_order(self, source):
+        """What a cell takes from others comes from one of them alone, so that it does not hang on which ran last."""
+        _, *sources = (cell.source for cell in jupytext.read(source).cells if cell.cell_type == "code")
+        cells = [ast.parse(text) for text in sources]  # but for the first one, which installs by a magic command
+        names = [[node for node in ast.walk(cell) if isinstance(node, ast.Name)] for cell in cells]
+        bound = [{node.id for node in own if isinstance(node.ctx, ast.Store)} for own in names]
+        for own, nodes in zip(bound, names, strict=True):
+            for name in {node.id for node in nodes} - own:
+                assert sum(name in other for other in bound) <= 1, f"{name} is bound by several cells"
+        assert "profile" in bound[0] and not bound[0] & set().union(*bound[1:])
+
     def test_header_names_the_command_that_reruns_it(self, source):
         text = source.read_text()
         assert f"papermill notebooks/{source.stem}.ipynb" in text or f"--only {source.stem[:2]}" in text
