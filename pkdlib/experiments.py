@@ -34,6 +34,7 @@ from pkdlib import (
     training,
 )
 from pkdlib.distillation import Trial
+from pkdlib.levels import Level
 from pkdlib.networks import CHANNELS, NUM_EXITS, MultiExitNetwork, Staged
 from pkdlib.parameters import Parameters
 from pkdlib.plans import Network
@@ -136,7 +137,7 @@ def train_into(
     modality: str,
     network: Network,
     *,
-    enough: Callable[[Staged], bool] | None = None,
+    until: Level | None = None,
 ) -> None:
     """Train one network and write its `weights.safetensors` and `curves.json`.
 
@@ -145,7 +146,7 @@ def train_into(
         run: Which.
         modality: What it reads.
         network: Which, and how it is trained.
-        enough: Whether the training ends after an epoch, as `training.train_backbone` takes it.
+        until: A loss at which the training ends, as `training.train_backbone` takes it.
     """
     p, data = run.parameters, dataset(run.parameters)
     recipe = run.recipe(epochs=network.epochs, lr=network.lr, tuning=network.tuning)
@@ -157,7 +158,7 @@ def train_into(
         num_classes=len(data.classes),
         folder=target,
         weights=network.weights,
-        enough=enough,
+        until=until,
     )
     if ranks.number():
         return

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from pkdlib import architectures, clips, devices, pretrained, ranks, runs
+from pkdlib import architectures, clips, devices, levels, pretrained, ranks, runs
 from pkdlib.banks import Frames
 from pkdlib.datasets import Split
 from pkdlib.feeding import Feed, Part, ordered_batches
@@ -125,7 +125,7 @@ def train_backbone(
     num_classes: int,
     folder: Path,
     weights: str = "",
-    enough: Callable[[Staged], bool] | None = None,
+    until: levels.Level | None = None,
 ) -> Trained:
     """Train one network of a backbone by cross-entropy.
 
@@ -137,11 +137,13 @@ def train_backbone(
         num_classes: Classes.
         folder: Where the checkpoint lies; a training killed before resumes where it was last saved. It stays there.
         weights: What the network begins from, as `pretrained.begin` takes it.
-        enough: Tells of the network in eval mode after an epoch whether the training ends there.
+        until: A loss at which the training ends: in the first epoch that comes to its end there or below. All of one
+            process.
 
     Returns:
         The weights of the epoch of the highest validation accuracy, and the lower validation loss among equals; of the
-        last epoch where `enough` is given, or the validation clips are fewer than FEWEST_VALIDATION_CLIPS.
+        last epoch where the validation clips are fewer than FEWEST_VALIDATION_CLIPS; where a loss is given, those at
+        which the last epoch came down to it for good, or the last epoch's if none did.
 
     Raises:
         TrainingError: If the loss is not finite, or the folder holds the checkpoint of another such training.
@@ -153,14 +155,17 @@ def train_backbone(
     optimiser = OPTIMISERS[recipe.tuning.optimiser](parameter_groups(backbone, recipe.tuning))
     best: dict[str, Any] = {"key": (-1.0, 0.0), "epoch": -1, "weights": {}, ENDED: False}
     peak = recipe.lr * recipe.tuning.network_factors.get(modality, 1.0)
-    chosen = not enough and len(split.validation) >= FEWEST_VALIDATION_CLIPS
+    chosen = not until and len(split.validation) >= FEWEST_VALIDATION_CLIPS
 
     feed = recipe.feed(bank, split.train, [modality])
     # Shared outside, so that `ranks.holding` finds what it holds.
     forward = ranks.shared(torch.compile(backbone) if recipe.compiled else backbone)
+    descent = levels.Descent(backbone, until) if until else None
 
     def parts(epoch: int, first: int) -> Iterator[Part]:
         backbone.train()
+        if descent:
+            descent.stand()
         return feed.epoch(epoch, first)
 
     def run_part(epoch: int, part: Part) -> Tensor:
@@ -168,6 +173,8 @@ def train_backbone(
             seed_dropout(recipe.seed, epoch, part.batch)
             progress = (epoch + part.share) / recipe.epochs
             set_lr(optimiser, peak * lr_share(recipe.tuning, progress))
+            if descent:
+                descent.begin_step()
         labels = bank.labels[part.indices].to(recipe.device)
         with ranks.holding(forward, part.last):
             with devices.autocast(recipe.device, recipe.precision):
@@ -179,6 +186,8 @@ def train_backbone(
         if part.last:
             optimiser.step()
             optimiser.zero_grad()
+            if descent and (weights := descent.end_step()):
+                best.update(epoch=epoch, weights=weights)
         count, correct = len(part.indices), int((logits.argmax(1) == labels).sum())
         return torch.tensor([loss.item() * count, correct, count], dtype=torch.float64)
 
@@ -194,11 +203,12 @@ def train_backbone(
             "validation_loss": functional.cross_entropy(validation, labels).item(),
             "validation_accuracy": (validation.argmax(1) == labels).double().mean().item(),
         }
+        best[ENDED] = descent is not None and descent.is_down
         key = (row["validation_accuracy"], -row["validation_loss"]) if chosen else (epoch, 0.0)
-        if key > tuple(best["key"]):
+        came_down = best[ENDED] and best["epoch"] == epoch  # kept in the step that did
+        if key > tuple(best["key"]) and not came_down:
             weights = {name: value.clone() for name, value in backbone.state_dict().items()}
             best.update(key=key, epoch=epoch, weights=weights)
-        best[ENDED] = enough is not None and enough(backbone)
         return row
 
     curves = resumable_epochs(
@@ -210,7 +220,7 @@ def train_backbone(
         best,
         folder,
         name=f"{modality} backbone",
-        of=(dataclasses.replace(recipe, workers=0), split.train, split.validation, weights),
+        of=(dataclasses.replace(recipe, workers=0), split.train, split.validation, weights, until and until.loss),
     )
     backbone.load_state_dict(best["weights"])
     return Trained(backbone.eval(), curves, best["epoch"])
