@@ -96,7 +96,7 @@ def test_a_training_down_to_a_level_ends_at_it(bank, tmp_path, share):
     trained, level, reached = descend(bank, tmp_path, share)
     assert reached == pytest.approx(level, rel=1e-3)
     # It is the same training up to there: watching it changes nothing.
-    whole = training.train_backbone("residual", bank, SPLIT, LONG, num_classes=2, folder=tmp_path)
+    whole = training.train_backbone("residual", bank, SPLIT, LONG, num_classes=2, folder=tmp_path / "whole")
     assert trained.curves == whole.curves[: trained.epoch + 1] and len(trained.curves) < len(whole.curves)
 
 
