@@ -340,11 +340,11 @@ def _file_system(path: Path) -> str:
 
 def _commit() -> dict[str, Any]:
     root = resources.repository()
-    top = _git(root, "rev-parse", "--show-toplevel") if root else None
-    if not top or Path(top).resolve() != root:  # a wheel, or an unpacked archive: the repository around it is another's
+    found = _git(root, "rev-parse", "--show-toplevel", "HEAD") if root else None
+    if not found or Path(found.splitlines()[0]).resolve() != root:  # as of an archive unpacked in another repository
         return {"commit": None, "modified": None}
     changes = _git(root, "status", "--porcelain", "--", "pkdlib", "notebooks", "profiles")
-    return {"commit": _git(root, "rev-parse", "HEAD"), "modified": bool(changes)}
+    return {"commit": found.splitlines()[1], "modified": bool(changes)}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

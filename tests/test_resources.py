@@ -87,6 +87,6 @@ def test_outside_a_checkout_they_lie_in_the_working_folder_which_is_named(checko
     p = Parameters.for_profile("smoke", cache=str(tmp_path / "cache"))
     assert places.run_folder(p) == checkout / "notebooks" / "runs" / "smoke" / "marionette"
     assert places.cache_folder(p) == tmp_path / "cache"
-    assert str(checkout / "notebooks") in places.sentence(p) and "\n" not in p.place_sentence
+    assert str(checkout / "notebooks") in places.sentence(p) and "\n" not in places.sentence(p)
     absolute = Parameters.for_profile("smoke", runs=str(tmp_path / "runs"), cache=str(tmp_path / "cache"))
     assert places.run_folder(absolute) == tmp_path / "runs" / "smoke" / "marionette" and places.sentence(absolute) == ""

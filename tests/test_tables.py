@@ -269,9 +269,9 @@ def test_auto_finds_the_steps_of_the_device_that_it_stands_for(p, found, monkeyp
     auto = Parameters.for_profile(**p.flat() | {"device": "auto"})
     (run,), (same,) = study.selected_runs(p), study.selected_runs(auto)
     assert same.store.root == run.store.root
-    record = run.store.root / "logits" / runs.RECORD
+    record = run.store.root / "logits-backbones" / runs.RECORD
     before = record.stat().st_mtime_ns
-    assert experiments.logits_step(same) == record.parent and record.stat().st_mtime_ns == before
+    assert experiments.backbone_logits_step(same) == record.parent and record.stat().st_mtime_ns == before
     assert runs.read_json(record)["settings"]["device"] == "cpu"
 
 
@@ -279,9 +279,16 @@ def test_latency_is_measured_where_the_parameters_say(p, found, monkeypatch):
     (trained,) = study.selected_runs(p)
     run = study.Run(dataclasses.replace(p, device="cuda"), trained.split, trained.seed)
     # No GPU is needed: what was trained on the processor stays there, and what is asked of the GPU is written down.
-    for module, name in ((experiments, "backbones"), (experiments, "networks_of"), (trade_offs, "choose")):
-        original = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda _, *words, original=original: original(trained, *words))
+    backbones = experiments.backbones(trained)
+    cascades_ = {chosen: experiments.networks_of(trained, *chosen) for chosen in p.plan.chosen}
+    policies = {
+        (*chosen, share): trade_offs.choose(trained, *chosen, share)
+        for chosen in p.plan.chosen
+        for share in (*trade_offs.SHARES, 1.0)
+    }
+    monkeypatch.setattr(experiments, "backbones", lambda run: backbones)
+    monkeypatch.setattr(experiments, "networks_of", lambda run, *chosen: cascades_[chosen])
+    monkeypatch.setattr(trade_offs, "choose", lambda run, *chosen: policies[chosen])
     placed, read, calls, test_batch = [], [], [], clips.test_batch
     monkeypatch.setattr(devices, "place", lambda network, device: placed.append((network, device)) or network)
     monkeypatch.setattr(devices, "wait", lambda device: calls.append(f"wait {device}"))
@@ -292,14 +299,14 @@ def test_latency_is_measured_where_the_parameters_say(p, found, monkeypatch):
     monkeypatch.setattr(latency.time, "perf_counter", lambda: calls.append("clock") or clock())
     timed = latency._systems(run, [0, 1])
     assert {device for _, device in placed} == set(read) == {"cuda"}
-    networks = len(p.plan.networks) * (1 + len(latency.BATCHES) * len(p.plan.chosen))
-    assert len({id(network) for network, _ in placed}) == len(placed) == networks
+    wanted = [network for networks in (backbones, *cascades_.values()) for network in networks.values()]
+    assert {id(network) for network, _ in placed} == {id(network) for network in wanted}
     assert calls == ["wait cuda", "clock", "wait cuda", "clock"] * (len(timed) * (latency.ROUNDS + 1))
 
 
 def test_a_step_records_its_settings_and_data(p, found):
     (run,) = study.selected_runs(p)
-    record = runs.read_json(run.store.root / "logits" / runs.RECORD)
+    record = runs.read_json(run.store.root / "logits-backbones" / runs.RECORD)
     assert record["settings"]["protocol"] == "clean"
     assert record["settings"]["data"] == study.dataset(p).checksum
 
