@@ -140,7 +140,7 @@ def test_misspelt_names_are_refused_whenever_a_page_reads_its_parameters():
     errors = [output for outputs in executed(cells, allow_errors=True) for output in outputs]
     assert len(errors) == 3 and all("'exit_epoch'; did you mean 'exit_epochs'" in error for error in errors)
 
-    pair = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    pair = papermill.iorw.load_notebook_node(str(source.with_suffix(".ipynb")))
     injected = papermill.parameterize.parameterize_notebook(pair, {"profile": "smoke", "exit_epoch": 2})
     cells = [cell.source for cell in injected.cells if cell.cell_type == "code"][1:4]
     errors = executed([*cells, cells[-1], *cells], allow_errors=True)
