@@ -42,7 +42,7 @@ def main():
     path = place / "flatness.csv"
     judge_per_deviation(path, p)
     for seed in range(seeds):
-        run = Run(dataclasses.replace(p, flatness_controls=MATCHED), 0, seed)
+        run = Run(dataclasses.replace(p, flatness_controls=MATCHED, keep=True), 0, seed)
         write(path, *matched_again(pd.read_csv(path), record_of(path), run))
     judge_per_deviation(place / "flatness_biases.csv", p)
 
@@ -110,13 +110,14 @@ def matched_again(table, record, run):
 
 
 def keep(run, modality, rows):
-    """Write committed measures of a run's own network into the folder of runs, as a finished step."""
-    experiments.step(
-        run,
+    """Write committed measures of a run's own network into the folder of runs, as a finished step of other code."""
+    run.store.step(
         f"flatness-{SAME}-{modality}",
         lambda target: runs.write_json(target / "measures.json", rows),
-        *experiments.FLATNESS,
+        experiments.settings(run, *minima.deciding(SAME, modality)),
+        {"code": "committed"},
     )
+
 
 
 def record_of(path):

@@ -86,7 +86,22 @@ def step(
     p = run.parameters
     devices.prepare(p.device, p.threads, deterministic=p.deterministic)
     made_by = _made_by(make) | (_taken(p, *decided_by) if taken is None else taken)
-    return run.store.step(name, make, _settings(run, *decided_by), made_by)
+    return run.store.step(name, make, settings(run, *decided_by), made_by)
+
+
+def settings(run: Run, *decided_by: str) -> dict[str, Any]:
+    """List what the user chose that decides a step: parameters, split, seed and data.
+
+    Args:
+        run: Which.
+        *decided_by: Beginnings of the parameters' names, beside SHARED.
+
+    Returns:
+        Name -> value.
+    """
+    p, data = run.parameters, dataset(run.parameters)
+    own = p.only(*SHARED, *decided_by) | {"split": run.split, "seed": run.seed}
+    return own | {"protocol": PROTOCOL, "data": data.checksum}
 
 
 def deciding(modality: str) -> tuple[str, ...]:
@@ -418,13 +433,6 @@ def cascade_costs(run: Run, kind: str, order: Sequence[str]) -> np.ndarray:
     return early_exit.cascade_costs(measured, order) / cost.GMAC
 
 
-def _settings(run: Run, *decided_by: str) -> dict[str, Any]:
-    # What the user chose that decides a step: parameters by the beginnings of their names, split, seed and data.
-    p, data = run.parameters, dataset(run.parameters)
-    own = p.only(*SHARED, *decided_by) | {"split": run.split, "seed": run.seed}
-    return own | {"protocol": PROTOCOL, "data": data.checksum}
-
-
 def _made_by(make: Callable) -> dict[str, Any]:
     return dict(fingerprints.fingerprint(make, without=UNDECIDING))
 
@@ -488,7 +496,7 @@ def _held(run: Run) -> dict[Trial, Path]:
     # What finished steps hold of the trials, trained by this code and these settings and taught as they are now.
     p = run.parameters
     lessons = _lessons(p, trials(p))
-    wanted = runs.as_json({"settings": _settings(run, *EXITS), "made_by": _made_by(_train_exits) | _tunings(p, *EXITS)})
+    wanted = runs.as_json({"settings": settings(run, *EXITS), "made_by": _made_by(_train_exits) | _tunings(p, *EXITS)})
     found: dict[str, Path] = {}
     for folder, record in run.store.finished("exits-*"):
         held = record.get("made_by", {}).pop("trials", {})

@@ -48,6 +48,21 @@ SURFACE_POSITIONS = SLICE_POSITIONS
 EXIT_METHODS = ("ce", "pkd")
 
 
+def deciding(control: str, modality: str) -> tuple[str, ...]:
+    """Say which parameters decide a network under a control, and its measures, beside `experiments.SHARED`.
+
+    Args:
+        control: A key of CONTROLS.
+        modality: What it reads.
+
+    Returns:
+        Beginnings of their names, as `experiments.step` takes them.
+    """
+    # Where losses are matched, every network of the run decides what each is matched to.
+    network = experiments.deciding("iframe" if CONTROLS[control].matched else modality)
+    return (*network, *experiments.FLATNESS)
+
+
 def network_step(run: Run, control: str, modality: str) -> Path:
     """Train a network under a control; where that changes nothing for it, it is the run's backbone.
 
@@ -72,7 +87,7 @@ def network_step(run: Run, control: str, modality: str) -> Path:
             until=Level(_level(run), _samples(run, modality)) if own.matched else None,
         )
 
-    return experiments.step(run, f"minimum-{control}-{modality}", make, *_deciding(control, modality))
+    return experiments.step(run, f"minimum-{control}-{modality}", make, *deciding(control, modality))
 
 
 def measures_step(run: Run, control: str, modality: str) -> Path:
@@ -102,7 +117,7 @@ def measures_step(run: Run, control: str, modality: str) -> Path:
         ]
         runs.write_json(target / "measures.json", found)
 
-    return experiments.step(run, f"flatness-{control}-{modality}", make, *_deciding(control, modality))
+    return experiments.step(run, f"flatness-{control}-{modality}", make, *deciding(control, modality))
 
 
 def landscape_step(run: Run, modality: str) -> Path:
@@ -129,7 +144,7 @@ def landscape_step(run: Run, modality: str) -> Path:
         }
         runs.write_json(target / "landscape.json", found)
 
-    return experiments.step(run, f"landscape-{modality}", make, *_deciding(SAME, modality))
+    return experiments.step(run, f"landscape-{modality}", make, *deciding(SAME, modality))
 
 
 def surface_step(run: Run, modality: str) -> Path:
@@ -148,7 +163,7 @@ def surface_step(run: Run, modality: str) -> Path:
         losses = landscape.surface(objective, SURFACE_POSITIONS, seed=run.training_seed)
         runs.write_json(target / "surface.json", losses.tolist())
 
-    return experiments.step(run, f"surface-{modality}", make, *_deciding(SAME, modality))
+    return experiments.step(run, f"surface-{modality}", make, *deciding(SAME, modality))
 
 
 def exits_step(run: Run) -> Path:
@@ -306,12 +321,6 @@ def _measured(run: Run, control: str, modality: str) -> list[dict[str, Any]]:
 def _landscapes(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
     for modality in run.parameters.plan.networks:
         yield modality, runs.read_json(landscape_step(run, modality) / "landscape.json")
-
-
-def _deciding(control: str, modality: str) -> tuple[str, ...]:
-    # Where losses are matched, every network of the run decides what each is matched to.
-    network = experiments.deciding("iframe" if CONTROLS[control].matched else modality)
-    return (*network, *experiments.FLATNESS)
 
 
 def _trained(run: Run, control: str, modality: str) -> plans.Network:
