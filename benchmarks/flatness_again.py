@@ -42,7 +42,7 @@ def main():
     path = place / "flatness.csv"
     judge_per_deviation(path, p)
     for seed in range(seeds):
-        run = Run(dataclasses.replace(p, flatness_controls=MATCHED, keep=True), 0, seed)
+        run = Run(dataclasses.replace(p, flatness_controls=MATCHED), 0, seed)
         write(path, *matched_again(pd.read_csv(path), record_of(path), run))
     judge_per_deviation(place / "flatness_biases.csv", p)
 
@@ -86,6 +86,7 @@ def per_deviation(table, record, p):
 
 def matched_again(table, record, run):
     """Train and measure the networks of a run at matched loss, in place of those that were there."""
+    run = dataclasses.replace(run, parameters=dataclasses.replace(run.parameters, keep=True))
     here = (table["split"] == run.split) & (table["seed"] == run.seed)
     for modality in run.parameters.plan.networks:
         own = table[here & (table["control"] == SAME) & (table["modality"] == modality)]

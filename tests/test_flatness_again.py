@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from conftest import REPOSITORY
 
-from pkdlib import minima, places, tables
+from pkdlib import minima, places, study, tables
 from pkdlib.parameters import Parameters
 from pkdlib.study import Run
 
