@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from pkdlib import bitstream, runs
+from pkdlib import bitstream, files, runs
 from pkdlib.views import motion_bytes, residual_bytes
 
 # What a network may read of a frame: one modality, or all three, joined in the order of the bank.
@@ -166,7 +166,9 @@ def frame_bank(
         RunError: If the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    targets = tuple(folder / f"{index:05d}-{Path(path).stem}.npy" for index, path in enumerate(paths))
+    targets = tuple(
+        folder / files.derived(f"{index:05d}-{Path(path).stem}", ".npy") for index, path in enumerate(paths)
+    )
     missing = [
         (path, target, candidates, short_side)
         for path, target in zip(paths, targets, strict=True)

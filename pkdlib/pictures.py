@@ -1,6 +1,5 @@
 """Pictures of the three modalities: motion as colours and as arrows, residuals as grey relief, and sheets of them."""
 
-import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from pkdlib import files
 from pkdlib.bitstream import CompressedVideo
 
 _WIDEST_TILE = 340  # pixels
@@ -200,13 +200,8 @@ def write_png(array: np.ndarray, path) -> None:
         array: The picture, uint8 (H, W, 3) RGB.
         path: Path of the file.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with files.appearing(Path(path)) as temporary:
         temporary.write_bytes(png_bytes(array))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _full_colour(motions: Iterable[np.ndarray]) -> float:

@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import resource
-import secrets
 import shutil
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pkdlib import __version__, resources
+from pkdlib import __version__, files, resources
 
 RECORD = "run.json"
 RESUME = "resume"  # the folder within a step that holds what an interrupted one goes on from
@@ -147,24 +146,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
-    try:
+    with files.appearing(path) as temporary:
         write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def temporary_beside(path: Path) -> Path:
-    """Choose a name beside a file to write it under first.
-
-    Args:
-        path: The file.
-
-    Returns:
-        A name that no other process chooses, on no machine that shares the folder: ids of processes are shared by pods.
-    """
-    return path.with_name(f".{secrets.token_hex(8)}.tmp")
 
 
 def write_json(path: Path, content: Any) -> None:
