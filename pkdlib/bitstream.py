@@ -16,7 +16,7 @@ import os
 import weakref
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import chain, dropwhile, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -35,7 +35,11 @@ _VECTORS_ALONE = ("motion",)  # what can be read without any picture
 
 
 class Gop(NamedTuple):
-    """A group of pictures: its key frame's index in display order, and its number of frames."""
+    """A group of pictures: its first frame's index in display order, and its number of frames.
+
+    The first is its key frame, unless the container hides that (a video trimmed without encoding it anew): then it is
+    still what `iframe` gives, and what motion and residual refer to.
+    """
 
     start: int
     length: int
@@ -61,12 +65,12 @@ class Frame(NamedTuple):
     Attributes:
         index: Number of the frame in display order, from 0.
         gop: Number of its GOP, from 0.
-        position: Its place in the GOP; 0 is the key frame.
+        position: Its place in the GOP; 0 is the key frame, or the first frame after it where the container hides that.
         type: "I", "P", "B" or another of libavcodec's picture types.
         time: Seconds since the start of the stream's clock.
         image: The decoded picture, uint8 (H, W, 3) RGB, or None if not asked for.
-        motion: Displacement (x, y), int16 (H, W, 2), zeros at position 0; or None if not asked for.
-        residual: Difference, int16 (H, W, 3) RGB, zeros at position 0; or None if not asked for.
+        motion: Displacement (x, y), int16 (H, W, 2), zeros at a key frame; or None if not asked for.
+        residual: Difference, int16 (H, W, 3) RGB, zeros at a key frame; or None if not asked for.
     """
 
     index: int
@@ -102,10 +106,12 @@ class CompressedVideo:
     Attributes:
         path: The path.
         codec: Name of the codec, such as "mpeg4" or "h264".
-        width: Width of the pictures, pixels, as stored (`rotation` is not followed).
+        width: Width of the pictures, pixels, as stored (`mirrored` and `rotation` are not followed).
         height: Height of the pictures, pixels.
-        rotation: Degrees, counterclockwise, by which the pictures are meant to be turned for display.
-        num_frames: Number of frames.
+        mirrored: Whether left and right of the pictures are meant to be swapped for display.
+        rotation: Degrees, counterclockwise, by which they are meant to be turned then.
+        num_frames: Number of frames that are shown. A file that was trimmed without encoding it anew may hold more,
+            hidden ones, which serve as references alone.
         frame_rate: Frames a second, a Fraction.
         times: When each frame is shown, seconds since the start of the stream's clock, float64 (num_frames,).
         gops: The groups of pictures, in display order, of any length.
@@ -118,6 +124,7 @@ class CompressedVideo:
 
         Raises:
             BadRequest: If an argument makes no sense.
+            UnreadableVideo: If there is nothing to read.
         """
         if on_error not in ("raise", "keep"):
             raise BadRequest(f"{path}: on_error={on_error!r}: must be 'raise' or 'keep'")
@@ -127,10 +134,12 @@ class CompressedVideo:
             self._index = self._found(stream, surveyed=on_error == "keep")
             if on_error == "raise" and self._index.damage:
                 raise self._index.error()
+            self._describe()
+            if not self.gops:
+                raise UnreadableVideo(f"{path}: its container hides all of its frames")
         except BaseException:
             self.close()
             raise
-        self._describe()
 
     def _open(self) -> None:
         try:
@@ -153,13 +162,18 @@ class CompressedVideo:
     def _describe(self) -> None:
         coding = self._index.coding
         self.codec, self.width, self.height = coding.codec, coding.width, coding.height
-        self.rotation, self.approximate = self._index.rotation, self._index.approximate
-        self.frame_rate, self.times, self.damage = self._index.rate, self._index.times, self._index.damage
-        self.num_frames = len(self._index.order)
+        self.mirrored, self.rotation = self._index.orientation
+        self.frame_rate, self.approximate, self.damage = self._index.rate, self._index.approximate, self._index.damage
+        hidden = np.isin(self._index.order, list(self._index.hidden))
+        self._shown = np.flatnonzero(~hidden)  # for each frame, its number among the decoded pictures, hidden ones too
+        self.num_frames, self.times = len(self._shown), self._index.times[self._shown]
         # A stream may begin with pictures that refer to a key frame that is not there; they are no GOP's.
-        starts = self._index.keys.tolist()
+        keys = self._index.keys
+        starts = np.searchsorted(self._shown, keys).tolist()
         ends = [*starts[1:], self.num_frames]
-        self.gops = tuple(Gop(start, end - start) for start, end in zip(starts, ends, strict=True))
+        gops = [Gop(start, end - start) for start, end in zip(starts, ends, strict=True)]
+        self._keys = [int(key) for key, gop in zip(keys, gops, strict=True) if gop.length]
+        self.gops = tuple(gop for gop in gops if gop.length)
 
     def close(self) -> None:
         """Close the file; doing so twice does no harm."""
@@ -201,7 +215,7 @@ class CompressedVideo:
             if self._cache:
                 indices.keep(index, self._cache, self.path)
             self._index = index
-        return self._index.types
+        return "".join(self._index.types[picture] for picture in self._shown)
 
     def locate(self, frame: int) -> tuple[int, int]:
         """Tell in which GOP a frame is, and where.
@@ -213,7 +227,7 @@ class CompressedVideo:
             The GOP's number and the position in it.
         """
         frame = self._checked(frame, self.num_frames, "frame")
-        gop = int(np.searchsorted(self._index.keys, frame, side="right")) - 1
+        gop = int(np.searchsorted([gop.start for gop in self.gops], frame, side="right")) - 1
         return gop, frame - self.gops[gop].start
 
     def iframe(self, gop: int | slice, *, view: View = WHOLE) -> np.ndarray:
@@ -254,7 +268,7 @@ class CompressedVideo:
             view: What to show of it.
 
         Returns:
-            Displacement (x, y) in whole pixels, current minus reference, int16 (H, W, 2); zeros at position 0.
+            Displacement (x, y) in whole pixels, current minus reference, int16 (H, W, 2); zeros at a key frame.
         """
         return self._one("motion", gop, position, accumulate, view)
 
@@ -268,7 +282,7 @@ class CompressedVideo:
             view: What to show of it.
 
         Returns:
-            Picture minus compensated reference, int16 (H, W, 3) RGB; zeros at position 0.
+            Picture minus compensated reference, int16 (H, W, 3) RGB; zeros at a key frame.
         """
         return self._one("residual", gop, position, accumulate, view)
 
@@ -349,9 +363,12 @@ class CompressedVideo:
         asked = {"image": image, "motion": motion, "residual": residual}
         what = tuple(name for name, wanted in asked.items() if wanted)
         if gops is None:
-            pictures = self._all(what == _VECTORS_ALONE)
-            for number, gop in enumerate(self.gops):
-                yield from self._frames(number, islice(pictures, gop.length), accumulate, what, view)
+            pictures = islice(self._all(what == _VECTORS_ALONE), self._keys[0], None)
+            for number, (key, after) in enumerate(pairwise([*self._keys, len(self._index.order)])):
+                own = islice(pictures, after - key)
+                yield from self._frames(number, own, accumulate, what, view)
+                for _ in own:  # pictures that are hidden
+                    pass
         else:
             for number in self._numbers(gops, len(self.gops), "GOP")[0]:
                 yield from self._frames(number, self._pictures(number, what == _VECTORS_ALONE), accumulate, what, view)
@@ -378,12 +395,13 @@ class CompressedVideo:
     ) -> Iterator[Frame]:
         # A GOP's frames, or those at the wanted positions, after which no picture is decoded any more.
         rows, columns = self._window(view)
-        start, count = self.gops[gop].start, self.gops[gop].length if wanted is None else len(wanted)
+        start, length = self.gops[gop]
+        # What is decoded of the GOP, counted from its key frame on, and which positions that is.
+        decoded = (self._shown[start : start + length] - self._keys[gop]).tolist()
+        positions = {place: position for position, place in enumerate(decoded) if wanted is None or position in wanted}
         if what == ("image",):
             traced = (
-                Traced(position, picture, None, None)
-                for position, picture in enumerate(pictures)
-                if wanted is None or position in wanted
+                Traced(place, picture, None, None) for place, picture in enumerate(pictures) if place in positions
             )
         else:
             traced = trace(
@@ -392,9 +410,9 @@ class CompressedVideo:
                 self.width,
                 accumulate=accumulate,
                 colours="residual" in what,
-                wanted=wanted,
+                wanted=positions,
             )
-        for position, picture, places, prediction in islice(traced, count):
+        for place, picture, places, prediction in islice(traced, len(positions)):
             image = moved = difference = None
             if "image" in what:
                 image = view.image(picture.image[rows, columns])
@@ -403,49 +421,50 @@ class CompressedVideo:
             if "residual" in what:
                 shown = picture.image if prediction is None else prediction
                 difference = view.residual(residual(picture.image, shown, rows, columns))
+            position = positions[place]
             index = start + position
             yield Frame(index, gop, position, picture.type, float(self.times[index]), image, moved, difference)
 
     def _all(self, vectors_alone: bool) -> Iterator[Picture]:
-        packets = self._index.read(self.path, self._descriptor())
-        pictures = decode(packets, self._index.coding, self.path, vectors_alone=vectors_alone)
-        yield from self._matched(pictures, 0, self.num_frames)
+        pictures = self._index.decoded(self.path, self._descriptor(), vectors_alone=vectors_alone)
+        yield from self._matched(pictures, 0, len(self._index.order))
 
     def _pictures(self, gop: int, vectors_alone: bool = False) -> Iterator[Picture]:
         # A GOP's pictures by a decoder that begins at its key frame. Pictures that come before it refer to the GOP
         # before, which this decoder has not seen.
-        start, length = self.gops[gop]
-        first = int(self._index.order[start])
-        packets = self._index.read(self.path, self._descriptor(), first)
-        pictures = decode(packets, self._index.coding, self.path, start=start, vectors_alone=vectors_alone)
-        yield from self._matched(dropwhile(lambda picture: picture.packet != first, pictures), start, length)
+        index, key = self._index, self._keys[gop]
+        after = self._keys[gop + 1] if gop + 1 < len(self._keys) else len(index.order)
+        first, start = int(index.order[key]), self.gops[gop].start
+        pictures = index.decoded(self.path, self._descriptor(), first, start=start, vectors_alone=vectors_alone)
+        yield from self._matched(pictures, key, after)
 
-    def _matched(self, pictures: Iterator[Picture], start: int, length: int) -> Iterator[Picture]:
+    def _matched(self, pictures: Iterator[Picture], first: int, after: int) -> Iterator[Picture]:
         # The pictures, as long as they are those that the index tells.
-        numbers, keys = self._index.order[start : start + length].tolist(), set(self._index.keys.tolist())
-        count, before = 0, f"sound frames precede it{f' since frame {start}' if start else ''}"
+        numbers, keys, found = self._index.order[first:after].tolist(), set(self._index.keys.tolist()), first
         # The number first, so that no picture is decoded beyond the last.
         for number, picture in zip(numbers, pictures, strict=False):
-            frame = start + count
-            if picture.packet != number or (frame in keys and not picture.is_key):
-                raise DamagedVideo(
-                    f"{self.path}: damaged: frame {frame} is not what the container says; {count} {before}", count
-                )
+            if picture.packet != number or (found in keys and not picture.is_key):
+                raise self._mismatch(first, found, "frame {} is not what the container says")
             yield picture
-            count += 1
-        if count < length:
-            raise DamagedVideo(
-                f"{self.path}: damaged: the stream ends before frame {start + count}; {count} {before}", count
-            )
+            found += 1
+        if found < after:
+            raise self._mismatch(first, found, "the stream ends before frame {}")
+
+    def _mismatch(self, first: int, found: int, what: str) -> DamagedVideo:
+        start, frame = np.searchsorted(self._shown, [first, found]).tolist()
+        since, count = f" since frame {start}" if start else "", frame - start
+        return DamagedVideo(
+            f"{self.path}: damaged: {what.format(frame)}; {count} sound frames precede it{since}", count
+        )
 
     def _key(self, gop: int) -> Picture:
-        number = int(self._index.order[self.gops[gop].start])
-        packets = islice(self._index.read(self.path, self._descriptor(), first=number), 1)
-        pictures = decode(packets, self._index.coding, self.path, start=self.gops[gop].start)
-        picture = next(pictures, None)
-        if picture is None or picture.is_interlaced:  # one packet may not be all of it, but a field
-            return next(self._pictures(gop))
-        return picture
+        number = int(self._index.order[self._keys[gop]])
+        if self._index.packets["beginning"][number] == number:
+            packets = islice(self._index.read(self.path, self._descriptor(), first=number), 1)
+            picture = next(decode(packets, self._index.coding, self.path, start=self.gops[gop].start), None)
+            if picture is not None and not picture.is_interlaced:  # else one packet may not be all of it, but a field
+                return picture
+        return next(self._pictures(gop))
 
     def _descriptor(self) -> int:
         if not self._closing.alive:

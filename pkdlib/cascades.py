@@ -158,7 +158,7 @@ def predict(path: Path, checkpoint: Path) -> Prediction:
     cascade = load(checkpoint)
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "clip.mp4"
-        transcode(path, source)
+        transcode(path, source, fewest=2)
 
         def read(modality: str, _: np.ndarray) -> torch.Tensor:
             shape = {"size": cascade.input_size, "segments": cascade.segments, "candidates": cascade.candidates}

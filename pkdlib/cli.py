@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pkdlib import __version__, bitstream, container, pictures, resources, runs
+from pkdlib import __version__, bitstream, container, files, pictures, resources, runs
 from pkdlib.parameters import ParameterError, Parameters
 
 _USAGE_ERROR = 2
@@ -67,11 +67,12 @@ def _inspect(chosen: argparse.Namespace) -> None:
         _say("frame rate", f"{float(video.frame_rate):.6g} per second")
         _say("frames", f"{video.num_frames} ({counted})")
         _say("GOPs", f"{len(lengths)}, of {_span(lengths)} frames")
-        if video.rotation:
-            _say("rotation", f"{video.rotation} degrees counterclockwise, to be shown upright; read as stored")
+        if video.mirrored or video.rotation:
+            mirrored, turned = "mirrored, " * video.mirrored, f"turned {video.rotation} degrees counterclockwise"
+            _say("shown", f"{mirrored}{turned if video.rotation else 'not turned'}; read as stored")
         if video.approximate:
             _say("motion", "approximate: the stream leaves a doubt which picture a vector refers to")
-    picture = Path(chosen.picture or f"{Path(chosen.clip).stem}.modalities.png")
+    picture = Path(chosen.picture or files.derived(Path(chosen.clip).stem, ".modalities.png"))
     sheet = pictures.contact_sheet(chosen.clip)
     runs.write_atomically(picture, lambda temporary: temporary.write_bytes(pictures.png_bytes(sheet)))
     _say("picture", f"{picture} (frames, accumulated motion as arrows and as colours, accumulated residual)")
@@ -173,7 +174,7 @@ def _clean(chosen: argparse.Namespace) -> None:
     for path in entries:
         size = sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
         total += size
-        print(f"{size / 2**20:10.1f} MiB  {path.relative_to(root) if path.is_relative_to(root) else path}")
+        _log(f"{size / 2**20:10.1f} MiB  {path.relative_to(root) if path.is_relative_to(root) else path}")
     print(f"{total / 2**20:10.1f} MiB  in all")
     if not chosen.yes:
         print("nothing was removed; `pkd clean --yes` removes these (results/ is never touched)")
@@ -451,13 +452,13 @@ def _span(lengths: Sequence[int]) -> str:
 
 
 def _say(name: str, value: str) -> None:
-    print(f"{name:<12}{value}", flush=True)
+    print(files.printable(f"{name:<12}{value}"), flush=True)
 
 
 def _log(line: str) -> None:
-    print(line, flush=True)
+    print(files.printable(line), flush=True)
 
 
 def _complain(message: str, status: int = 1) -> int:
-    print(f"pkd: {' '.join(message.split())}", file=sys.stderr)
+    print(f"pkd: {files.printable(' '.join(message.split()))}", file=sys.stderr)
     return status

@@ -1,5 +1,6 @@
 """Open video files, and say in one clear line why one cannot be read."""
 
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import av
 from av.stream import Disposition
+
+from pkdlib.files import printable
 
 LARGEST_PICTURE = 2**26  # pixels, twice those of 8K; a damaged header can ask for a picture that no memory holds
 RAW_FORMATS = frozenset({"m4v", "h264", "mpegvideo", "h263"})  # they hold pictures in order, without times
@@ -19,6 +22,10 @@ _FORMATS = (
 
 class VideoError(Exception):
     """A video that cannot be read: the message is one line that names the file and the reason."""
+
+    def __str__(self) -> str:
+        """Return the message, in which a name that is not UTF-8 has escapes."""
+        return printable(self.args[0])
 
 
 class UnreadableVideo(VideoError):
@@ -40,10 +47,6 @@ class DamagedVideo(VideoError):
         """Keep the number beside the message."""
         super().__init__(message, sound_frames)
         self.sound_frames = sound_frames
-
-    def __str__(self) -> str:
-        """Return the message alone."""
-        return self.args[0]
 
 
 class NoSuchFrame(VideoError, IndexError):
@@ -120,6 +123,41 @@ def packets(container, stream) -> Iterator[av.Packet]:
             return
         except IndexError:  # a packet of a stream that appears on the way, which PyAV does not know: go on behind it
             continue
+
+
+def truncated(path, container, stream, *, listed: int, found: int) -> bool:
+    """Tell whether a file ends before all packets that it announces.
+
+    The number in a header may be wrong, and may count what is never shown; it is not believed over a list of packets
+    that is whole.
+
+    Args:
+        path: Path of the file.
+        container: PyAV's container.
+        stream: One of its streams.
+        listed: Entries in its list of packets, `len(stream.index_entries)`, before the first was read.
+        found: Packets that it holds.
+
+    Returns:
+        Whether packets are lost.
+    """
+    name = container.format.name
+    if found >= stream.frames:
+        return False
+    return found != listed or not (name.startswith("mov,") or (name == "avi" and _holds_its_chunks(path)))
+
+
+def _holds_its_chunks(path) -> bool:
+    # Whether the chunks of an AVI file end inside it: libavformat also lists the packets that it meets.
+    with open(path, "rb") as file:
+        size, at = file.seek(0, os.SEEK_END), 0
+        while at + 8 <= size:
+            file.seek(at)
+            head = file.read(8)
+            if head[:4] != b"RIFF":
+                break
+            at += 8 + int.from_bytes(head[4:], "little")
+    return at <= size
 
 
 def reason(error: Exception) -> str:

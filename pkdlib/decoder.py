@@ -5,7 +5,7 @@ same in every run (with threads for frames, those of H.264 B-frames are not).
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -97,7 +97,14 @@ class Picture:
 
 
 def decode(
-    packets: Iterator[av.Packet], coding: Coding, path: Path, *, start: int = 0, vectors_alone: bool = False
+    packets: Iterator[av.Packet],
+    coding: Coding,
+    path: Path,
+    *,
+    start: int = 0,
+    hidden: Container[int] = (),
+    gap: int | None = None,
+    vectors_alone: bool = False,
 ) -> Iterator[Picture]:
     """Decode packets from a key frame on.
 
@@ -106,20 +113,30 @@ def decode(
         coding: The stream's coding.
         path: Path of the file, for messages.
         start: Number of the first picture in the video, for messages.
+        hidden: Packets whose pictures are not shown, and do not count in messages.
+        gap: The first packet before which pictures are missing, or None.
         vectors_alone: Leave out what only the pictures need; their images are not to be used then.
 
     Yields:
         The pictures in display order, from the first key frame on.
 
     Raises:
-        DamagedVideo: At the first picture that is not sound.
+        DamagedVideo: At the first picture that is not sound, or comes after the gap.
         UnsupportedVideo: If a picture has another size.
     """
     count, before = 0, "precede it" if start == 0 else f"precede it since frame {start}"
+    begun = False
     try:
         for frame in _frames(packets, coding, _VECTORS_ALONE if vectors_alone else {}):
-            if count == 0 and not frame.key_frame:
+            if not begun and not frame.key_frame:
                 continue
+            begun = True
+            if gap is not None and frame.pts is not None and frame.pts >= gap:
+                raise DamagedVideo(
+                    f"{path}: damaged: a frame is missing before frame {start + count}, which may refer to it; "
+                    f"{count} sound frames {before}",
+                    count,
+                )
             if frame.is_corrupt:
                 raise DamagedVideo(
                     f"{path}: damaged: frame {start + count} is corrupt; {count} sound frames {before}", count
@@ -130,7 +147,7 @@ def decode(
                     f"{frame.width}x{frame.height}; transcode the file to one size with pkdlib.transcode.transcode"
                 )
             yield Picture(frame, coding)
-            count += 1
+            count += frame.pts not in hidden
     except (av.FFmpegError, ValueError) as error:
         raise DamagedVideo(
             f"{path}: damaged: decoding stops at frame {start + count} ({reason(error)}); "
@@ -148,8 +165,7 @@ def _frames(packets: Iterator[av.Packet], coding: Coding, options: dict) -> Iter
         context.codec_tag = coding.tag
     if coding.extradata:
         context.extradata = coding.extradata
-    if coding.left:
-        context.flags |= Flags.unaligned  # else the cut would be shifted to where memory is aligned
+    context.flags |= Flags.unaligned  # else a cut at the left would be shifted to where memory is aligned
     context.reorder_depth = coding.reorder
     for packet in packets:
         yield from context.decode(packet)

@@ -4,18 +4,27 @@ import dataclasses
 import os
 from contextlib import suppress
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
 
-from pkdlib import h264
-from pkdlib.container import RAW_FORMATS, UnreadableVideo, UnsupportedVideo, open_stream, packets, reason
+from pkdlib import h264, orientation
+from pkdlib.container import (
+    RAW_FORMATS,
+    UnreadableVideo,
+    UnsupportedVideo,
+    VideoError,
+    open_stream,
+    packets,
+    reason,
+    truncated,
+)
 from pkdlib.decoder import Coding
-from pkdlib.index import NONE, Index, integers, row_of
+from pkdlib.headers import Headers, is_interlaced
+from pkdlib.index import NONE, PACKET, Index, integers, replacement, signature
 from pkdlib.motion import LARGEST_SIDE
+from pkdlib.orientation import Orientation
 
 # Decoders that fill in AV_FRAME_DATA_MOTION_VECTORS; hevc, vp8, vp9 and av1 do not.
 WITH_VECTORS = frozenset(
@@ -50,11 +59,12 @@ def build(path: Path, number: int, file: int) -> Index:
                 f"{path}: the codec {name} exports no motion vectors; re-encode the file as MPEG-4 with "
                 "pkdlib.transcode.transcode(source, target)"
             )
-        header, listed = context.extradata or b"", len(stream.index_entries)
+        listed = len(stream.index_entries)
         context.thread_type, context.thread_count = "SLICE", 1
-        found = _Found([], [], [], [])
+        found = _Found(context.codec.canonical_name, container.format.name, context.extradata or b"")
         try:
-            _demux(container, stream, file, found)
+            for packet in packets(container, stream):
+                found.add(packet, file)
             damage = None
         except av.FFmpegError as error:
             damage = f"{path}: damaged: it cannot be read to its end ({reason(error)})"
@@ -62,13 +72,14 @@ def build(path: Path, number: int, file: int) -> Index:
             raise UnreadableVideo(damage or f"{path}: holds no frame")
         if not (0 < context.width <= LARGEST_SIDE and 0 < context.height <= LARGEST_SIDE):
             raise UnsupportedVideo(f"{path}: pictures of {context.width}x{context.height} cannot be read")
-        codec, announced = context.codec.canonical_name, stream.frames
-        sequence = h264.sequence(header or found.head[0]) if codec == "h264" else None
+        announced = stream.frames
+        is_truncated = truncated(path, container, stream, listed=listed, found=len(found.rows))
+        sequence = h264.sequence(context.extradata or found.head) if found.codec == "h264" else None
         index = Index(
             coding=Coding(
                 codec=context.codec.name,
                 tag=_tag(context),
-                extradata=_header(codec, header, found.head[0]),
+                extradata=found.header,
                 width=context.width,
                 height=context.height,
                 reorder=context.reorder_depth,
@@ -79,92 +90,137 @@ def build(path: Path, number: int, file: int) -> Index:
             container=container.format.name,
             rate=stream.guessed_rate or Fraction(25),
             time_base=stream.time_base,
-            rotation=round(found.shown[0].rotation) % 360 if found.shown else 0,
-            approximate=_is_approximate(codec, context, sequence, found.shown),
-            packets=integers(found.rows),
+            orientation=orientation.of(found.shown[0]) if found.shown else Orientation(),
+            approximate=_is_approximate(context, found),
+            searched=found.searched,
+            packets=found.packets,
             order=integers([]),
             keys=integers([]),
             damage=damage,
         )
-    index = _ordered(index, np.array(found.flags), path, file)
-    if damage is None and len(index.packets) < announced and not _skips(index, listed):
+    index = _ordered(index, found, path, file)
+    if damage is None and is_truncated:
         index = index if index.types else index.surveyed(path, file)
         damage = f"{path}: truncated: its header announces {announced} frames, {len(index.order)} are sound"
         index = dataclasses.replace(index, damage=damage)
     if len(index.keys) == 0:
-        raise UnreadableVideo(index.damage or f"{path}: no key frame can be decoded")
+        raise UnreadableVideo(index.damage) if index.damage else _without_key(path, found)
     return index
 
 
-class _Found(NamedTuple):
+class _Found:
     # What a pass over the packets tells.
-    rows: list[list[int]]  # of Index.packets
-    flags: list[tuple[bool, bool]]  # whether each is a key frame, and whether something is odd about it
-    head: list[bytes]  # the first packet
-    shown: list[av.VideoFrame]  # the first frame
+
+    def __init__(self, codec: str, container: str, header: bytes):
+        self.codec, self.header = codec, header
+        self.head = b""  # the first packet
+        self.shown: list[av.VideoFrame] = []  # the first frame
+        self.rows: list[tuple] = []  # of Index.packets
+        self.keys: list[bool] = []  # whether each packet's picture is one
+        self.is_odd = False  # whether the order of the pictures cannot be told from the packets
+        self.refreshed = False  # whether pictures are called keys that are whole only many pictures later
+        self.interlaced = False
+        self.vary = False  # whether headers change on the way
+        self._begun = False
+        self.gaps: h264.Gaps | None = None
+        self._places: list[int | None] = []  # of the packets that the file holds in one piece
+        self._raw = container in RAW_FORMATS  # nothing but packets, so that each lies behind the one before
+
+    def add(self, packet: av.Packet, file: int) -> None:
+        data, number = bytes(packet), len(self.rows)
+        if number == 0:
+            self.head, self.header = data, _header(self.codec, self.header, data)
+            self._headers = Headers(self.codec, self.header)
+            self.gaps = h264.Gaps(self.header) if self.codec == "h264" else None
+        if not self.shown:
+            self.shown.extend(_frames(packet))
+        self._places.append(packet.pos if self._raw else _place(packet, file))
+        beginning = self._headers.beginning(number, data, replacement(packet))
+        # What is missing before the first key frame does not matter.
+        is_gap = self.gaps is not None and self.gaps.before(data) and self._begun
+        place, size, checksum = signature(packet)
+        times = (NONE if time is None else time for time in (packet.pts, packet.dts))
+        self.rows.append((place, size, *times, checksum, beginning, packet.is_discard, is_gap))
+        self.keys.append(packet.is_keyframe)
+        self.interlaced = self.interlaced or is_interlaced(self.codec, data)
+        is_key = packet.is_keyframe if self.gaps is None else h264.is_key(data, self.header)
+        self._begun = self._begun or is_key
+        self.refreshed = self.refreshed or (packet.is_keyframe and not is_key)
+        self.is_odd = self.is_odd or packet.is_corrupt or packet.is_keyframe != is_key
+        self.vary = self._headers.vary
+
+    @property
+    def searched(self) -> bool:
+        if None in self._places:
+            return True
+        ends = (place + row[1] for place, row in zip(self._places, self.rows, strict=True))
+        return self._raw and any(end != start for end, start in zip(ends, self._places[1:], strict=False))
+
+    @property
+    def packets(self) -> np.ndarray:
+        packets = np.array(self.rows, PACKET)
+        if not self.searched:
+            packets["place"] = self._places
+        return packets
 
 
-def _demux(container, stream, file: int, found: _Found) -> None:
-    is_h264, header = stream.codec_context.codec.canonical_name == "h264", stream.codec_context.extradata or b""
-    raw = container.format.name in RAW_FORMATS  # nothing but packets, so that each lies behind the one before
-    for packet in packets(container, stream):
-        if not found.head:
-            found.head.append(bytes(packet))
-        if not found.shown:
-            found.shown.extend(_frames(packet))
-        found.rows.append(row_of(packet, packet.pos if raw else _place(packet, file)))
-        odd = packet.is_discard or packet.is_corrupt
-        if is_h264:
-            odd = odd or packet.is_keyframe != h264.is_key(bytes(packet), header)
-        found.flags.append((packet.is_keyframe, odd))
-    if raw and any(before[0] + before[1] != after[0] for before, after in pairwise(found.rows)):
-        for row in found.rows:
-            row[0] = -1
-
-
-def _ordered(index: Index, flags: np.ndarray, path: Path, file: int) -> Index:
+def _ordered(index: Index, found: _Found, path: Path, file: int) -> Index:
     # The index with its pictures in order: by the packets' times, unless these leave a doubt.
-    keys, odd = flags.T
-    if index.container == "m4v" and index.coding.reorder == 0 and index.packets[:, 2].min() != NONE:
+    keys = np.array(found.keys)
+    if index.container == "m4v" and index.coding.reorder == 0 and index.packets["pts"].min() != NONE:
         # A raw stream's times are made up, and begin anew where streams were joined; its order is the pictures'.
-        index.packets[:, 2] = np.arange(len(index.packets))
-    if index.damage or odd.any() or _in_doubt(index, keys):
+        index.packets["pts"] = index.packets["dts"] = np.arange(len(index.packets))
+    if index.damage or found.is_odd or _in_doubt(index, keys):
         return index.surveyed(path, file)
-    order = np.argsort(index.packets[:, 2], kind="stable")
+    if found.vary:
+        surveyed = index.surveyed(path, file)
+        if not surveyed.damage:  # which is told where it is met
+            return surveyed
+        index = dataclasses.replace(index, approximate=surveyed.approximate)
+    order = np.argsort(index.packets["pts"], kind="stable")
     return dataclasses.replace(index, order=order, keys=np.flatnonzero(keys[order]))
-
-
-def _skips(index: Index, listed: int) -> bool:
-    # An AVI in which pictures were left out announces those too, and counts them in its times; that it is whole, the
-    # list of packets at its end shows.
-    time = index.packets[:, 3]
-    return index.container == "avi" and len(time) == listed and time.max() - time.min() >= listed
 
 
 def _in_doubt(index: Index, keys: np.ndarray) -> bool:
     # Whether the packets alone do not tell how many pictures they make, and in which order.
-    _, size, time, _ = index.packets.T
+    time, decoded = index.packets["pts"], index.packets["dts"]
+    order, reorder = np.argsort(time, kind="stable"), index.coding.reorder
     return (
         (time == NONE).any()
         or len(np.unique(time)) < len(time)
-        or not keys[np.argmin(time)]
+        or (np.diff(decoded[decoded != NONE]) <= 0).any()  # streams were joined
+        or (order - np.arange(len(order))).max() > reorder
+        or not keys[order[0]]
         or keys.all()  # libavformat marks every frame of H.263 so
-        or (index.coding.reorder > 0 and (np.diff(time) > 0).all())  # AVI does not know that H.264 is reordered
-        or (index.container in RAW_FORMATS and index.coding.reorder > 0)
-        or (index.coding.codec == "mpeg4" and size.min() <= _LARGEST_UNCODED)
+        or (reorder > 0 and (np.diff(time) > 0).all())  # AVI does not know that H.264 is reordered
+        or (index.container in RAW_FORMATS and reorder > 0)
+        or (index.coding.codec == "mpeg4" and index.packets["size"].min() <= _LARGEST_UNCODED)
     )
 
 
-def _is_approximate(codec: str, context, sequence: h264.Sequence | None, shown: list[av.VideoFrame]) -> bool:
-    if codec == "h264":
-        return sequence is None or sequence.references > 1 or not sequence.progressive
-    return context.field_order not in _PROGRESSIVE or any(frame.interlaced_frame for frame in shown)
+def _is_approximate(context, found: _Found) -> bool:
+    if found.gaps is not None:
+        sequences = found.gaps.met
+        cuts = {(each.left, each.top) for each in sequences}
+        return len(cuts) != 1 or any(each.references > 1 or not each.progressive for each in sequences)
+    frames = any(frame.interlaced_frame for frame in found.shown)
+    return context.field_order not in _PROGRESSIVE or frames or found.interlaced
+
+
+def _without_key(path: Path, found: _Found) -> VideoError:
+    if not found.refreshed:
+        return UnreadableVideo(f"{path}: no key frame can be decoded")
+    return UnsupportedVideo(
+        f"{path}: holds no key frame: its pictures are refreshed bit by bit (intra refresh), and the file begins in "
+        "the middle of the stream; re-encode it as MPEG-4 with pkdlib.transcode.transcode(source, target)"
+    )
 
 
 def _header(codec: str, header: bytes, packet: bytes) -> bytes:
     # An encoder of MPEG-4 may name itself in the first packet alone, and libavcodec knows by the name how to read it:
     # that DivX packs a B-frame behind the one it follows, for example. What comes before the picture goes to them all.
-    return header + packet[: max(packet.find(_MPEG4_PICTURE), 0)] if codec == "mpeg4" else header
+    # Of several headers of one kind libavcodec takes the first.
+    return packet[: max(packet.find(_MPEG4_PICTURE), 0)] + header if codec == "mpeg4" else header
 
 
 def _frames(packet: av.Packet) -> list[av.VideoFrame]:

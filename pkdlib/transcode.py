@@ -5,17 +5,17 @@ named `.mp4` (CoViAR's `data/reencode.sh`). This module writes the same by PyAV 
 because libavcodec's output depends on the number of threads: the same versions give the same bytes.
 """
 
-import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 
+from pkdlib import files, h264, orientation
 from pkdlib.container import (
     LARGEST_PICTURE,
     BadRequest,
@@ -26,20 +26,24 @@ from pkdlib.container import (
     open_stream,
     packets,
     reason,
+    truncated,
 )
+from pkdlib.orientation import Orientation
 
 FF_QP2LAMBDA = 118  # libavcodec's lambda of one quantiser step; a global quality of 118 is the program's `-q:v 1`
 _SLOWEST = 1001  # seconds a frame, and the largest denominator of a rate: television's
 _LARGEST_TIME_BASE = 65535  # MPEG-4 Part 2 counts the ticks of a second in 16 bits
 
 
-def transcode(source, target, *, width: int = 340, height: int = 256, gop: int = 12) -> None:
+def transcode(source, target, *, width: int = 340, height: int = 256, gop: int = 12, fewest: int = 1) -> None:
     """Re-encode a video file in the paper's form.
 
-    Every decoded frame is kept, once, in display order (timestamps are not resampled). The picture is stretched to
-    the given size whatever its aspect ratio, bicubically, as the paper does; a picture that its file asks to be
-    turned (a phone's rotation mark) is turned first, so that people stand upright. A source that cannot be decoded
-    to its end without damage raises `VideoError`, and a target that cannot be written OSError.
+    Every frame that a player shows is kept, once, in display order (timestamps are not resampled). The picture is
+    stretched to the given size whatever its aspect ratio, bicubically, as the paper does; a picture that its file asks
+    to be turned or mirrored (a phone's mark) is so first, so that people stand upright. Levels and colours are those
+    that a player shows: the result has the limited range and the matrix (ITU-R BT.601) that MPEG-4 is read with. A
+    source that cannot be decoded to its end without damage raises `VideoError`, and a target that cannot be written
+    OSError.
 
     Args:
         source: Path of any video file that libavcodec can decode.
@@ -47,6 +51,7 @@ def transcode(source, target, *, width: int = 340, height: int = 256, gop: int =
         width: Width of the result, pixels.
         height: Height of the result, pixels.
         gop: Frames from one key frame to the next.
+        fewest: Frames that the source must have; motion needs two.
 
     Raises:
         UnsupportedVideo: If libavcodec has no decoder for the source.
@@ -57,7 +62,8 @@ def transcode(source, target, *, width: int = 340, height: int = 256, gop: int =
             raise UnsupportedVideo(f"{source}: there is no decoder for its codec")
         stream.thread_type = "SLICE"
         stream.codec_context.options = {"max_pixels": str(LARGEST_PICTURE)}
-        pictures = map(_upright, _decoded(source, container, stream))
+        stream.codec_context.flags |= Flags.unaligned  # else a cut at the left is shifted to where memory is aligned
+        pictures = map(_upright, _enough(_decoded(source, container, stream), fewest, source))
         rate = stream.guessed_rate or Fraction(25)
         _write(pictures, target, size=(width, height), rate=rate, gop=gop, qscale=FF_QP2LAMBDA)
 
@@ -89,9 +95,17 @@ def encode(
 
 
 def _decoded(source: Path, container, stream) -> Iterator[av.VideoFrame]:
-    count = 0
+    count, listed, announced, found = 0, len(stream.index_entries), stream.frames, 0
+    is_h264, has_begun = stream.codec_context.codec.canonical_name == "h264", False
+    gaps = h264.Gaps(stream.codec_context.extradata or b"") if is_h264 else None
     try:
         for packet in chain(packets(container, stream), [None]):  # None asks for what the decoder holds back
+            if packet is not None:
+                found += 1
+                if gaps and gaps.before(bytes(packet)) and has_begun:
+                    message = f"{source}: damaged: a frame is missing; {count} sound frames precede it"
+                    raise DamagedVideo(message, count)
+                has_begun = has_begun or packet.is_keyframe
             for picture in stream.codec_context.decode(packet):
                 if picture.is_corrupt:
                     message = f"{source}: damaged: frame {count} is corrupt; {count} sound frames precede it"
@@ -101,31 +115,37 @@ def _decoded(source: Path, container, stream) -> Iterator[av.VideoFrame]:
     except (av.FFmpegError, ValueError) as error:
         message = f"{source}: damaged: decoding stops after {count} sound frames ({reason(error)})"
         raise DamagedVideo(message, count) from error
+    if truncated(source, container, stream, listed=listed, found=found):
+        raise DamagedVideo(f"{source}: truncated: its header announces {announced} frames, {count} are sound", count)
     if count == 0:
         raise UnreadableVideo(f"{source}: no frame can be decoded")
 
 
+def _enough(pictures: Iterator[av.VideoFrame], fewest: int, source: Path) -> Iterator[av.VideoFrame]:
+    first = list(islice(pictures, fewest))
+    if len(first) < fewest:
+        raise UnsupportedVideo(f"{source}: has {len(first)} frame(s), too few to read motion: {fewest} are needed")
+    yield from first
+    yield from pictures
+
+
 def _upright(picture: av.VideoFrame) -> av.VideoFrame:
-    if picture.rotation % 360 == 0:
+    asked = orientation.of(picture)
+    if asked == Orientation():
         return picture
-    turned = np.rot90(picture.to_ndarray(format="rgb24"), round(picture.rotation / 90))
+    turned = asked.upright(picture.to_ndarray(format="rgb24"))
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(turned), format="rgb24")
 
 
 def _write(pictures: Iterable[av.VideoFrame], target, *, size, rate: Fraction, gop: int, qscale: int) -> None:
     target = Path(target)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with open(temporary, "wb") as file:
+        with files.appearing(target) as temporary, open(temporary, "wb") as file:
             # A raw MPEG-4 stream is nothing but its packets in order, so no muxer is needed.
             for packet in _packets(pictures, target, size=size, rate=rate, gop=gop, qscale=qscale):
                 file.write(packet)
-        os.replace(temporary, target)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            error.filename = str(target)  # the name that the caller knows
+    except OSError as error:
+        error.filename = str(target)  # the name that the caller knows
         raise
 
 
@@ -139,7 +159,16 @@ def _packets(pictures, target: Path, *, size, rate: Fraction, gop: int, qscale: 
             raise VideoError(
                 f"{target}: frame {index} is {picture.width}x{picture.height}, the first was {width}x{height}"
             )
-        planar = reformatter.reformat(picture, width, height, format="yuv420p", interpolation="BICUBIC", threads=1)
+        planar = reformatter.reformat(
+            picture,
+            width,
+            height,
+            format="yuv420p",
+            interpolation="BICUBIC",
+            dst_colorspace="ITU601",
+            dst_color_range="MPEG",
+            threads=1,
+        )
         planar.pts = index
         planar.time_base = encoder.time_base
         planar.pict_type = 0  # else the source's own key frames would be forced upon the result

@@ -313,7 +313,7 @@ def test_damage_says_how_many_frames_are_sound(tmp_path, clip):
 def damaged(tmp_path, clip):
     """A stream whose second GOP is torn."""
     with CompressedVideo(clip) as video:
-        place, size = video._index.packets[10, :2]
+        place, size = video._index.packets[10][["place", "size"]]
     data = bytearray(clip.read_bytes())
     data[place + 12 : place + size] = bytes(size - 12)
     path = tmp_path / "damaged.mp4"

@@ -27,8 +27,11 @@ FLOORS = {
     "__init__": 0,
     "container": 1,
     "h264": 1,
+    "files": 0,
+    "orientation": 1,
     "motion": 1,
     "views": 1,
+    "headers": 1,
     "decoder": 1,
     "index": 1,
     "indexing": 1,
@@ -108,7 +111,8 @@ FLOORS = {
     "book": 6,
     "cli": 6,
 }
-BASE = ("container", "h264", "motion", "views", "decoder", "index", "indexing", "bitstream", "transcode", "pictures")
+BASE = ("files", "container", "orientation", "h264", "headers", "motion", "views", "decoder", "index", "indexing")
+BASE += ("bitstream", "transcode", "pictures")
 
 
 def requirements(*extras: str) -> dict[str, SpecifierSet]:

@@ -197,7 +197,7 @@ def _transcode_missing(sources: list[Source], manifest: Manifest, name: str) -> 
             target = manifest.folder / _target(source)
             try:
                 target.parent.mkdir(exist_ok=True)
-                transcode(source.path, target)
+                transcode(source.path, target, fewest=2)
             except VideoError as error:
                 broken.append(str(error))
             except OSError as error:

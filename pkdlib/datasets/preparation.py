@@ -428,7 +428,7 @@ def _transcode(job: tuple[str, Path, Path]) -> tuple[str, str, int]:
     name, video, target = job
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        transcode(video, target)
+        transcode(video, target, fewest=2)
         return name, "", _longest_gop(video)
     except VideoError as error:
         return name, str(error).encode(errors="replace").decode(), 0
