@@ -71,9 +71,10 @@ def gather_sources(clips, folder):
         write_clip(folder / f"own-{name}", *recipe, size)
     for path in sorted(clips.glob("golden/*.mp4")):
         copy_start(path, folder / f"golden-{path.name}")
-    others = [*clips.glob("formats/*.*"), *clips.glob("paper_datasets/*.*")]
-    for path in [*others, *sorted(clips.glob("ut_interaction/*/*.avi"))[::15]]:
-        shutil.copy(path, folder / f"real-{path.name}")
+    for path in sorted(clips.glob("*/**/*.*")):
+        group = path.relative_to(clips).parts[0]
+        if group != "golden" and path.suffix != ".py":
+            shutil.copy(path, folder / f"{group}-{path.name}")
 
 
 # ---- Mutations: functions of a random.Random and the bytes -----------------------------------------------------------
@@ -227,8 +228,11 @@ class Mutation(NamedTuple):
 def mutate(seed, number, sources):
     """Make a mutation from the source clips, a dictionary of name to bytes."""
     rng = random.Random(f"{seed}:{number}")  # a text seeds the same numbers on every machine
-    own = [name for name in sources if name.startswith("own-")]
-    kind, source = rng.choice(KINDS), rng.choice(rng.choice([own, list(sources)]))
+    groups = {}
+    for source in sources:
+        groups.setdefault(source.partition("-")[0], []).append(source)
+    kind, group = rng.choice(KINDS), rng.choice(["own", rng.choice([*groups])])  # however many clips a group has
+    source = rng.choice(groups[group])
     data, suffix = bytearray(sources[source]), Path(source).suffix
     if kind in ("text", "renamed"):
         suffix = rng.choice([*sorted({Path(name).suffix for name in sources}), ".txt", ".m3u8", ".sdp"])

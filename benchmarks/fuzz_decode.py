@@ -1,7 +1,10 @@
 """Feed the decoder damaged files: each must give its frames or one `VideoError`, and cost no memory or open file.
 
-Usage: python benchmarks/fuzz_decode.py [--count 5000] [--seed 0] [--jobs 2] [--clips FOLDER] [--keep FOLDER]
+Usage: python benchmarks/fuzz_decode.py [--count 10000] [--seed 0] [--jobs 2] [--clips FOLDER] [--keep FOLDER] [--write]
        python benchmarks/fuzz_decode.py --only 1234 --keep FOLDER   (one mutation again, and its file)
+
+What is read without an error is held against libavcodec's own decoding of the same damaged file, from its first key
+frame on, picture by picture: where no damage is told, the pictures are those that any player shows.
 
 Mutation number i is a function of the seed, i and the source clips alone (see `damaged_files.py`). The sources are
 small clips that the script encodes itself, and real ones from --clips (or PKD_CLIPS, or ../../shared/clips) where there
@@ -31,13 +34,18 @@ import traceback
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
+import av
 import numpy as np
+from av.codec.context import Flags
 from damaged_files import KINDS, Mutation, gather_sources, mutate
 
-from pkdlib import transcode
+from pkdlib import container, transcode
 from pkdlib.bitstream import CompressedVideo, VideoError
+
+TABLES = Path(__file__).resolve().parents[1] / "results" / "fuzz"
 
 ADDRESS_SPACE = 4 << 30  # bytes; a file that asks for more shows as a MemoryError
 OPEN_FILES = 1024  # the usual limit, so that the answers do not depend on the machine's
@@ -69,7 +77,22 @@ def check_array(video, array, depth, dtype):
     assert array.shape == (video.height, video.width, depth) and array.dtype == dtype, (array.shape, array.dtype)
 
 
-def read_all(path, wanted, options, **parts):
+def plain_pass(path):
+    """Decode a file as the simplest PyAV program does; give its pictures from the first key frame on."""
+    begun = False
+    with container.open_stream(path) as (opened, stream):
+        stream.codec_context.thread_count = 1
+        stream.codec_context.flags |= Flags.unaligned
+        for packet in chain(container.packets(opened, stream), [None]):
+            begun = begun or (packet is not None and packet.is_discard)  # its picture is a key frame that is not shown
+            with contextlib.suppress(av.FFmpegError):  # what cannot be decoded is left out, as players do
+                for frame in stream.codec_context.decode(packet):
+                    begun = begun or frame.key_frame
+                    if begun:
+                        yield frame.to_ndarray(format="rgb24")
+
+
+def read_all(path, wanted, options, oracle=None, **parts):
     """Read a file's frames, checking each; return their number, the text of the error, and the wanted ones."""
     with CompressedVideo(path, **options) as video:
         gops, kept, count = video.gops, {}, 0
@@ -84,10 +107,15 @@ def read_all(path, wanted, options, **parts):
                 if frame.image is not None:
                     check_array(video, frame.image, 3, np.uint8)
                     check_array(video, frame.residual, 3, np.int16)
+                if oracle is not None:
+                    expected = next(oracle, None)
+                    assert expected is not None, f"frame {count} is one that libavcodec does not give"
+                    assert np.array_equal(frame.image, expected), f"frame {count} is not libavcodec's"
                 count += 1
                 if (frame.gop, frame.position) in wanted(gops):
                     kept[frame.gop, frame.position] = frame.image, frame.motion, frame.residual
             assert count == video.num_frames, f"{count} of {video.num_frames} frames, and no error"
+            assert oracle is None or next(oracle, None) is None, f"libavcodec gives more than {count} frames"
 
         return count, attempt(path, collect), kept
 
@@ -143,7 +171,7 @@ def exercise(path, seed):
         attempt(path, lambda: read_all(path, lambda gops: (), keep))
     if isinstance(opened, str):
         return "not opened: " + opened, False
-    count, error, frames = read_all(path, wanted, {}, accumulate=accumulate)
+    count, error, frames = read_all(path, wanted, {}, plain_pass(path), accumulate=accumulate)
     alone = read_all(path, lambda gops: (), {}, image=False, residual=False)[:2]
     assert alone == (count, error), f"the pass for motion alone gave {alone}, the other {(count, error)}"
     samples = read_some(path, places, accumulate)
@@ -356,7 +384,7 @@ def report(answers, seed, sources):
 def main():
     """Run the mutations asked for; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--count", type=int, default=5000, help="mutations 0 to COUNT - 1")
+    parser.add_argument("--count", type=int, default=10000, help="mutations 0 to COUNT - 1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--limit", type=float, default=10, help="seconds for all that one file goes through")

@@ -6,7 +6,9 @@ same in every run (with threads for frames, those of H.264 B-frames are not).
 
 import threading
 from collections.abc import Container, Iterator
+from contextlib import suppress
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from pkdlib.container import LARGEST_PICTURE, DamagedVideo, UnsupportedVideo, reason
+from pkdlib.motion import MOST_WAITING
 
 # glibc hands memory above a bound back to the system at once, and getting it again costs more than the arithmetic on
 # it. A block that is freed raises the bound to its size; this one is never touched, so that it costs nothing.
@@ -125,30 +128,40 @@ def decode(
         UnsupportedVideo: If a picture has another size.
     """
     count, before = 0, "precede it" if start == 0 else f"precede it since frame {start}"
-    begun = False
+    begun, waiting = False, []  # B-frames, until the next frame, which they may refer to, is known to be sound
+    context = _context(coding, _VECTORS_ALONE if vectors_alone else {})
     try:
-        for frame in _frames(packets, coding, _VECTORS_ALONE if vectors_alone else {}):
-            if not begun and not frame.key_frame:
+        for frame in chain.from_iterable(map(context.decode, chain(packets, [None]))):
+            picture = Picture(frame, coding)
+            begun = begun or picture.is_key
+            if not begun:
                 continue
-            begun = True
-            if gap is not None and frame.pts is not None and frame.pts >= gap:
+            here = start + count + len(waiting)
+            if gap is not None and picture.packet is not None and picture.packet >= gap:
                 raise DamagedVideo(
-                    f"{path}: damaged: a frame is missing before frame {start + count}, which may refer to it; "
+                    f"{path}: damaged: a frame is missing before frame {here}, which may refer to it; "
                     f"{count} sound frames {before}",
                     count,
                 )
             if frame.is_corrupt:
-                raise DamagedVideo(
-                    f"{path}: damaged: frame {start + count} is corrupt; {count} sound frames {before}", count
-                )
-            if (frame.width, frame.height) != (coding.width, coding.height):
+                raise DamagedVideo(f"{path}: damaged: frame {here} is corrupt; {count} sound frames {before}", count)
+            waiting.append(picture)
+            resized = (frame.width, frame.height) != (coding.width, coding.height)
+            if picture.type != "B" or resized or len(waiting) > MOST_WAITING:
+                for ready in waiting[: -1 if resized else None]:
+                    yield ready
+                    count += ready.packet not in hidden
+                waiting.clear()
+            if resized:
                 raise UnsupportedVideo(
                     f"{path}: the picture size changes at frame {start + count} from {coding.width}x{coding.height} to "
                     f"{frame.width}x{frame.height}; transcode the file to one size with pkdlib.transcode.transcode"
                 )
-            yield Picture(frame, coding)
-            count += frame.pts not in hidden
+        yield from waiting
     except (av.FFmpegError, ValueError) as error:
+        for ready in waiting if _goes_on_soundly(context) else []:
+            yield ready
+            count += ready.packet not in hidden
         raise DamagedVideo(
             f"{path}: damaged: decoding stops at frame {start + count} ({reason(error)}); "
             f"{count} sound frames {before}",
@@ -156,7 +169,7 @@ def decode(
         ) from error
 
 
-def _frames(packets: Iterator[av.Packet], coding: Coding, options: dict) -> Iterator[av.VideoFrame]:
+def _context(coding: Coding, options: dict) -> av.CodecContext:
     context = av.CodecContext.create(coding.codec, "r")
     context.thread_type, context.thread_count = "SLICE", 1
     context.options = {"flags2": "+export_mvs", "max_pixels": str(LARGEST_PICTURE), **options}
@@ -167,6 +180,11 @@ def _frames(packets: Iterator[av.Packet], coding: Coding, options: dict) -> Iter
         context.extradata = coding.extradata
     context.flags |= Flags.unaligned  # else a cut at the left would be shifted to where memory is aligned
     context.reorder_depth = coding.reorder
-    for packet in packets:
-        yield from context.decode(packet)
-    yield from context.decode(None)
+    return context
+
+
+def _goes_on_soundly(context: av.CodecContext) -> bool:
+    # Whether the next frame that a decoder holds back, after decoding has stopped, is sound.
+    with suppress(av.FFmpegError, ValueError):
+        return not any(frame.is_corrupt for frame in context.decode(None)[:1])
+    return False

@@ -22,7 +22,7 @@ import numpy as np
 LARGEST_SIDE = 32767  # pixels; libavcodec exports coordinates as int16
 _PLACE = np.dtype("<i4")  # one pixel's (x, y), two int16, as one number with x in the low half: both move at once
 _COORDINATE = np.dtype("<i2")
-_MOST_WAITING = 32  # B-frames in a row; no encoder writes more than 16, and a damaged stream's must not pile up
+MOST_WAITING = 32  # B-frames in a row; no encoder writes more than 16, and a damaged stream's must not pile up
 
 
 class Runs(NamedTuple):
@@ -204,7 +204,7 @@ def trace(
         if not accumulate and is_wanted and not waiting:
             planes = leading_to(reference)
         if picture.type == "B":
-            if len(waiting) == _MOST_WAITING:
+            if len(waiting) == MOST_WAITING:
                 yield from between(planes, None)
             if is_wanted:
                 waiting.append((position, picture))
