@@ -95,9 +95,9 @@ def encode(
 
 
 def _decoded(source: Path, container, stream) -> Iterator[av.VideoFrame]:
-    count, listed, announced, found = 0, len(stream.index_entries), stream.frames, 0
-    is_h264, has_begun = stream.codec_context.codec.canonical_name == "h264", False
-    gaps = h264.Gaps(stream.codec_context.extradata or b"") if is_h264 else None
+    count, found, listed, announced = 0, 0, len(stream.index_entries), stream.frames
+    codec, has_begun, first, undecoded = stream.codec_context.codec.canonical_name, False, None, set()
+    gaps = h264.Gaps(stream.codec_context.extradata or b"") if codec == "h264" else None
     try:
         for packet in chain(packets(container, stream), [None]):  # None asks for what the decoder holds back
             if packet is not None:
@@ -106,10 +106,14 @@ def _decoded(source: Path, container, stream) -> Iterator[av.VideoFrame]:
                     message = f"{source}: damaged: a frame is missing; {count} sound frames precede it"
                     raise DamagedVideo(message, count)
                 has_begun = has_begun or packet.is_keyframe
+                if packet.pts is not None and not packet.is_discard:
+                    undecoded.add(packet.pts)
             for picture in stream.codec_context.decode(packet):
                 if picture.is_corrupt:
                     message = f"{source}: damaged: frame {count} is corrupt; {count} sound frames precede it"
                     raise DamagedVideo(message, count)
+                first = picture.pts if count == 0 else first
+                undecoded.discard(picture.pts)
                 yield picture
                 count += 1
     except (av.FFmpegError, ValueError) as error:
@@ -119,6 +123,11 @@ def _decoded(source: Path, container, stream) -> Iterator[av.VideoFrame]:
         raise DamagedVideo(f"{source}: truncated: its header announces {announced} frames, {count} are sound", count)
     if count == 0:
         raise UnreadableVideo(f"{source}: no frame can be decoded")
+    # Where each packet makes a picture, libavcodec leaves some out without a word if what they refer to is missing.
+    if codec == "hevc" or (gaps and all(sequence.progressive for sequence in gaps.met)):
+        lost = sum(first is not None and time > first for time in undecoded)
+        if lost:
+            raise DamagedVideo(f"{source}: damaged: {lost} frames cannot be decoded; {count} can", count)
 
 
 def _enough(pictures: Iterator[av.VideoFrame], fewest: int, source: Path) -> Iterator[av.VideoFrame]:

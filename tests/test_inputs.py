@@ -317,6 +317,25 @@ def test_a_frame_that_is_missing_is_damage_where_others_may_refer_to_it(tmp_path
     assert damaged > 3
 
 
+def test_transcode_tells_frames_of_h265_that_refer_to_a_missing_one(tmp_path):
+    if "libx265" not in av.codecs_available:
+        pytest.skip("this PyAV cannot write hevc")
+    for name, params in (("clip.mp4", "bframes=0"), ("b.mkv", "bframes=2:b-adapt=0:open-gop=1")):
+        options = {"x265-params": f"log-level=none:keyint=10:{params}"}
+        source = write(tmp_path / f"whole_{name}", "libx265", options, height=96, width=128)
+        assert len(list(plain_pass(source))) == 20
+        told = 0
+        for lost in (5, 11, 12, 13, 14):
+            path = without(source, tmp_path / name, lost)
+            if len(list(plain_pass(path))) == 19:  # nothing refers to it
+                transcode.transcode(path, tmp_path / "clip.mp4", width=64, height=48)
+            else:
+                told += 1
+                with pytest.raises(DamagedVideo, match=r"damaged: .* cannot be decoded"):
+                    transcode.transcode(path, tmp_path / "clip.mp4", width=64, height=48)
+        assert told
+
+
 def test_a_reported_file_with_a_frame_missing(reports, tmp_path, capsys):
     whole = images(reports / "whole.mp4")
     with CompressedVideo(reports / "lost_frame.mp4") as video:
