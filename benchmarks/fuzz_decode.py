@@ -15,6 +15,7 @@ replayed several times to see whether memory grows. The exit status is 1 if anyt
 
 import argparse
 import contextlib
+import csv
 import ctypes
 import faulthandler
 import inspect
@@ -42,14 +43,14 @@ import numpy as np
 from av.codec.context import Flags
 from damaged_files import KINDS, Mutation, gather_sources, mutate
 
-from pkdlib import container, transcode
+from pkdlib import transcode
 from pkdlib.bitstream import CompressedVideo, VideoError
 
 TABLES = Path(__file__).resolve().parents[1] / "results" / "fuzz"
 
 ADDRESS_SPACE = 4 << 30  # bytes; a file that asks for more shows as a MemoryError
 OPEN_FILES = 1024  # the usual limit, so that the answers do not depend on the machine's
-GROWTH = 30 << 20  # bytes that the replays may add to a process
+GROWTH = 30  # MiB that the replays may add to a process
 PASSES = 6
 
 # ---- What each file goes through, in the child -----------------------------------------------------------------------
@@ -79,6 +80,8 @@ def check_array(video, array, depth, dtype):
 
 def plain_pass(path):
     """Decode a file as the simplest PyAV program does; give its pictures from the first key frame on."""
+    from pkdlib import container  # what only some runs need; the tests put another package in this one's place
+
     begun = False
     with container.open_stream(path) as (opened, stream):
         stream.codec_context.thread_count = 1
@@ -336,10 +339,11 @@ def replay(numbers, folder, args):
         findings += [answer for answer in answers if "finding" in answer]
         levels.append(answers[-1].get("memory", 0))
     worker.close()
-    print("memory after each replay, MiB:", *(level >> 20 for level in levels))
+    levels = [level >> 20 for level in levels]
+    print("memory after each replay, MiB:", *levels)
     if levels[-1] - levels[1] > GROWTH:
-        findings.append({"number": numbers[0], "finding": "memory", "detail": f"{levels} bytes after each replay"})
-    return findings
+        findings.append({"number": numbers[0], "finding": "memory", "detail": f"{levels} MiB after each replay"})
+    return findings, levels
 
 
 def cause(finding):
@@ -363,13 +367,18 @@ def report_findings(findings, seed, sources):
         print("    " + first["detail"].strip().replace("\n", "\n    "))
 
 
-def report(answers, seed, sources):
-    """Print the outcomes by kind and by wording, and the slowest files."""
-    table, wordings = {kind: Counter() for kind in KINDS}, Counter()
+def tabulate(answers, seed, sources):
+    """Count the outcomes of each kind of mutation."""
+    table = {kind: Counter() for kind in KINDS}
     for answer in answers:
         outcome = answer.get("finding") or answer["outcome"].split(":")[0]
         table[mutate(seed, answer["number"], sources).kind].update([outcome] + ["differs"] * answer.get("differs", 0))
-        wordings[answer.get("outcome", "a finding")] += 1
+    return table
+
+
+def report(answers, table):
+    """Print the outcomes by kind and by wording, and the slowest files."""
+    wordings = Counter(answer.get("outcome", "a finding") for answer in answers)
     columns = [*sorted({outcome for row in table.values() for outcome in row} - {"differs"}), "differs"]
     print(f"{'':<18}", *(f"{column:>10}" for column in columns))
     for kind, row in table.items():
@@ -379,6 +388,19 @@ def report(answers, seed, sources):
         print(f"{count:6} {wording}")
     slowest = sorted(answers, key=lambda answer: -answer.get("seconds", 0))[:5]
     print("\nslowest:", ", ".join(f"{answer['number']} ({answer.get('seconds', 0):.1f} s)" for answer in slowest))
+
+
+def write(table, told):
+    """Keep the table, with the record of its run."""
+    from pkdlib import runs
+
+    TABLES.mkdir(parents=True, exist_ok=True)
+    outcomes = sorted({outcome for row in table.values() for outcome in row})
+    with open(TABLES / "outcomes.csv", "w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(["mutation", *outcomes])
+        lines.writerows([kind, *(row[outcome] for outcome in outcomes)] for kind, row in table.items())
+    runs.write_json(TABLES / runs.RECORD, {**told, **runs.provenance()})
 
 
 def main():
@@ -392,6 +414,7 @@ def main():
     parser.add_argument("--replay", type=int, default=60, help="mutations in the block that is replayed")
     parser.add_argument("--keep", type=Path, help="where to write the files of --only, or else of all findings")
     shared = Path(__file__).resolve().parents[2] / "shared" / "clips"
+    parser.add_argument("--write", action="store_true", help="keep the outcomes in results/fuzz")
     parser.add_argument("--clips", type=Path, default=Path(os.environ.get("PKD_CLIPS", shared)))
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -407,15 +430,25 @@ def run(folder, args):
     (folder / "sources").mkdir()
     gather_sources(args.clips, folder / "sources")
     sources = load(folder)
-    print(f"{len(sources)} sources, checksum {zlib.crc32(b''.join(sources.values())):08x}; seed {args.seed}")
+    checksum = f"{zlib.crc32(b''.join(sources.values())):08x}"
+    print(f"{len(sources)} sources, checksum {checksum}; seed {args.seed}", flush=True)
     answers = run_all(args.only or range(args.count), folder, args)
     findings = [answer for answer in answers if "finding" in answer]
     sound = [answer["number"] for answer in answers if "finding" not in answer][: args.replay]
+    levels = []
     if sound and not args.only:
-        findings += replay(sound, folder, args)
-    report(answers, args.seed, sources)
+        more, levels = replay(sound, folder, args)
+        findings += more
+    table = tabulate(answers, args.seed, sources)
+    report(answers, table)
     report_findings(findings, args.seed, sources)
     print(f"\n{len(answers)} mutations, {len(findings)} findings")
+    if args.write:
+        slowest = max(answer.get("seconds", 0) for answer in answers)
+        told = {"command": f"python benchmarks/fuzz_decode.py --count {args.count} --seed {args.seed} --write"}
+        told |= {"sources": len(sources), "checksum": checksum, "mutations": len(answers), "findings": len(findings)}
+        told |= {"slowest_seconds": round(slowest, 1), "memory_mib": levels, "ffmpeg": av.ffmpeg_version_info}
+        write(table, told)
     if args.keep:
         args.keep.mkdir(parents=True, exist_ok=True)
         for number in args.only or {finding["number"] for finding in findings}:

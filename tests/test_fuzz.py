@@ -25,6 +25,18 @@ class CompressedVideo:
             {fault}
         raise VideoError(f"{{path}}: no")
 """
+# The decoder itself, less exact: the brightest pixel of one frame is darker in some files.
+INEXACT = """
+import numpy as np
+from pkdlib import bitstream
+class CompressedVideo(bitstream.CompressedVideo):
+    def frames(self, *args, **options):
+        for frame in super().frames(*args, **options):
+            if self.path.name.startswith("m2.") and frame.index == 3 and frame.image is not None:
+                frame = frame._replace(image=np.where(frame.image == frame.image.max(), 0, frame.image))
+            yield frame
+bitstream.CompressedVideo = CompressedVideo
+"""
 TRANSCODE = """
 from pkdlib.bitstream import CompressedVideo
 def transcode(path, *rest, **size):
@@ -58,6 +70,21 @@ def test_no_damaged_file_does_harm():
 
 def test_no_damaged_real_file_does_harm(shared_clips):
     run_clean("--count", 120, "--seed", 1, "--replay", 10, "--clips", shared_clips)
+
+
+def test_a_picture_that_is_not_libavcodec_s_is_found(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from damaged_files import gather_sources, mutate
+
+    gather_sources(tmp_path / "none", tmp_path)
+    sources = {path.name: path.read_bytes() for path in sorted(tmp_path.iterdir())}
+    number = next(
+        n for n in range(99) if mutate(0, n, sources).kind == "renamed" and "mpeg4" in mutate(0, n, sources).source
+    )
+    (tmp_path / "sitecustomize.py").write_text(INEXACT.replace("m2.", f"m{number}."), encoding="utf-8")
+    arguments = ["--only", number, "--clips", "none"]
+    result = fuzz(*arguments, python_path=f"{tmp_path}{os.pathsep}{REPOSITORY}")
+    assert result.returncode == 1 and "frame 3 is not libavcodec's" in result.stdout, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -317,6 +317,7 @@ def test_a_frame_that_is_missing_is_damage_where_others_may_refer_to_it(tmp_path
     assert damaged > 3
 
 
+@pytest.mark.slow
 def test_transcode_tells_frames_of_h265_that_refer_to_a_missing_one(tmp_path):
     if "libx265" not in av.codecs_available:
         pytest.skip("this PyAV cannot write hevc")
@@ -325,7 +326,7 @@ def test_transcode_tells_frames_of_h265_that_refer_to_a_missing_one(tmp_path):
         source = write(tmp_path / f"whole_{name}", "libx265", options, height=96, width=128)
         assert len(list(plain_pass(source))) == 20
         told = 0
-        for lost in (5, 11, 12, 13, 14):
+        for lost in (11, 13):
             path = without(source, tmp_path / name, lost)
             if len(list(plain_pass(path))) == 19:  # nothing refers to it
                 transcode.transcode(path, tmp_path / "clip.mp4", width=64, height=48)
