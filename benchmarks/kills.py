@@ -133,6 +133,8 @@ def contents(place: Path) -> dict[str, bytes]:
     steps = [path for path in place.rglob("split*/seed*/[!.]*/*") if path.suffix in (".safetensors", ".json")]
     own = (runs.RECORD, runs.TIMINGS, "latency.json")
     kept = [*tables, *(path for path in steps if path.name not in own)]
+    if not tables:
+        raise SystemExit(f"{place} holds no tables")
     return {str(path.relative_to(place)): path.read_bytes() for path in kept}
 
 
