@@ -5,22 +5,31 @@ of `ranks`. Each part has batch statistics of its own, so the number of parts de
 not.
 """
 
+import collections
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+import itertools
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from pkdlib import clips, ranks
+from pkdlib import clips, processes, ranks
 from pkdlib.banks import Frames
-from pkdlib.bitstream import VideoError
 from pkdlib.clips import Drawn
+
+_AHEAD = 2  # batches for each process, read or being read
+_PATIENCE = 600.0  # seconds for one batch, hundreds of times what the slowest takes
+
+_Key = tuple[int, list[int]]  # an epoch, and clips
 
 
 class FeedError(Exception):
-    """Batches that cannot be cut as asked; the message says what to change."""
+    """Batches that cannot be cut as asked, or do not come; the message says what to change."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,17 +99,9 @@ class Feed:
             raise FeedError(f"batch_parts = {parts} is more than the {least} clips of a batch: lower it")
         self._indices, self._batch_size, self._parts, self._seed = list(indices), batch_size, parts, seed
         self._size, self._device = size, device
-        self._keys: list[tuple[int, list[int]]] = []
-        # A generator of its own, since the loader's draws would shift those of dropout.
-        self._loader = DataLoader(
-            _Reader(frames, list(modalities), segments, seed),
-            batch_size=None,
-            sampler=self._keys,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.device(device).type == "cuda",
-            generator=torch.Generator(),
-        )
+        read = functools.partial(_read, frames, list(modalities), segments, seed)
+        pinned = torch.device(device).type == "cuda"
+        self._read = _Ahead(read, workers, pinned) if workers else functools.partial(_read_here, read, pinned)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -115,7 +116,12 @@ class Feed:
 
         Yields:
             The parts that are this process's, batch after batch.
-        """
+
+        Raises:
+            FeedError: If a batch cannot be handed over by the process that read it, or none comes.
+            ProcessError: If no process can be started, or one is killed.
+            VideoError: If a clip cannot be read.
+        """  # noqa: DOC502
         batches = list(self._batches(epoch))
         own = self._parts // ranks.count()
         begin = own * ranks.number()
@@ -124,13 +130,9 @@ class Feed:
             for number, batch in enumerate(batches)
             if number >= first
         ]
-        self._keys[:] = [(epoch, part) for _, _, parts in cut for part in parts]
-        read = iter(self._loader) if cut else iter(())
+        read = self._read([(epoch, part) for _, _, parts in cut for part in parts])
         for number, clips_in_batch, parts in cut:
             for place, part in enumerate(parts):
-                drawn = next(read)
-                if isinstance(drawn, VideoError):
-                    raise drawn
                 yield Part(
                     batch=number,
                     share=number / len(batches),
@@ -138,7 +140,7 @@ class Feed:
                     first=place == 0,
                     last=place == len(parts) - 1,
                     indices=part,
-                    inputs=clips.finish(drawn, self._size, self._device),
+                    inputs=clips.finish(next(read), self._size, self._device),
                 )
 
     def _batches(self, epoch: int) -> Iterator[list[int]]:
@@ -182,18 +184,80 @@ def ordered_batches(indices: Sequence[int], size: int) -> Iterator[list[int]]:
         yield list(indices[start : start + size])
 
 
-@dataclasses.dataclass
-class _Reader:
-    # A map from (epoch, clips) to what is read of them, as a DataLoader wants it.
-    frames: Frames
-    modalities: list[str]
-    segments: int
-    seed: int
+def _read(frames: Frames, modalities: list[str], segments: int, seed: int, key: _Key) -> Drawn:
+    epoch, indices = key
+    return clips.draw(frames, indices, modalities=modalities, segments=segments, seed=seed, epoch=epoch)
 
-    def __getitem__(self, key: tuple[int, list[int]]) -> Drawn | VideoError:
-        epoch, indices = key
-        shape = {"modalities": self.modalities, "segments": self.segments}
+
+def _read_here(read: Callable[[_Key], Drawn], pinned: bool, keys: list[_Key]) -> Iterator[Drawn]:
+    for key in keys:
+        yield _pin(read(key)) if pinned else read(key)
+
+
+class _Ahead:
+    """Processes that read batches ahead, started when the first batch is asked for, and kept."""
+
+    def __init__(self, read: Callable[[_Key], Drawn], workers: int, pinned: bool):
+        self._read, self._workers, self._pinned = read, workers, pinned
+
+    def __call__(self, keys: list[_Key]) -> Iterator[Drawn]:
+        following = iter(keys)
+        asked = collections.deque(map(self._ask, itertools.islice(following, _AHEAD * self._workers)))
         try:
-            return clips.draw(self.frames, indices, **shape, seed=self.seed, epoch=epoch)
-        except VideoError as error:  # raised where it is met, a worker's error would be buried in its traceback
-            return error
+            while asked:
+                if not futures.wait([asked[0]], _PATIENCE).done:
+                    self._give_up()
+                yield asked.popleft().result()
+                asked.extend(map(self._ask, itertools.islice(following, 1)))
+        except BrokenProcessPool as error:
+            raise processes.killed("reads batches ahead") from error
+        finally:
+            for batch in asked:
+                batch.cancel()
+
+    def _ask(self, key: _Key) -> futures.Future:
+        batch = self._pool.submit(_read_and_share, key)
+        return self._pinning.submit(lambda: _pin(batch.result())) if self._pinned else batch
+
+    def _give_up(self) -> None:
+        for process in set(multiprocessing.active_children()) - self._others:
+            process.kill()  # this process's own end would wait for them
+        raise FeedError(
+            f"no batch came within {_PATIENCE:.0f} s from the processes that read ahead: does the disk answer? run "
+            "again to go on; workers = 0 reads without them"
+        )
+
+    @functools.cached_property
+    def _pool(self) -> futures.ProcessPoolExecutor:
+        self._others = set(multiprocessing.active_children())
+        # They begin as copies of this process where the system's own way is such: torch need not be loaded again.
+        return processes.pool(self._workers, None, _begin, self._read)
+
+    @functools.cached_property
+    def _pinning(self) -> futures.ThreadPoolExecutor:
+        return futures.ThreadPoolExecutor(1)
+
+
+def _pin(drawn: Drawn) -> Drawn:
+    return drawn.pin_memory()
+
+
+def _begin(read: Callable[[_Key], Drawn]) -> None:
+    # In a process that reads ahead: what it reads with stays there, since it may name many thousand files.
+    global _own_read
+    _own_read = read
+    torch.set_num_threads(1)
+
+
+def _read_and_share(key: _Key) -> Drawn:
+    drawn = _own_read(key)
+    try:
+        for planes in drawn.planes.values():
+            planes.share_memory_()
+    except RuntimeError as error:
+        size = sum(planes.nbytes for planes in drawn.planes.values()) / 1e6
+        raise FeedError(
+            f"a process that reads ahead cannot hand over a batch of {size:.0f} MB ({error}): give /dev/shm more room "
+            "(docker run --shm-size 8g; in a pod, an emptyDir of medium Memory), or set workers = 0, or fewer"
+        ) from error
+    return drawn

@@ -28,7 +28,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError, strip_color
 from traitlets import CaselessStrEnum, default
 
-from pkdlib import measure, places, resources, runs
+from pkdlib import measure, places, processes, resources, runs
 from pkdlib.measure import Cost
 from pkdlib.parameters import Parameters
 
@@ -217,7 +217,7 @@ class _Kernel(AsyncKernelManager):
     @default("ip")
     def _ip_default(self) -> str:
         # By default the sockets lie in the working directory, and stay there when a kernel is killed.
-        return str(Path(tempfile.mkdtemp(prefix="pkd-")) / "kernel")
+        return str(Path(tempfile.mkdtemp(prefix="pkd-", dir=processes.socket_folder())) / "kernel")
 
     def cleanup_ipc_files(self) -> None:
         super().cleanup_ipc_files()

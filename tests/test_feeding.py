@@ -1,10 +1,20 @@
 """Batches are the same however they are read, and parts add up to them."""
 
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
+import psutil
 import pytest
 import torch
 
-from pkdlib import clips, feeding, indexing
+from pkdlib import clips, feeding, indexing, processes
 from pkdlib.banks import ClipFiles, FrameBank, frame_bank
 from pkdlib.bitstream import VideoError
 from pkdlib.feeding import Feed, FeedError
@@ -135,3 +145,101 @@ def test_parts_that_cannot_be_shared_out_are_refused(bank, monkeypatch):
     monkeypatch.setattr(feeding.ranks, "count", lambda: 2)
     with pytest.raises(FeedError, match=r"batch_parts = 3 must be a multiple of the 2 processes"):
         make_feed(bank, parts=3)
+
+
+# Processes that read ahead and fail: one line each, and no wait without an end.
+
+FEED = """
+import sys, pathlib, torch
+from pkdlib.banks import FrameBank
+from pkdlib.feeding import Feed
+paths = (pathlib.Path(sys.argv[1]),) * 40
+bank = FrameBank(paths, torch.zeros(len(paths), dtype=torch.int64))
+shape = {"size": 32, "segments": 2, "seed": 3, "batch_size": 10, "parts": 1, "device": "cpu", "workers": 2}
+try:
+    for part in Feed(bank, range(40), ["joint"], **shape).epoch(0):
+        print("batch", part.batch, flush=True)
+        if sys.argv[2:] == ["stop"]:
+            sys.stdin.read()
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
+    sys.exit(1)
+"""
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    """A clip of frames of 256 x 340: ten of them in a batch, two frames each, are 14 MB."""
+    path = tmp_path_factory.mktemp("frames") / "clip.npy"
+    np.save(path, np.zeros((4, 8, 256, 340), np.uint8))
+    return path
+
+
+def feed_in_a_process(frames, *prefix, **environment) -> subprocess.CompletedProcess:
+    root = str(Path(__file__).resolve().parents[1])
+    return subprocess.run(
+        [*prefix, sys.executable, "-c", FEED, str(frames)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": root, **environment},
+    )
+
+
+@pytest.fixture(params=["8m", "4k"])
+def small_shared_memory(request):
+    """A command that gives the one behind it a /dev/shm of this size, as containers have 64 MiB."""
+    mounted = f"mount -t tmpfs -o size={request.param} tmpfs /dev/shm && exec"
+    prefix = ["unshare", "--mount", "--map-root-user", "sh", "-c", f'{mounted} "$0" "$@"']
+    if not shutil.which("unshare") or subprocess.run([*prefix, "true"], capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a small /dev/shm")
+    return prefix
+
+
+def test_too_small_a_shared_memory_is_said_at_once(frames, small_shared_memory):
+    done = feed_in_a_process(frames, *small_shared_memory)
+    *batches, line = done.stdout.splitlines()
+    assert done.returncode == 1 and all(batch.startswith("batch") for batch in batches) and len(batches) < 4
+    assert line.startswith(("FeedError: ", "ProcessError: ")) and "/dev/shm" in line and "workers = 0" in line
+    assert done.stderr == ""
+
+
+def test_a_temporary_folder_of_any_length_will_do(frames, tmp_path):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    done = feed_in_a_process(frames, TMPDIR=str(folder))
+    assert done.stdout.splitlines() == [f"batch {number}" for number in range(4)], done.stdout + done.stderr
+
+
+def own_processes() -> list[psutil.Process]:
+    return [psutil.Process(child.pid) for child in multiprocessing.active_children()]
+
+
+def test_a_process_that_is_killed_is_said(bank):
+    epoch = make_feed(bank, batch_size=2, workers=2).epoch(0)
+    next(epoch)
+    for process in own_processes():
+        process.kill()
+    with pytest.raises(processes.ProcessError, match=r"a process that reads batches ahead was killed .*/dev/shm"):
+        list(epoch)
+
+
+def test_a_process_that_reads_for_ever_is_ended(bank, monkeypatch):
+    monkeypatch.setattr(feeding, "_PATIENCE", 0.5)
+    monkeypatch.setattr(clips, "draw", lambda *_, **__: time.sleep(1000))
+    with pytest.raises(feeding.FeedError, match="no batch came within"):
+        list(make_feed(bank, workers=2).epoch(0))
+    psutil.wait_procs(own_processes(), timeout=10)
+    assert not multiprocessing.active_children()
+
+
+def test_no_process_outlives_a_killed_one(frames):
+    command = [sys.executable, "-c", FEED, str(frames), "stop"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdout.readline() == b"batch 0\n"
+        children = psutil.Process(parent.pid).children(recursive=True)
+        assert len(children) == 2
+        parent.send_signal(signal.SIGKILL)
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert not alive

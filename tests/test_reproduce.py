@@ -123,6 +123,17 @@ def test_a_kernel_that_dies_is_said(project, parameters):
     assert not [path for path in project.iterdir() if path.is_socket()]  # nor does it leave its sockets there
 
 
+@pytest.mark.parametrize("length", [60, 84, 240])
+def test_a_temporary_folder_of_any_length_will_do(project, parameters, monkeypatch, length):
+    folder = project / ("t" * max(1, length - len(str(project)) - 1))
+    folder.mkdir()
+    monkeypatch.setattr(reproduce.tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    (path,) = reproduce.reproduce(parameters, only=["01"], log=lambda line: None)
+    assert printed(path).startswith("seed 3")
+    assert not list(folder.iterdir())  # no socket is left there
+
+
 def test_the_books_own_run_has_its_own_folder(monkeypatch):
     monkeypatch.chdir(ROOT / "tests")  # anywhere in the checkout
     assert reproduce.output_folder(Parameters.for_profile("quick")) == ROOT / "_build/executed"

@@ -1,14 +1,11 @@
 """Many clips made by several processes at once, which end with the process that started them."""
 
-import os
-import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
-from threading import Thread
 from typing import TypeVar
 
+from pkdlib import processes
 from pkdlib.datasets import DatasetError
 
 Job = TypeVar("Job")
@@ -34,7 +31,7 @@ def results(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int
     if workers == 1:
         yield from map(function, jobs)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_follow_parent) as pool:
+    with processes.pool(workers, "spawn") as pool:
         try:
             for job in as_completed([pool.submit(function, job) for job in jobs]):
                 yield job.result()
@@ -42,15 +39,3 @@ def results(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int
             raise DatasetError("a worker process was killed (too little memory?); run again to go on") from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _follow_parent() -> None:
-    # Ctrl-C reaches every process of the terminal, and only the parent is to answer. A parent that is killed
-    # cannot say so, and an idle worker would outlive it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def leave_with_parent() -> None:
-        parent_process().join()
-        os._exit(1)
-
-    Thread(target=leave_with_parent, daemon=True).start()
