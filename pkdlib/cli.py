@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pkdlib import __version__, bitstream, container, files, pictures, resources, runs
+from pkdlib.datasets import survey
 from pkdlib.parameters import ParameterError, Parameters
 
 _USAGE_ERROR = 2
@@ -57,6 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _inspect(chosen: argparse.Namespace) -> None:
+    if Path(chosen.clip).is_dir():
+        for name, value in survey.survey(chosen.clip, chosen.pattern, chosen.folds):
+            _say(name, value)
+    else:
+        _inspect_clip(chosen)
+
+
+def _inspect_clip(chosen: argparse.Namespace) -> None:
     with bitstream.CompressedVideo(chosen.clip) as video:
         types = collections.Counter(video.frame_types)
         lengths = [gop.length for gop in video.gops]
@@ -66,7 +75,7 @@ def _inspect(chosen: argparse.Namespace) -> None:
         _say("size", f"{video.width} x {video.height}")
         _say("frame rate", f"{float(video.frame_rate):.6g} per second")
         _say("frames", f"{video.num_frames} ({counted})")
-        _say("GOPs", f"{len(lengths)}, of {_span(lengths)} frames")
+        _say("GOPs", f"{len(lengths)}, of {survey.span(lengths)} frames")
         if video.mirrored or video.rotation:
             mirrored, turned = "mirrored, " * video.mirrored, f"turned {video.rotation} degrees counterclockwise"
             _say("shown", f"{mirrored}{turned if video.rotation else 'not turned'}; read as stored")
@@ -79,9 +88,11 @@ def _inspect(chosen: argparse.Namespace) -> None:
 
 
 def _reproduce(chosen: argparse.Namespace) -> None:
-    from pkdlib import reproduce
+    from pkdlib import data, reproduce
 
     parameters = _parameters(chosen)
+    if parameters.root:  # before the notebooks, where progress is seen and a folder that will not do is told at once
+        data.dataset(parameters)
     folder = Path(chosen.target) if chosen.target else None
     paths = reproduce.reproduce(parameters, only=chosen.only, folder=folder, log=_log)
     _say("executed", str(paths[0].parent))
@@ -204,9 +215,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pkd {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
-    command = _add(commands, "inspect", _inspect, "what a compressed video holds, with a picture", _INSPECT_HELP)
-    command.add_argument("clip", metavar="CLIP", help="a video file: MPEG-4 Part 2, H.264, MPEG-2, ...")
+    command = _add(commands, "inspect", _inspect, "what a compressed video, or a folder of them, holds", _INSPECT_HELP)
+    command.add_argument("clip", metavar="CLIP", help="a video file: MPEG-4 Part 2, H.264, MPEG-2, ...; or a folder")
     command.add_argument("--picture", metavar="PNG", help="where to write the picture (CLIP's name.modalities.png)")
+    command.add_argument("--pattern", metavar="RE", default="", help="folder: as for `pkd reproduce`")
+    command.add_argument(
+        "--folds", type=int, metavar="N", default=Parameters.folds, help="folder: parts to cut it into (%(default)s)"
+    )
 
     command = _add(commands, "reproduce", _reproduce, "run the study's notebooks", _REPRODUCE_HELP)
     _add_parameters(command)
@@ -268,8 +283,13 @@ _INSPECT_HELP = """\
 Say what a compressed video holds: its codec, size, frame rate, GOPs (groups of pictures, each begun by an
 I-frame) and frame types; and draw the three modalities that the networks see: I-frame, motion, residual.
 
-example: pkd inspect holiday.mp4 --picture holiday.png
-takes:   a second or two; needs the base install only (pip install pkdlib)
+Of a folder with one folder of clips for each class, say what a data set of it would be: classes, groups, folds,
+clips, codecs, sizes, GOP lengths, and what is left out or cannot be read. Nothing is made.
+
+examples:
+  pkd inspect holiday.mp4 --picture holiday.png
+  pkd inspect my_clips --pattern '_(s[0-9]+)_'
+takes:   a second or two, for a folder some milliseconds a clip; needs the base install only (pip install pkdlib)
 """
 _REPRODUCE_HELP = """\
 Run the eight notebooks in order through papermill, training whatever is missing. What is finished is kept:
@@ -444,11 +464,6 @@ def _is_a_run(path: Path) -> bool:
 
 def _is_chosen(path: Path, names: Sequence[str]) -> bool:
     return not names or any(path.is_relative_to(resources.place(name)) for name in names)
-
-
-def _span(lengths: Sequence[int]) -> str:
-    shortest, longest = min(lengths), max(lengths)
-    return str(longest) if shortest == longest else f"{shortest} to {longest}"
 
 
 def _say(name: str, value: str) -> None:

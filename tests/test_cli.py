@@ -187,12 +187,15 @@ def test_a_missing_extra_is_named(clip, command, extra, tmp_path):
 def test_inspect_needs_no_extra(clip, tmp_path):
     code = (
         "import sys; from pkdlib.cli import main; status = main()\n"
-        "print({'torch', 'scipy', 'pandas', 'yaml', 'papermill', 'altair'} & sys.modules.keys())\n"
+        "print({'torch', 'tqdm', 'scipy', 'pandas', 'yaml', 'papermill', 'altair'} & sys.modules.keys())\n"
         "sys.exit(status)"
     )
-    done = run(["-c", code, "inspect", str(clip)], tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "set()"
+    (tmp_path / "data" / "wave").mkdir(parents=True)
+    shutil.copy(clip, tmp_path / "data" / "wave")
+    for what in (clip, tmp_path / "data"):
+        done = run(["-c", code, "inspect", str(what)], tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines()[-1] == "set()"
 
 
 def test_clean_lists_and_removes_caches_and_nothing_else(tmp_path, monkeypatch, capsys):
@@ -240,21 +243,44 @@ def test_the_book_is_that_of_the_checkout_around_the_working_folder(tmp_path, mo
     assert book.checkout() == ROOT
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("classes", "pattern", "reason"),
-    [(["wave"], "_(s[0-9])_", "class"), (["wave", "jump"], "_(t[0-9])_", "pattern")],
+    ("classes", "words", "reason"),
+    [
+        (["wave"], [], "has clips of one class only (wave)"),
+        (["wave", "jump"], ["--pattern", "_(t[0-9])_"], "has no match of the pattern '_(t[0-9])_'"),
+        (["wave", "jump"], ["--set", "folds=2"], "folds = 2 must be at least 3: "),
+        (["wave", "jump"], ["--set", "folds=7"], "are too few for 7 folds; folds = 6 would do"),
+    ],
 )
-def test_a_data_folder_that_cannot_be_split(clip, classes, pattern, reason, tmp_path, monkeypatch, capsys):
+def test_a_data_folder_that_cannot_be_split(clip, classes, words, reason, tmp_path, monkeypatch, capsys):
     for name in classes:
         (tmp_path / "data" / name).mkdir(parents=True)
         for number in range(6):
             shutil.copy(clip, tmp_path / "data" / name / f"{name}_s{number}_a.mp4")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    words = ["--dataset", "folder", "--root", "data", "--pattern", pattern, "--only", "02"]
-    line = fails(capsys, "reproduce", "--profile", "smoke", *words)
-    assert "notebook 02" in line and reason in line
+    own = ["--dataset", "folder", "--root", "data", "--pattern", "_(s[0-9])_", "--only", "02"]
+    line = fails(capsys, "reproduce", "--profile", "smoke", *own, *words)
+    assert reason in line and "notebook" not in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
+def test_a_folder_is_transcoded_before_the_notebooks_and_what_fails_is_listed(clip, tmp_path, monkeypatch, capsys):
+    for name in ("wave", "jump"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(6):
+            shutil.copy(clip, tmp_path / "data" / name / f"s{number}.mp4")
+    (tmp_path / "data" / "wave" / "s3.mp4").write_bytes(b"no video")
+    (tmp_path / "data" / "wave" / "s3.txt").write_text("what s3 shows\n" * 50, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    own = ["--dataset", "folder", "--root", "data", "--pattern", "(s[0-9])"]
+    assert cli.main(["reproduce", "--profile", "smoke", *own]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(
+        "pkd: 1 of 12 clips cannot be read, mend or remove them (all others are made): data/wave"
+    )
+    left_out, failed = said.out.splitlines()
+    assert left_out.startswith("left out: wave/s3.txt (") and failed.startswith("failed: data/wave/s3.mp4: ")
+    assert len(list((tmp_path / "cache").rglob("*.mp4"))) == 11
 
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:

@@ -25,6 +25,7 @@ SOURCES = sorted((ROOT / "notebooks").glob("*.md"))
 # The floors of the house, ground floor first: an import points down, or to a neighbour, and never in a circle.
 FLOORS = {
     "__init__": 0,
+    "processes": 1,
     "container": 1,
     "h264": 1,
     "files": 0,
@@ -51,6 +52,7 @@ FLOORS = {
     "pictures": 2,
     "datasets": 2,
     "places": 3,
+    "data": 3,
     "banks": 3,
     "clips": 3,
     "ranks": 3,

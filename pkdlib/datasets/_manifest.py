@@ -55,6 +55,17 @@ class Manifest:
         self._clips = found["clips"]
         self._versions = found["versions"]
 
+    def path(self, name: str) -> Path:
+        """Say where a clip is, or is to be.
+
+        Args:
+            name: Path of the clip within the folder.
+
+        Returns:
+            The path: the name's UTF-8 on disk, whatever this system's own encoding of names.
+        """
+        return self.folder / os.fsdecode(name.encode())
+
     def holds(self, name: str, origin: dict | None = None) -> bool:
         """Say whether a clip is there, whole, and made from this origin.
 
@@ -76,7 +87,7 @@ class Manifest:
         Returns:
             False if the clip is not recorded, or not there, or of another size.
         """
-        path = self.folder / name
+        path = self.path(name)
         return name in self._clips and path.is_file() and path.stat().st_size == self._clips[name]["bytes"]
 
     def intact(self, name: str) -> bool:
@@ -88,7 +99,7 @@ class Manifest:
         Returns:
             False if the clip has to be made again.
         """
-        return self.whole(name) and self._clips[name]["sha256"] == _digest(self.folder / name)
+        return self.whole(name) and self._clips[name]["sha256"] == _digest(self.path(name))
 
     def note(self, name: str, key: str) -> Any:
         """Look up what was noted of a clip when it was made.
@@ -110,7 +121,7 @@ class Manifest:
             origin: What it is made from, as JSON can hold it.
             **notes: What else is worth keeping of it, as JSON can hold it.
         """
-        path = self.folder / name
+        path = self.path(name)
         self._clips[name] = {"bytes": path.stat().st_size, "sha256": _digest(path), "origin": origin}
         if notes:
             self._clips[name]["notes"] = notes

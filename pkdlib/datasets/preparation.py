@@ -21,7 +21,6 @@ from pkdlib.datasets._manifest import Manifest
 from pkdlib.datasets._workers import results
 from pkdlib.datasets.archives import bsdtar, readable, unpack
 from pkdlib.datasets.downloads import download
-from pkdlib.datasets.folder import SUFFIXES
 from pkdlib.datasets.official import (
     FEWEST_GROUPS,
     FORM,
@@ -38,6 +37,7 @@ from pkdlib.datasets.official import (
     unfit_classes,
 )
 from pkdlib.datasets.parts import Part
+from pkdlib.datasets.sources import SUFFIXES
 from pkdlib.transcode import transcode
 
 _GB = 1e9

@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pkdlib.datasets import Dataset, DatasetError, folder
+from pkdlib.datasets.folds import fold_splits
+from pkdlib.datasets.sources import find
 
 CLASSES = ("handshaking", "hugging", "kicking", "pointing", "punching", "pushing")
 SEQUENCES = tuple(f"seq{number:02d}" for number in range(1, 21))
@@ -28,12 +30,13 @@ CITATION = (
 LICENCE = "Research data, free to use with citation; not distributed with this project."
 
 
-def load(root: str | Path, cache: str | Path) -> Dataset:
+def load(root: str | Path, cache: str | Path, *, workers: int = 1) -> Dataset:
     """Read UT-Interaction, transcoding into the cache what is not there yet.
 
     Args:
         root: Folder with the six class folders.
         cache: Folder for the transcoded clips.
+        workers: Processes that transcode.
 
     Returns:
         120 clips and five splits: test on 4 sequences, validate on the next 4, train on 12.
@@ -41,8 +44,7 @@ def load(root: str | Path, cache: str | Path) -> Dataset:
     Raises:
         DatasetError: If clips are missing (they are named), or as for `folder.load`.
     """
-    sources = folder.find(root, PATTERN)
-    found = Counter((source.action, source.group) for source in sources)
+    found = Counter((source.action, source.group) for source in find(root, PATTERN).sources)
     for difference, problem in ((Counter(CLIPS_IN) - found, "lacks"), (found - Counter(CLIPS_IN), "has too many")):
         if difference:
             names = ", ".join(f"{action}/{sequence}" for action, sequence in sorted(difference))
@@ -55,5 +57,6 @@ def load(root: str | Path, cache: str | Path) -> Dataset:
         num_folds=NUM_FOLDS,
         citation=CITATION,
         licence=LICENCE,
+        workers=workers,
     )
-    return replace(dataset, splits=folder.fold_splits(dataset.clips, FOLDS))
+    return replace(dataset, splits=fold_splits(dataset.clips, FOLDS))
