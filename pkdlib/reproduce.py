@@ -170,7 +170,9 @@ def run_notebook(
     executed.metadata["papermill"]["input_path"] = f"notebooks/{source.name}"  # papermill repeats the notebook here
     if made_from:
         executed.metadata["pkdlib"] = {"made_from": made_from}
-    runs.write_atomically(target, lambda temporary: nbformat.write(executed, temporary))
+    # A parameter's path need not be UTF-8; of its other bytes this makes JSON's own escapes.
+    content = f"{nbformat.writes(executed)}\n".encode(errors="backslashreplace")
+    runs.write_atomically(target, lambda temporary: temporary.write_bytes(content))
     return cost()
 
 

@@ -134,6 +134,17 @@ def test_a_temporary_folder_of_any_length_will_do(project, parameters, monkeypat
     assert not list(folder.iterdir())  # no socket is left there
 
 
+def test_a_path_need_not_be_utf_8(project):
+    write_notebook(project / "notebooks", "01_first", ["clip = ''", "import os; print(os.fsencode(clip))"])
+    parameters = Parameters.for_profile("smoke", clip=os.fsdecode(b"caf\xe9.avi"))
+    lines = []
+    for _ in range(2):
+        (path,) = reproduce.reproduce(parameters, only=["01"], log=lines.append)
+    assert printed(path) == "b'caf\\xe9.avi'\n"
+    assert lines[-1].endswith("up to date")
+    path.read_bytes().decode()
+
+
 def test_the_books_own_run_has_its_own_folder(monkeypatch):
     monkeypatch.chdir(ROOT / "tests")  # anywhere in the checkout
     assert reproduce.output_folder(Parameters.for_profile("quick")) == ROOT / "_build/executed"
