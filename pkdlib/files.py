@@ -52,7 +52,7 @@ def derived(stem: str, ending: str) -> str:
     Returns:
         Both together; where that is longer than file systems allow, the stem is cut, and a checksum tells it apart.
     """
-    name, room = os.fsencode(stem), _LONGEST_NAME - len(os.fsencode(ending))
+    name, room = stem.encode("utf-8", "surrogateescape"), _LONGEST_NAME - len(ending)
     if len(name) <= room:
         return stem + ending
     mark = f"-{zlib.crc32(name):08x}"
