@@ -3,6 +3,7 @@
 Nothing is made here, and no more is needed than the base install.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Source:
     @property
     def name(self) -> str:
         """The clip's name in the data set: class/stem, with bytes that are not UTF-8 as escapes."""
-        return f"{self.action}/{printable(self.path.stem)}"
+        return f"{self.action}/{_text(self.path.stem)}"
 
     @property
     def clip_file(self) -> str:
@@ -48,7 +49,7 @@ class Source:
     def origin(self) -> dict:
         """What tells this file from a changed one."""
         state = self.path.stat()
-        return {"file": printable(self.path.name), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
+        return {"file": _text(self.path.name), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
 
 
 @dataclass(frozen=True)
@@ -97,17 +98,17 @@ def find(root: str | Path, pattern: str) -> Found:
     try:
         for path, reason in _entries(root):
             if reason:
-                name = printable(path.relative_to(root))
+                name = _text(path.relative_to(root))
                 left_out.setdefault(reason, []).append(f"{name}/" if path.is_dir() else name)
                 continue
-            match = expression.search(printable(path.name))
+            match = expression.search(_text(path.name))
             if match is None or match[1] is None:
                 raise DatasetError(
                     f"{printable(path)}: the file name has no match of the pattern {pattern!r} for its group"
                 )
-            source = Source(path, printable(path.parent.name), match[1])
+            source = Source(path, _text(path.parent.name), match[1])
             if source.name in sources:
-                other = printable(sources[source.name].path.name)
+                other = _text(sources[source.name].path.name)
                 raise DatasetError(f"{printable(path)} and {other} have the same name; rename one")
             sources[source.name] = source
     except OSError as error:
@@ -117,6 +118,11 @@ def find(root: str | Path, pattern: str) -> Found:
         others = "".join(f"; left out: {line}" for line in found.told())
         raise DatasetError(f"{printable(root)} has no clips: expected <class>/<clip>, in any format of videos{others}")
     return found
+
+
+def _text(path: str | Path) -> str:
+    # A name as UTF-8, whatever the locale: the same files make the same data set everywhere.
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _expression(pattern: str) -> re.Pattern:
