@@ -7,6 +7,7 @@ import argparse
 import collections
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         ModuleNotFoundError: If the package itself is broken.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks is written as escapes, as on standard error
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         chosen = _parser().parse_args(arguments)
         chosen.run(chosen)
