@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import PictureType
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pkdlib import cli
@@ -205,6 +205,7 @@ def test_a_read_only_cache(root, tmp_path):
         folder.load(root, cache, pattern=PATTERN, num_folds=4)
 
 
+@settings(deadline=None)
 @given(
     clips=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 11)), min_size=1, max_size=60),
     num_folds=st.integers(3, 6),
@@ -232,6 +233,7 @@ def test_folds_partition_the_groups(clips, num_folds, seed):
         assert {source.action for source in sources if source.group in fold} == actions
 
 
+@settings(deadline=None)
 @given(
     groups=st.lists(st.integers(0, 6), min_size=2, max_size=4),
     more=st.data(),
