@@ -154,7 +154,7 @@ def peak_memory(path):
 def write(rows):
     """Keep the table, with the record of its run."""
     TABLES.mkdir(parents=True, exist_ok=True)
-    with open(TABLES / "speed.csv", "w", newline="") as file:
+    with open(TABLES / "speed.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["file", "what", "milliseconds", "ratio"])
         for name, what, seconds, ratio in rows:

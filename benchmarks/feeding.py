@@ -159,13 +159,13 @@ def held() -> float:
 def resident() -> float:
     """Add up the memory that this process and its children have for themselves, in MiB."""
     own = os.getpid()
-    children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
+    children = Path(f"/proc/{own}/task/{own}/children").read_text(encoding="utf-8").split()
     return sum(private(process) for process in (own, *children))
 
 
 def private(process: int | str) -> float:
     """Say what a process has written and shares with none, in MiB."""
-    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) / 1024
 
 
@@ -203,7 +203,7 @@ def timed(run) -> float:
 def write(path: Path, rows: list[dict[str, float | str]]) -> None:
     """Write a table."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)

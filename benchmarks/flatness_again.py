@@ -120,7 +120,6 @@ def keep(run, modality, rows):
     )
 
 
-
 def record_of(path):
     """Read the record of a table: its own, or that of all tables in its folder."""
     return runs.read_json(record_path(path))

@@ -199,7 +199,7 @@ def memory():
     """Return this process's resident memory, in bytes, less what is merely not yet given back."""
     with contextlib.suppress(AttributeError):  # not every C library has it
         ctypes.CDLL(None).malloc_trim(0)
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * resource.getpagesize()
 
 
 def judge(mutation, seed, folder):
@@ -265,7 +265,7 @@ class Worker:
         self._log_start = self._log.seek(0, os.SEEK_END)
         command = [sys.executable, __file__, "--serve", str(self._folder), "--seed", str(self._args.seed)]
         self._child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, encoding="utf-8"
         )
         if "finding" in (answer := self._answer(60)):
             raise RuntimeError(f"the child does not start: {answer}")

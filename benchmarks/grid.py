@@ -56,7 +56,7 @@ def main() -> int:
     print(found)
     if chosen.write:
         TARGET.mkdir(parents=True, exist_ok=True)
-        with (TARGET / "grid.csv").open("w", newline="") as file:
+        with (TARGET / "grid.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, found, lineterminator="\n")
             writer.writeheader()
             writer.writerow(found)

@@ -213,7 +213,7 @@ def check(name, path):
 def outcome(name, path):
     """Check one reader on one file, and say in a word how it went."""
     call = [sys.executable, __file__, "--check", name, str(path)]
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    done = subprocess.run(call, capture_output=True, text=True, check=False, encoding="utf-8")
     if done.returncode < 0:
         return {"outcome": f"crashes (signal {-done.returncode})"}
     if done.returncode:
@@ -277,7 +277,7 @@ def timings(path, description, readable):
 def write(name, rows, columns):
     """Write one table."""
     TABLES.mkdir(parents=True, exist_ok=True)
-    with (TABLES / name).open("w", newline="") as file:
+    with (TABLES / name).open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
         table.writeheader()
         table.writerows(rows)

@@ -77,12 +77,16 @@ def _family(process: int) -> Iterator[int]:
     yield process
     for children in Path(f"/proc/{process}/task").glob("*/children"):
         with contextlib.suppress(OSError):  # a process that ended meanwhile
-            for child in children.read_text().split():
+            for child in children.read_text(encoding="utf-8").split():
                 yield from _family(int(child))
 
 
 def _resident(process: int) -> float:
     try:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        return (
+            int(Path(f"/proc/{process}/statm").read_text(encoding="utf-8").split()[1])
+            * os.sysconf("SC_PAGE_SIZE")
+            / 2**20
+        )
     except (OSError, IndexError):
         return 0.0

@@ -306,7 +306,7 @@ def _read_profile(profile: Any, dataset: Any, backbone: Any) -> dict[str, Any]:
     # backbone, or for one data set, such as more epochs where the clips are few.
     names = (profile, f"any.{backbone}", f"{profile}.{backbone}", f"{profile}.{dataset}")
     files = [path for path in (folder / f"{name}.yaml" for name in names) if path.is_file()]
-    return {name: value for file in files for name, value in yaml.safe_load(file.read_text()).items()}
+    return {name: value for file in files for name, value in yaml.safe_load(file.read_text(encoding="utf-8")).items()}
 
 
 def _unknown(name: str, known: Mapping[str, Any]) -> str:

@@ -275,7 +275,7 @@ def _made_from(source: Path, parameters: Parameters) -> str:
     results = resources.folder("results")
     return runs.digest(
         {
-            "source": source.read_text(),
+            "source": source.read_text(encoding="utf-8"),
             "parameters": parameters.flat(),
             "library": runs.source_digest(),
             "results": {

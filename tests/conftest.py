@@ -17,7 +17,7 @@ def peak_memory():
     file = Path(os.environ["PKD_PEAK"]).resolve()
     with measure.measured() as cost:
         yield
-    file.write_text(f"{cost().peak_memory_mib or 0}\n")
+    file.write_text(f"{cost().peak_memory_mib or 0}\n", encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

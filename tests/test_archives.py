@@ -20,7 +20,7 @@ def bsdtar(request, tmp_path, monkeypatch):
     if request.param == "stub":
         (tmp_path / "bin").mkdir()
         stub = tmp_path / "bin" / "bsdtar"
-        stub.write_text('#!/bin/sh\nfor last; do :; done\nexec cat "${last#@}"\n')
+        stub.write_text('#!/bin/sh\nfor last; do :; done\nexec cat "${last#@}"\n', encoding="utf-8")
         stub.chmod(0o755)
         monkeypatch.setenv("PATH", f"{stub.parent}:/usr/bin:/bin")
     elif shutil.which("bsdtar") is None:
@@ -130,7 +130,7 @@ def test_damaged_archives(tmp_path, bsdtar):
 
 def test_what_a_killed_run_left_is_replaced(tmp_path):
     (tmp_path / ".out.part").mkdir()
-    (tmp_path / ".out.part" / "three.txt").write_text("half")
+    (tmp_path / ".out.part" / "three.txt").write_text("half", encoding="utf-8")
     archives.unpack(make_zip(tmp_path / "x.zip", MEMBERS), tmp_path / "out")
     assert tree(tmp_path / "out") == MEMBERS
     assert not (tmp_path / ".out.part").exists()

@@ -242,10 +242,10 @@ def broken_file(kind, folder, clip):
     elif kind == "empty":
         path.touch()
     elif kind == "text":
-        path.write_text("no video\n" * 99)
+        path.write_text("no video\n" * 99, encoding="utf-8")
     elif kind == "text.txt":
         path = folder / "clip.txt"
-        path.write_text("no video\n" * 99)
+        path.write_text("no video\n" * 99, encoding="utf-8")
     elif kind == "noise":
         path.write_bytes(np.random.default_rng(0).bytes(5000))
     elif kind == "audio":
@@ -401,7 +401,7 @@ def test_an_index_of_a_file_that_has_changed_is_built_anew(tmp_path):
 
 
 def test_an_index_that_cannot_be_kept_is_told(tmp_path, clip):
-    (tmp_path / "cache").write_text("a file")
+    (tmp_path / "cache").write_text("a file", encoding="utf-8")
     with pytest.raises(VideoError, match=r"clip\.mp4: its index cannot be kept in .*cache"):
         CompressedVideo(clip, cache=tmp_path / "cache")
 

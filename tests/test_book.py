@@ -40,16 +40,18 @@ def root(tmp_path):
     """A checkout with the real settings and style, one page of prose and one notebook."""
     shutil.copy(REPOSITORY / "_config.yml", tmp_path)
     shutil.copytree(REPOSITORY / "book" / "_static", tmp_path / "book" / "_static")
-    (tmp_path / "_toc.yml").write_text(CONTENTS)
-    (tmp_path / "book" / "intro.md").write_text("# Intro\n\nIt holds in {{ share }}: $a^2$ {cite:p}`one`.\n")
-    (tmp_path / "book" / "references.bib").write_text(
-        "@article{one, author={Ada Author}, title={T}, journal={J}, year={2020}}\n"
+    (tmp_path / "_toc.yml").write_text(CONTENTS, encoding="utf-8")
+    (tmp_path / "book" / "intro.md").write_text(
+        "# Intro\n\nIt holds in {{ share }}: $a^2$ {cite:p}`one`.\n", encoding="utf-8"
     )
-    with (tmp_path / "book" / "intro.md").open("a") as page:
+    (tmp_path / "book" / "references.bib").write_text(
+        "@article{one, author={Ada Author}, title={T}, journal={J}, year={2020}}\n", encoding="utf-8"
+    )
+    with (tmp_path / "book" / "intro.md").open("a", encoding="utf-8") as page:
         page.write("\n```{bibliography}\n```\n")
     executed = tmp_path / "_build" / "executed" / "notebooks" / "01_first.ipynb"
     executed.parent.mkdir(parents=True)
-    executed.write_text(_notebook("Text."))
+    executed.write_text(_notebook("Text."), encoding="utf-8")
     return tmp_path
 
 
@@ -72,7 +74,7 @@ def test_staging_mirrors_the_repository(root):
     executed = root / "_build" / "executed" / "notebooks" / "01_first.ipynb"
     assert (staged / "notebooks" / "01_first.ipynb").read_bytes() == executed.read_bytes()
     assert (staged / "book" / "intro.md").read_bytes() == (root / "book" / "intro.md").read_bytes()
-    configuration = yaml.safe_load((staged / "_config.yml").read_text())
+    configuration = yaml.safe_load((staged / "_config.yml").read_text(encoding="utf-8"))
     assert configuration["repository"]["url"] == resources.repository_url()
     assert configuration["parse"]["myst_substitutions"] == {"share": "12.5 %"}
     # Jupyter Book would load each script of such a folder on every page.
@@ -80,7 +82,7 @@ def test_staging_mirrors_the_repository(root):
 
 
 def test_the_chart_script_is_one_function_without_addresses_to_load_from(root):
-    script = (book.stage(root=root) / "_assets" / "vega-bundle.js").read_text()
+    script = (book.stage(root=root) / "_assets" / "vega-bundle.js").read_text(encoding="utf-8")
     body = script.split("\n", 1)[1].strip()
     assert body.startswith("(() => {") and body.endswith("})();")
     assert not re.search(r"\bimport\s*\(|^\s*import\s|^\s*export\s", body, re.MULTILINE)
@@ -88,9 +90,9 @@ def test_the_chart_script_is_one_function_without_addresses_to_load_from(root):
 
 def test_staging_again_touches_only_what_changed(root):
     staged = book.stage(root=root)
-    (staged / "notebooks" / "old.ipynb").write_text("{}")
+    (staged / "notebooks" / "old.ipynb").write_text("{}", encoding="utf-8")
     times = {path: path.stat().st_mtime_ns for path in staged.rglob("*") if path.is_file()}
-    (root / "book" / "intro.md").write_text("# Intro\n\nNew.\n")
+    (root / "book" / "intro.md").write_text("# Intro\n\nNew.\n", encoding="utf-8")
     book.stage(root=root)
     after = {path: path.stat().st_mtime_ns for path in staged.rglob("*") if path.is_file()}
     changed = {path.relative_to(staged).as_posix() for path in times if times[path] != after.get(path)}
@@ -126,15 +128,15 @@ def test_missing_mathjax_says_what_to_install(root, monkeypatch):
 def test_the_built_page_leads_to_the_committed_notebook_and_loads_nothing_from_outside(root):
     index = book.build(root=root, substitutions={"share": "12.5 %"})
     assert index == root / "_build" / "html" / "index.html"
-    assert "book/intro.html" in index.read_text()
-    page = (root / "_build" / "html" / "notebooks" / "01_first.html").read_text()
+    assert "book/intro.html" in index.read_text(encoding="utf-8")
+    page = (root / "_build" / "html" / "notebooks" / "01_first.html").read_text(encoding="utf-8")
     address = resources.repository_url().removeprefix("https://github.com/")
     binder = f"https://mybinder.org/v2/gh/{address}/main?urlpath=lab/tree/notebooks/01_first.ipynb"
     colab = f"https://colab.research.google.com/github/{address}/blob/main/notebooks/01_first.ipynb"
     assert binder in page and colab in page
     assert "thebe-button" not in page and "initThebe" not in page
 
-    prose = (root / "_build" / "html" / "book" / "intro.html").read_text()
+    prose = (root / "_build" / "html" / "book" / "intro.html").read_text(encoding="utf-8")
     assert "12.5 %" in prose
     assert "mybinder.org" not in prose and "colab.research" not in prose
     for text in (page, prose):
@@ -147,10 +149,10 @@ def test_the_built_page_leads_to_the_committed_notebook_and_loads_nothing_from_o
 @pytest.mark.slow
 def test_a_warning_fails_the_build_each_time_until_it_is_mended(root):
     page = root / "book" / "intro.md"
-    good = page.read_text()
-    page.write_text(good + "\nSee {doc}`nowhere`.\n")
+    good = page.read_text(encoding="utf-8")
+    page.write_text(good + "\nSee {doc}`nowhere`.\n", encoding="utf-8")
     for _ in range(2):
         with pytest.raises(book.BookError, match="warnings"):
             book.build(root=root, substitutions={"share": "12.5 %"})
-    page.write_text(good)
+    page.write_text(good, encoding="utf-8")
     assert book.build(root=root, substitutions={"share": "12.5 %"}).is_file()

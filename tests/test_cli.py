@@ -34,7 +34,7 @@ def bad(tmp_path, clip):
     """Files that cannot be read, by what is wrong with them."""
     contents = clip.read_bytes()
     (tmp_path / "empty.mp4").touch()
-    (tmp_path / "text.mp4").write_text("not a video\n" * 50)
+    (tmp_path / "text.mp4").write_text("not a video\n" * 50, encoding="utf-8")
     (tmp_path / "truncated.mp4").write_bytes(contents[: len(contents) // 40])
     with av.open(str(tmp_path / "audio.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=44100)
@@ -287,5 +287,5 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *arguments]
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False, encoding="utf-8"
     )

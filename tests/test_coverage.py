@@ -195,6 +195,6 @@ def test_the_book_says_what_the_committed_simulation_holds():
     values = facts.collect()
     assert f"covers {100 * min(own):.1f} to {100 * max(own):.1f} % of the time" in values["coverage_seen"]
     assert values["coverage_tables"].count("| **two-way** |") == 2
-    record = json.loads((folder / "run.json").read_text())
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert record["spreads"] == benchmark.SPREADS and not record["modified"]
     assert values["coverage_spreads"].count(";") == len(benchmark.SPREADS) - 1

@@ -183,6 +183,7 @@ def feed_in_a_process(frames, *prefix, **environment) -> subprocess.CompletedPro
         text=True,
         timeout=120,
         env={**os.environ, "PYTHONPATH": root, **environment},
+        encoding="utf-8",
     )
 
 

@@ -142,7 +142,7 @@ def test_the_digest_of_the_code_that_runs_is_the_same_in_every_process():
         "from pkdlib import experiments, fingerprints as f;"
         "print(f.fingerprint(experiments.backbone_step, without=experiments.UNDECIDING)['code'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
     own = fingerprints.fingerprint(experiments.backbone_step, without=experiments.UNDECIDING)
     assert done.stdout.strip() == own["code"]
 

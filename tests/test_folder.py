@@ -67,7 +67,7 @@ def _groups(dataset, indices):
 
 def test_a_folder_becomes_a_dataset_in_the_papers_form(root, tmp_path):
     (root / "empty").mkdir()
-    (root / "run" / "notes.txt").write_text("not a clip")
+    (root / "run" / "notes.txt").write_text("not a clip", encoding="utf-8")
     dataset = folder.load(root, tmp_path / "cache", pattern=PATTERN, name="people", num_folds=4)
     assert (dataset.name, dataset.classes) == ("people", ("jump", "run"))
     assert [clip.name for clip in dataset.clips][:2] == ["jump/anna_1", "jump/ben_1"]
@@ -185,7 +185,7 @@ def test_a_class_that_does_not_spread_is_named_before_anything_is_made(root, tmp
 
 
 def test_a_cache_that_cannot_be_written(root, tmp_path, stubbed, monkeypatch):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(DatasetError, match="cannot use the clip folder"):
         folder.load(root, tmp_path / "file" / "cache", pattern=PATTERN, num_folds=4)
 

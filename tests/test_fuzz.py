@@ -55,7 +55,7 @@ FAULTS = {
 def fuzz(*arguments, python_path=REPOSITORY):
     command = [sys.executable, BENCHMARKS / "fuzz_decode.py", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(python_path)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, encoding="utf-8")
 
 
 def run_clean(*arguments):
@@ -93,8 +93,8 @@ def test_a_fault_is_found(tmp_path, fault):
     package, kept = tmp_path / "pkdlib", tmp_path / "kept"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "bitstream.py").write_text(STAND_IN.format(files=files, fault=code))
-    (package / "transcode.py").write_text(TRANSCODE)
+    (package / "bitstream.py").write_text(STAND_IN.format(files=files, fault=code), encoding="utf-8")
+    (package / "transcode.py").write_text(TRANSCODE, encoding="utf-8")
     arguments = ["--count", 6, "--replay", 5, "--limit", 2, "--clips", "none", "--keep", kept]
     result = fuzz(*arguments, python_path=tmp_path)
     assert result.returncode == 1, result.stdout + result.stderr

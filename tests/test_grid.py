@@ -31,6 +31,7 @@ def test_a_dry_run_lists_the_paper_s_whole_grid(tmp_path, profile):
         capture_output=True,
         text=True,
         check=False,
+        encoding="utf-8",
     )
     text = done.stdout + done.stderr
     assert done.returncode == 0, text
@@ -59,7 +60,7 @@ mkdir -p $target/notebooks && touch $target/notebooks/$notebook.ipynb
 def test_each_gpu_has_one_job_at_a_time(tmp_path):
     stub, log = tmp_path / "bin" / "pkd", tmp_path / "log"
     stub.parent.mkdir()
-    stub.write_text(STUB.replace("{log}", str(log)))
+    stub.write_text(STUB.replace("{log}", str(log)), encoding="utf-8")
     stub.chmod(0o755)
     env = os.environ | {"PATH": f"{stub.parent}:{os.environ['PATH']}"}
     env.pop("CUDA_VISIBLE_DEVICES", None)
@@ -67,7 +68,7 @@ def test_each_gpu_has_one_job_at_a_time(tmp_path):
     words = command("machine", "--config", "profile=smoke", "splits=1", "seeds=4", "gpus=2", "--cores", "3", *made)
     subprocess.run(words, cwd=tmp_path, env=env, check=True, stderr=subprocess.DEVNULL)
     spans = {}
-    for line in log.read_text().splitlines():
+    for line in log.read_text(encoding="utf-8").splitlines():
         gpu, began, ended = map(int, line.split())
         spans.setdefault(gpu, []).append((began, ended))
     assert spans.keys() == {0, 1} and sum(map(len, spans.values())) == 8

@@ -76,9 +76,9 @@ def test_all_that_the_iframe_network_decides_is_kept_apart(both):
     assert made(strong) == made(plain) - {"backbone-motion", "backbone-residual"}
     networks = [experiments.backbones(run)["iframe"] for run in both]
     assert [network.widths == lite.WIDTHS for network in networks] == [False, True]
-    record = json.loads((experiments.backbone_step(strong, "iframe") / "run.json").read_text())
+    record = json.loads((experiments.backbone_step(strong, "iframe") / "run.json").read_text(encoding="utf-8"))
     assert record["settings"]["iframe_network"] == "lite"
-    record = json.loads((experiments.backbone_step(strong, "motion") / "run.json").read_text())
+    record = json.loads((experiments.backbone_step(strong, "motion") / "run.json").read_text(encoding="utf-8"))
     assert not any(name.startswith("iframe") for name in record["settings"])
     values = [experiments.logits(run) for run in both]
     same = [(values[0][key] == values[1][key]).all() for key in ("test/motion/backbone/4", "test/iframe/backbone/4")]
@@ -105,7 +105,7 @@ def test_published_tables_do_not_mix_and_tell_of_all_steps(both, tmp_path):
     published = [tables.publish(run.parameters, tmp_path, ["curves"]) for run in both]
     assert published[0] != published[1]
     for place, run in zip(published, both, strict=True):
-        record = json.loads((place / "run.json").read_text())
+        record = json.loads((place / "run.json").read_text(encoding="utf-8"))
         assert record["parameters"]["iframe_network"] == run.parameters.iframe_network
         assert {"backbone-iframe", "backbone-motion", "backbone-residual"} <= record["steps"][0]["steps"].keys()
 

@@ -199,7 +199,7 @@ def test_a_folder_of_another_difficulty_is_refused(stubbed, monkeypatch, tmp_pat
 
 def test_the_manifest_tells_parameters_and_every_clip(stubbed, tmp_path):
     dataset = marionette.generate(tmp_path, **TINY)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["parameters"]["scene_bias"] == marionette.SCENE_BIAS
     assert set(manifest["versions"]) == {"av", "numpy"}
     expected = {
@@ -228,7 +228,7 @@ def test_parameters_out_of_range_are_named(tmp_path, change, message):
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(DatasetError, match="cannot use the clip folder"):
         marionette.generate(tmp_path / "file" / "below", **TINY)
 

@@ -37,7 +37,7 @@ def test_timings_are_replaced_by_name_and_summed(tmp_path):
     measure.remember(path, "notebooks", "02_b", Cost(30.0, 700.0))
     measure.remember(path, "build", "book", Cost(20.5, None))
     measure.remember(path, "notebooks", "01_a", Cost(10.0, 600.0))
-    assert json.loads(path.read_text()) == {
+    assert json.loads(path.read_text(encoding="utf-8")) == {
         "notebooks": {
             "01_a": {"seconds": 10.0, "peak_memory_mib": 600.0},
             "02_b": {"seconds": 30.0, "peak_memory_mib": 700.0},

@@ -173,7 +173,7 @@ def test_an_unknown_parameter_ends_bare_papermill_with_one_clear_line(tmp_path):
     target = str(tmp_path / "out.ipynb")
     source = "notebooks/02_backbones.ipynb"
     command = [sys.executable, "-m", "papermill", source, target, "-p", "profile", "smoke", "-p", "exit_epoch", "2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, encoding="utf-8")
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode != 0
     assert "unknown parameter 'exit_epoch'; did you mean 'exit_epochs'?" in last

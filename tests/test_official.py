@@ -40,7 +40,7 @@ def bsdtar(tmp_path, monkeypatch):
     """A stub that gives out the tar which a rar of these tests is."""
     stub = tmp_path / "bin" / "bsdtar"
     stub.parent.mkdir()
-    stub.write_text('#!/bin/sh\nfor last; do :; done\nexec cat "${last#@}"\n')
+    stub.write_text('#!/bin/sh\nfor last; do :; done\nexec cat "${last#@}"\n', encoding="utf-8")
     stub.chmod(0o755)
     monkeypatch.setenv("PATH", f"{stub.parent}:/usr/bin:/bin")
 
@@ -258,11 +258,13 @@ def test_a_killed_run_goes_on(ucf, tmp_path):
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     manifest = root / "clips" / "manifest.json"
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and not (manifest.exists() and json.loads(manifest.read_text())["clips"]):
+    while time.monotonic() < deadline and not (
+        manifest.exists() and json.loads(manifest.read_text(encoding="utf-8"))["clips"]
+    ):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    finished = len(json.loads(manifest.read_text())["clips"])
+    finished = len(json.loads(manifest.read_text(encoding="utf-8"))["clips"])
     assert 0 < finished < 30
     resumed, said = prepare(UCF, root, **ucf)
     assert f"{finished} of 30 clips are there, their checksums right" in said
@@ -457,7 +459,7 @@ def test_download_to_data_set(ucf, tmp_path, monkeypatch, copied):
 def test_a_download_that_is_no_archive(tmp_path, monkeypatch, bsdtar):
     def fetch(url, target):
         target.parent.mkdir(exist_ok=True)
-        target.write_text("<html>please log in</html>" * 50)
+        target.write_text("<html>please log in</html>" * 50, encoding="utf-8")
 
     monkeypatch.setattr(preparation, "download", fetch)
     with pytest.raises(DatasetError, match=r"test_train_splits.rar: damaged.* if it is damaged, remove it"):

@@ -134,7 +134,7 @@ def test_torch_is_loaded_only_where_there_may_be_a_gpu(driver):
         "parameters.Parameters.for_profile('quick')\n"
         "print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
     assert done.stdout.strip() == str(driver)
 
 

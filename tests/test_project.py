@@ -17,7 +17,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ADDRESS = PROJECT["urls"]["Repository"]
 EXTRAS = PROJECT["optional-dependencies"]
 SOURCES = sorted((ROOT / "notebooks").glob("*.md"))
@@ -123,7 +123,7 @@ def requirements(*extras: str) -> dict[str, SpecifierSet]:
 
 
 def pins() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     found = [line.split("==") for line in lines if line and not line.startswith("#")]
     assert all(len(words) == 2 for words in found), "constraints.txt holds exact pins only"
     return {canonicalize_name(name): version for name, version in found}
@@ -138,7 +138,7 @@ def test_every_dependency_is_pinned_inside_its_range():
 
 
 def test_the_conda_environment_has_the_same_names_and_ranges():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     (pip,) = (entry["pip"] for entry in environment if isinstance(entry, dict))
     conda = dict(entry.partition(" ")[::2] for entry in environment if isinstance(entry, str))
     assert pip == ["-e .[train,pretrained,book]"]
@@ -158,7 +158,7 @@ def test_the_base_install_has_no_torch():
 
 
 def test_the_address_is_the_same_everywhere():
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["repository-code"] == ADDRESS
     assert citation["version"] == PROJECT["version"]
 
@@ -188,7 +188,7 @@ class TestNotebook:
         assert "profile" in bound[0] and not bound[0] & set().union(*bound[1:])
 
     def test_header_names_the_command_that_reruns_it(self, source):
-        text = source.read_text()
+        text = source.read_text(encoding="utf-8")
         assert f"papermill notebooks/{source.stem}.ipynb" in text or f"--only {source.stem[:2]}" in text
 
 
@@ -197,15 +197,15 @@ def test_the_chapters_are_all_there():
 
 
 def test_readme_names_the_commands_of_the_makefile():
-    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    readme, makefile = (ROOT / "README.md").read_text(encoding="utf-8"), (ROOT / "Makefile").read_text(encoding="utf-8")
     for command in ("book", "test"):
         assert f"make {command}" in readme
         assert re.search(rf"^{command}:", makefile, re.MULTILINE)
-    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 def test_the_workflow_tests_the_oldest_and_the_newest_python_and_publishes():
-    workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text())["jobs"]
+    workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text(encoding="utf-8"))["jobs"]
     assert workflow["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
     steps = [step for job in workflow.values() for step in job["steps"]]
     assert {"make book", ".ci/run"} <= {step.get("run") for step in steps}
@@ -219,7 +219,7 @@ def room(path: Path) -> str:
 def imports(path: Path) -> set[str]:
     """All modules that a file imports, wherever in it, as dotted names."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -259,8 +259,8 @@ def test_the_base_needs_av_and_numpy_alone(name):
 
 def test_readme_states_the_measured_times():
     file = ROOT / "results" / "quick" / "marionette" / "timings.json"
-    timings = json.loads(file.read_text()) if file.is_file() else {}
-    text = (ROOT / "README.md").read_text()
+    timings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     book, tested = (
         f"{timings[seconds] / 60:.0f} minutes | {timings[memory] / 1024:.1f} GB"
         if seconds in timings

@@ -137,7 +137,11 @@ def two_processes(network, folder, cache, program=None, *, check=True):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
     command += [*(program or [pkd]), "train", network, "--profile", "smoke", "--runs", str(folder)]
     done = subprocess.run(
-        command + [part for word in words for part in ("--set", word)], capture_output=True, text=True, check=False
+        command + [part for word in words for part in ("--set", word)],
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
     )
     assert not check or done.returncode == 0, done.stderr
     return done

@@ -296,8 +296,8 @@ def test_the_readers_tables_say_what_the_committed_files_hold():
     assert f" | reads; {unstable} of {frames} frames vary from run to run |" in line
     assert table.count("\n") == 1 + len({(row["codec"], row["b_frames"]) for row in rows})
 
-    record = json.loads((folder / "run.json").read_text())
-    page = (Path(__file__).resolve().parents[1] / "book" / "readers.md").read_text()
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    page = (Path(__file__).resolve().parents[1] / "book" / "readers.md").read_text(encoding="utf-8")
     assert not record["modified"]
     assert f"motion-vector-extractor {record['versions']['motion-vector-extractor']} |" in page
     assert f"{record['ffmpeg']} (PyAV's)" in page
@@ -328,7 +328,7 @@ def test_committed_results_are_whole_and_of_the_clean_protocol(profile, dataset)
     assert set(found) >= set(results.NAMES) - unmeasured
     for name, frame in found.items():
         own = folder / f"{name}.run.json"
-        record = json.loads((own if own.is_file() else folder / "run.json").read_text())
+        record = json.loads((own if own.is_file() else folder / "run.json").read_text(encoding="utf-8"))
         assert record["protocol"] == "clean" and not record["modified"]
         made = {(run["split"], run["seed"]) for run in record["runs"]}
         there = set(zip(frame["split"], frame["seed"], strict=True))

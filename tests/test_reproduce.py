@@ -31,7 +31,7 @@ def write_notebook(folder: Path, name: str, cells: list[str]) -> Path:
         f"```{{code-cell}} ipython3\n:tags: [{tag}]\n\n{cell}\n```\n" for tag, cell in zip(tags, cells, strict=False)
     ]
     path = folder / f"{name}.md"
-    path.write_text(HEADER + "\n".join(blocks))
+    path.write_text(HEADER + "\n".join(blocks), encoding="utf-8")
     return path
 
 
@@ -68,7 +68,7 @@ def test_runs_in_order_in_the_working_directory_with_the_parameters(project, par
     assert printed(paths[0]) == f"seed 3\n{project}\n"
     assert printed(paths[1]) == "second 3\n"
     assert [line.split(":")[0] for line in lines] == ["[1/2] 01_first"] * 2 + ["[2/2] 02_second"] * 2
-    timings = json.loads((project / "runs/smoke/marionette/timings.json").read_text())["notebooks"]
+    timings = json.loads((project / "runs/smoke/marionette/timings.json").read_text(encoding="utf-8"))["notebooks"]
     assert timings.keys() == CELLS.keys()
     assert 0 < timings["01_first"]["seconds"] < 60
     if sys.platform == "linux":
@@ -89,7 +89,7 @@ def test_redoes_only_what_changed(project, parameters, monkeypatch):
     write_notebook(project / "notebooks", "02_second", ["seed = 0", "print('changed', seed)"])
     assert executed() == ["02_second"]
     assert executed(seed=4) == ["01_first", "02_second"]
-    (project / "results" / "claims.csv").write_text("a,b\n")
+    (project / "results" / "claims.csv").write_text("a,b\n", encoding="utf-8")
     assert executed(seed=4) == ["01_first", "02_second"]
     monkeypatch.setattr(reproduce.runs, "source_digest", lambda: "another library")
     assert executed(seed=4) == ["01_first", "02_second"]

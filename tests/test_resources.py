@@ -39,7 +39,7 @@ def test_an_unknown_folder_lists_the_known_ones():
 
 def test_the_address_of_a_checkout_stands_in_its_pyproject():
     line = f'Repository = "{resources.repository_url()}"'
-    assert line in (resources.repository() / "pyproject.toml").read_text()
+    assert line in (resources.repository() / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def test_the_address_of_an_installed_wheel_stands_in_its_metadata(installed, monkeypatch):

@@ -21,14 +21,14 @@ def test_a_finished_step_is_not_made_again(tmp_path):
 
     def make(folder):
         made.append(folder)
-        (folder / "value.txt").write_text("1")
+        (folder / "value.txt").write_text("1", encoding="utf-8")
 
     store = Store(tmp_path)
     first = store.step("step", make, {"a": 1})
     second = store.step("step", make, {"a": 1})
     assert first == second == tmp_path / "step"
     assert len(made) == 1
-    assert (first / "value.txt").read_text() == "1"
+    assert (first / "value.txt").read_text(encoding="utf-8") == "1"
 
 
 def test_run_json_says_where_a_result_comes_from(tmp_path):
@@ -41,7 +41,7 @@ def test_run_json_says_where_a_result_comes_from(tmp_path):
 def test_timings_stand_apart_from_the_record(tmp_path):
     step = Store(tmp_path).step("step", lambda folder: time.sleep(0.02), {})
     assert read_json(step / "timings.json")["seconds"] >= 0.02
-    assert "seconds" not in (step / "run.json").read_text()
+    assert "seconds" not in (step / "run.json").read_text(encoding="utf-8")
 
 
 def test_a_step_is_not_charged_for_the_steps_that_it_needs(tmp_path):
@@ -67,14 +67,14 @@ def test_a_failed_step_leaves_its_part_to_resume_from(tmp_path):
     store = Store(tmp_path)
 
     def fails(folder):
-        (folder / "half.txt").write_text("half")
+        (folder / "half.txt").write_text("half", encoding="utf-8")
         raise ValueError("stop")
 
     with pytest.raises(ValueError, match="stop"):
         store.step("step", fails, {"a": 1})
     assert not (tmp_path / "step").exists()
     seen = []
-    store.step("step", lambda folder: seen.append((folder / "half.txt").read_text()), {"a": 1})
+    store.step("step", lambda folder: seen.append((folder / "half.txt").read_text(encoding="utf-8")), {"a": 1})
     assert seen == ["half"]
 
 
@@ -83,7 +83,7 @@ def test_a_part_begun_with_other_settings_is_not_resumed(tmp_path):
 
     def fails(folder):
         (folder / "inner").mkdir()
-        (folder / "inner" / "half.txt").write_text("half")
+        (folder / "inner" / "half.txt").write_text("half", encoding="utf-8")
         raise ValueError
 
     with pytest.raises(ValueError):
@@ -100,7 +100,9 @@ def test_a_killed_process_leaves_no_finished_step(tmp_path):
         "    (folder / 'begun').write_text('x'); print('begun', flush=True); time.sleep(60)\n"
         "Store(sys.argv[1]).step('step', make, {})\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
     assert process.stdout.readline() == "begun\n"
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -111,7 +113,7 @@ def test_a_killed_process_leaves_no_finished_step(tmp_path):
 
 
 def make_value(value):
-    return lambda folder: (folder / "value.txt").write_text(value)
+    return lambda folder: (folder / "value.txt").write_text(value, encoding="utf-8")
 
 
 def test_a_step_of_other_code_is_made_again(tmp_path, capsys):
@@ -119,14 +121,14 @@ def test_a_step_of_other_code_is_made_again(tmp_path, capsys):
     store.step("step", make_value("old"), {"a": 1}, {"code": "1", "torch": "2.5"})
     again = Store(tmp_path, keep=True)
     kept = again.step("step", make_value("new"), {"a": 1}, {"code": "2", "torch": "2.5"})
-    assert (kept / "value.txt").read_text() == "old"
+    assert (kept / "value.txt").read_text(encoding="utf-8") == "old"
     assert capsys.readouterr().out.startswith("kept, though other code made it") and read_json(kept / "run.json")
     again.step("step", make_value("new"), {"a": 1}, {"code": "2", "torch": "2.5"})
     assert capsys.readouterr().out == ""  # told once
     for made_by in ({"code": "2", "torch": "2.5"}, {"code": "2", "torch": "2.6"}):
         value = f"{made_by['code']} {made_by['torch']}"
         step = store.step("step", make_value(value), {"a": 1}, made_by)
-        assert (step / "value.txt").read_text() == value
+        assert (step / "value.txt").read_text(encoding="utf-8") == value
         assert read_json(step / "run.json")["made_by"] == made_by
     assert sorted(path.name for path in tmp_path.iterdir()) == [".step.lock", "step"]
 
@@ -136,12 +138,12 @@ def test_a_step_of_other_code_stays_until_the_new_one_is_whole(tmp_path):
     store.step("step", make_value("old"), {}, {"code": "1"})
 
     def fails(folder):
-        assert (tmp_path / "step" / "value.txt").read_text() == "old"
+        assert (tmp_path / "step" / "value.txt").read_text(encoding="utf-8") == "old"
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         store.step("step", fails, {}, {"code": "2"})
-    assert (tmp_path / "step" / "value.txt").read_text() == "old"
+    assert (tmp_path / "step" / "value.txt").read_text(encoding="utf-8") == "old"
 
 
 @pytest.mark.parametrize("outdated", [False, True])
@@ -155,9 +157,11 @@ def test_a_whole_step_survives_a_kill_at_each_of_its_last_moves(tmp_path, monkey
     def make(folder):
         made.append(folder)
         (folder / RESUME).mkdir(exist_ok=True)
-        (folder / RESUME / "state.pt").write_text("state")
-        (folder / ".0123456789abcdef.tmp").write_text("half")  # of a write that an earlier kill cut short
-        (folder / "value.txt").write_text("new")
+        (folder / RESUME / "state.pt").write_text("state", encoding="utf-8")
+        (folder / ".0123456789abcdef.tmp").write_text(
+            "half", encoding="utf-8"
+        )  # of a write that an earlier kill cut short
+        (folder / "value.txt").write_text("new", encoding="utf-8")
 
     calls = []
 
@@ -188,7 +192,7 @@ def test_what_an_interrupted_step_goes_on_from_is_there_until_it_is_whole(tmp_pa
     def make(folder):
         state = folder / RESUME / "state.pt"
         seen.append(state.is_file())
-        state.write_text("state")
+        state.write_text("state", encoding="utf-8")
         if len(seen) == 1:
             raise KeyboardInterrupt
 
@@ -213,13 +217,13 @@ def test_two_processes_of_one_id_write_under_two_names(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: 7)  # as in two pods
     names = set()
     for _ in range(2):
-        write_atomically(tmp_path / "file", lambda path: (names.add(path), path.write_text("x")))
+        write_atomically(tmp_path / "file", lambda path: (names.add(path), path.write_text("x", encoding="utf-8")))
     assert len(names) == 2
 
 
 def test_an_unwritable_place_gives_one_clear_error(tmp_path):
     blocked = tmp_path / "file"
-    blocked.write_text("not a folder")
+    blocked.write_text("not a folder", encoding="utf-8")
     with pytest.raises(RunError, match="cannot write the run folder"):
         Store(blocked / "runs").step("step", lambda folder: None, {})
 
@@ -229,12 +233,12 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
     write_json(path, {"old": 1})
 
     def fails(temporary):
-        temporary.write_text("half")
+        temporary.write_text("half", encoding="utf-8")
         raise OSError("full")
 
     with pytest.raises(OSError, match="full"):
         write_atomically(path, fails)
-    assert json.loads(path.read_text()) == {"old": 1}
+    assert json.loads(path.read_text(encoding="utf-8")) == {"old": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["file.json"]
 
 
@@ -247,14 +251,16 @@ def told_by(place: Path) -> dict:
     code = "import json; from pkdlib import runs; print(json.dumps(runs.provenance()))"
     environment = {**os.environ, "PYTHONPATH": str(place)}
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=place, env=environment, capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     return json.loads(done.stdout)
 
 
 def git(folder: Path, *words: str) -> str:
     settings = ("user.name=A", "user.email=a@example.org", "commit.gpgsign=false")
     command = ["git", "-C", str(folder), *(word for setting in settings for word in ("-c", setting)), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout.strip()
 
 
 @pytest.fixture
@@ -278,7 +284,7 @@ def test_a_wheel_names_its_version_and_sources_and_no_repository_around_it(repos
     assert (first["commit"], first["modified"]) == (None, None)
     assert first["versions"]["pkdlib"] == pkdlib.__version__
     assert first["sources"] == runs.source_digest()
-    with (package / "wise.py").open("a") as file:
+    with (package / "wise.py").open("a", encoding="utf-8") as file:
         file.write("CHANGED = True\n")
     assert told_by(place)["sources"] != first["sources"]
 
@@ -295,6 +301,6 @@ def test_a_checkout_names_its_own_commit(repository):
     told = told_by(root)
     assert told["commit"] == git(root, "rev-parse", "HEAD") != git(repository, "rev-parse", "HEAD")
     assert told["modified"] is False
-    with (root / "pkdlib" / "wise.py").open("a") as file:
+    with (root / "pkdlib" / "wise.py").open("a", encoding="utf-8") as file:
         file.write("CHANGED = True\n")
     assert told_by(root)["modified"] is True

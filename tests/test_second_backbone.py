@@ -79,7 +79,7 @@ def committed(tmp_path, monkeypatch):
         for name, table in found.items():
             kept = table.drop(columns="backbone") if profile == "quick" else table
             kept.to_csv(folder / f"{name}.csv", index=False)
-        (folder / "run.json").write_text('{"runs": [{"split": 0, "seed": 0}]}')
+        (folder / "run.json").write_text('{"runs": [{"split": 0, "seed": 0}]}', encoding="utf-8")
     original = resources.folder
     monkeypatch.setattr(resources, "folder", lambda name: tmp_path if name == "results" else original(name))
     ((name, found),) = second_backbone.studies()

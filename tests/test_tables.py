@@ -316,7 +316,7 @@ def test_tables_written_by_name_keep_a_record_of_their_own_until_all_are_written
     whole = (where / "run.json").read_bytes()
     tables.publish(p, tmp_path, ["audit"])
     assert (where / "run.json").read_bytes() == whole
-    assert json.loads((where / "audit.run.json").read_text())["runs"] == [{"split": 0, "seed": 0}]
+    assert json.loads((where / "audit.run.json").read_text(encoding="utf-8"))["runs"] == [{"split": 0, "seed": 0}]
     tables.publish(p, tmp_path)
     assert sorted(path.name for path in where.glob("*.json")) == ["run.json"]
 

@@ -104,7 +104,7 @@ def test_transcode_keeps_every_frame_of_any_codec(tmp_path, codec, suffix):
 
 def test_transcode_names_a_source_that_it_cannot_read(tmp_path):
     source = tmp_path / "notes.mp4"
-    source.write_text("no video\n" * 50)
+    source.write_text("no video\n" * 50, encoding="utf-8")
     with pytest.raises(VideoError, match=r"notes\.mp4: cannot be opened"):
         transcode.transcode(source, tmp_path / "target.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.mp4"]
