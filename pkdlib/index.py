@@ -94,7 +94,9 @@ class Index:
         Returns:
             The error, not raised.
         """
-        return UnsupportedVideo(self.damage) if self.resized else DamagedVideo(self.damage, len(self.order))
+        if self.resized:
+            return UnsupportedVideo(self.damage)
+        return DamagedVideo(self.damage, sum(packet not in self.hidden for packet in self.order.tolist()))
 
     @property
     def times(self) -> np.ndarray:
