@@ -15,6 +15,7 @@ from typing import Any
 import av
 import numpy as np
 
+from pkdlib import files
 from pkdlib.datasets import DatasetError
 
 _NAME = "manifest.json"
@@ -139,10 +140,9 @@ class Manifest:
             "versions": self._versions,
             "clips": dict(sorted(self._clips.items())),
         }
-        temporary = self.folder / f".{_NAME}.{os.getpid()}"
         try:
-            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-            temporary.replace(self.folder / _NAME)
+            with files.appearing(self.folder / _NAME) as temporary:
+                temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
         except OSError as error:
             raise DatasetError(f"cannot write in the clip folder {self.folder}: {error}") from error
         self._saved = time.monotonic()
