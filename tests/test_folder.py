@@ -483,6 +483,13 @@ def test_a_folder_is_summed_up_before_its_pattern_is_known(root, capsys):
     )
 
 
+def test_a_summary_of_many_groups_names_the_largest(root):
+    for number in range(30):
+        shutil.copy(root / "run" / "anna_1.avi", root / "run" / f"p{chr(97 + number % 26)}{number // 26 * 'x'}_1.avi")
+    groups = dict(survey.survey(root, PATTERN, 4))["groups"]
+    assert groups.startswith("34: anna (2), ben (2), cleo (2), dora (2), p") and groups.endswith(", and 14 others")
+
+
 def test_a_summary_tells_the_gops_that_the_reader_finds(shared_clips):
     clips = [*(shared_clips / "paper_datasets").glob("*.avi"), *(shared_clips / "ut_interaction").glob("kicking/*01*")]
     assert len(clips) > 5

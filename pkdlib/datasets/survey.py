@@ -12,6 +12,7 @@ from pkdlib.datasets.folds import classes_of, divide
 from pkdlib.datasets.sources import find
 from pkdlib.files import printable
 
+_MOST_NAMED = 20  # groups, and sizes
 _PLACEHOLDER = 1  # bytes of what XviD leaves in place of a picture that it packed with another
 
 
@@ -84,7 +85,7 @@ def survey(root: str | Path, pattern: str, num_folds: int) -> Iterator[tuple[str
     yield "classes", f"{len(classes_of(sources))}: {_counted(source.action for source in sources)}"
     if pattern:
         groups = Counter(source.group for source in sources)
-        yield "groups", f"{len(groups)}: {_counted(source.group for source in sources)}"
+        yield "groups", f"{len(groups)}: {_counted((source.group for source in sources), _MOST_NAMED)}"
         try:
             divide(sources, num_folds)
         except DatasetError as error:
@@ -102,7 +103,7 @@ def survey(root: str | Path, pattern: str, num_folds: int) -> Iterator[tuple[str
     yield "clips", f"{len(sources)}, of {sum(own.bytes for own in looks) / 1e6:,.1f} MB in all"
     if looks:
         yield "codecs", _counted(own.codec for own in looks)
-        yield "sizes", _counted(f"{own.width} x {own.height}" for own in looks)
+        yield "sizes", _counted((f"{own.width} x {own.height}" for own in looks), _MOST_NAMED)
         yield "frames", f"{span(own.frames for own in looks)} a clip"
         yield "GOPs", _gops(looks)
     for failure in failures:
@@ -133,5 +134,9 @@ def _gops(looks: list[Look]) -> str:
     return ", ".join(f"{codec} of {span(own)} frames" for codec, own in sorted(lengths.items()) if own) or "none"
 
 
-def _counted(words: Iterable[str]) -> str:
-    return ", ".join(f"{word} ({number})" for word, number in sorted(Counter(words).items()))
+def _counted(words: Iterable[str], most: int | None = None) -> str:
+    # In alphabetical order; of many different words only so many, the most frequent.
+    counts = Counter(words)
+    named = sorted(counts.most_common(most))
+    others = f", and {len(counts) - len(named)} others" if len(counts) > len(named) else ""
+    return ", ".join(f"{word} ({number})" for word, number in named) + others
