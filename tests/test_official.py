@@ -50,7 +50,7 @@ def copied(monkeypatch):
     """Replace transcoding by copying; returns the sources."""
     done = []
 
-    def copy(source, target):
+    def copy(source, target, **_):
         shutil.copyfile(source, target)
         done.append(source)
 
@@ -249,7 +249,7 @@ def test_a_killed_run_goes_on(ucf, tmp_path):
         "from dataclasses import replace\n"
         "from pkdlib.datasets import preparation, ucf101\n"
         "make = preparation.transcode\n"
-        "preparation.transcode = lambda *paths: (make(*paths), time.sleep(0.1))\n"
+        "preparation.transcode = lambda *paths, **options: (make(*paths, **options), time.sleep(0.1))\n"
         "spec = replace(ucf101.SPEC, classes=3, clips=30, splits=((24, 6),) * 3)\n"
         "preparation.prepare(spec, sys.argv[1], archives=[sys.argv[2]], lists=sys.argv[3])\n"
     )

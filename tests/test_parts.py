@@ -31,7 +31,7 @@ def copied(monkeypatch):
     """Replace transcoding by copying; returns the sources."""
     done = []
 
-    def copy(source, target):
+    def copy(source, target, **_):
         shutil.copyfile(source, target)
         done.append(source)
 
