@@ -529,9 +529,9 @@ def _write_logits(run: Run, target: Path, compute: Callable[[list[int]], Iterabl
     for part in PARTS:
         gathered: dict[str, list[torch.Tensor]] = {}
         for batch in feeding.ordered_batches(getattr(split, part), p.batch_size):
-            for key, logits in compute(batch):
-                gathered.setdefault(f"{part}/{key}", []).append(logits.float().cpu())
-        tensors |= {key: torch.cat(values).contiguous() for key, values in gathered.items()}
+            for key, values in compute(batch):
+                gathered.setdefault(f"{part}/{key}", []).append(values.float().cpu())
+        tensors |= {key: torch.cat(parts).contiguous() for key, parts in gathered.items()}
     (target / "logits.safetensors").write_bytes(save(tensors))
 
 
@@ -546,10 +546,10 @@ def _backbone_logits(run: Run, nets: Mapping[str, Staged], batch: list[int]) -> 
     for segments in range(1, run.parameters.segments + 1):
         inputs = _test_inputs(run, batch, segments)
         finals = {modality: net(inputs[modality]) for modality, net in nets.items()}
-        for modality, logits in finals.items():
-            yield f"{modality}/backbone/segments{segments}", logits
-    for modality, logits in finals.items():
-        yield f"{modality}/backbone/{NUM_EXITS}", logits
+        for modality, final in finals.items():
+            yield f"{modality}/backbone/segments{segments}", final
+    for modality, final in finals.items():
+        yield f"{modality}/backbone/{NUM_EXITS}", final
 
 
 @torch.no_grad()

@@ -165,6 +165,7 @@ def test_the_studys_steps_reach_what_decides_them_and_no_more():
     assert {"distillation:soft_cross_entropy", "distillation:Group", "methods:teacher_at"} <= exits - backbone
     assert exits <= audited and "audit:drifting_pass" in audited
     assert backbone <= measured and "traces:xtrace" in measured
+    assert not {place for place in places(experiments.backbone_logits_step) if place.startswith("distillation")}
     # Neither a chart nor a method's definition, an exit criterion or a report remakes what trains.
     assert not {place for place in exits if place.startswith(("charts", "early_exit", "methods:METHODS", "runs"))}
     assert set(fingerprints.reached(charts.show)) - exits
