@@ -70,17 +70,19 @@ class Gaps:
             with suppress(IndexError):
                 self._learn(unit)
 
-    def before(self, packet: bytes) -> bool:
+    def before(self, number: int, packet: bytes | None) -> int | None:
         """Look at the next packet.
 
         Args:
-            packet: The packet.
+            number: Its number.
+            packet: The packet; None at the stream's end.
 
         Returns:
-            Whether frames are missing before one of its pictures. What cannot be read is taken to be in order.
+            The number, if frames are missing before one of its pictures, or None. What cannot be read is taken to be in
+            order.
         """
         found = False
-        for unit in _coded(packet, self._header):
+        for unit in _coded(packet or b"", self._header):
             kind = unit[0] & 31 if unit else 0
             try:
                 if kind in (_SPS, _PPS):
@@ -89,7 +91,7 @@ class Gaps:
                     found |= self._follow(_slice(unit, self._sequences, self._pictures))
             except (IndexError, KeyError):
                 self._last = None
-        return found
+        return number if found else None
 
     def _learn(self, unit: bytes) -> None:
         bits = _payload(unit)

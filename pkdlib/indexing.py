@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pkdlib import h264, orientation
+from pkdlib import h264, mpeg, orientation
 from pkdlib.container import (
     RAW_FORMATS,
     UnreadableVideo,
@@ -21,7 +21,7 @@ from pkdlib.container import (
     truncated,
 )
 from pkdlib.decoder import Coding
-from pkdlib.headers import Headers, is_interlaced
+from pkdlib.headers import Headers, gaps
 from pkdlib.index import NONE, PACKET, Index, integers, replacement, signature
 from pkdlib.motion import LARGEST_SIDE
 from pkdlib.orientation import Orientation
@@ -93,7 +93,7 @@ def build(path: Path, number: int, file: int) -> Index:
             orientation=orientation.of(found.shown[0]) if found.shown else Orientation(),
             approximate=_is_approximate(context, found),
             searched=found.searched,
-            packets=found.packets,
+            packets=found.packets(),
             order=integers([]),
             keys=integers([]),
             damage=damage,
@@ -122,7 +122,8 @@ class _Found:
         self.interlaced = False
         self.vary = False  # whether headers change on the way
         self._begun = False
-        self.gaps: h264.Gaps | None = None
+        self._missing: list[int] = []
+        self.gaps: h264.Gaps | mpeg.Gaps | None = None
         self._places: list[int | None] = []  # of the packets that the file holds in one piece
         self._raw = container in RAW_FORMATS  # nothing but packets, so that each lies behind the one before
 
@@ -131,23 +132,27 @@ class _Found:
         if number == 0:
             self.head, self.header = data, _header(self.codec, self.header, data)
             self._headers = Headers(self.codec, self.header)
-            self.gaps = h264.Gaps(self.header) if self.codec == "h264" else None
+            self.gaps = gaps(self.codec, self.header)
         if not self.shown:
             self.shown.extend(_frames(packet))
         self._places.append(packet.pos if self._raw else _place(packet, file))
         beginning = self._headers.beginning(number, data, replacement(packet))
-        # What is missing before the first key frame does not matter.
-        is_gap = self.gaps is not None and self.gaps.before(data) and self._begun
+        self._look(number, data)
         place, size, checksum = signature(packet)
         times = (NONE if time is None else time for time in (packet.pts, packet.dts))
-        self.rows.append((place, size, *times, checksum, beginning, packet.is_discard, is_gap))
+        self.rows.append((place, size, *times, checksum, beginning, packet.is_discard, False))
         self.keys.append(packet.is_keyframe)
-        self.interlaced = self.interlaced or is_interlaced(self.codec, data)
-        is_key = packet.is_keyframe if self.gaps is None else h264.is_key(data, self.header)
+        self.interlaced = self.interlaced or (self.codec == "mpeg2video" and mpeg.is_interlaced(data))
+        is_key = h264.is_key(data, self.header) if self.codec == "h264" else packet.is_keyframe
         self._begun = self._begun or is_key
         self.refreshed = self.refreshed or (packet.is_keyframe and not is_key)
         self.is_odd = self.is_odd or packet.is_corrupt or packet.is_keyframe != is_key
         self.vary = self._headers.vary
+
+    def _look(self, number: int, data: bytes | None) -> None:
+        gap = self.gaps and self.gaps.before(number, data)
+        if gap is not None and self._begun:  # what is missing before the first key frame does not matter
+            self._missing.append(gap)
 
     @property
     def searched(self) -> bool:
@@ -156,9 +161,10 @@ class _Found:
         ends = (place + row[1] for place, row in zip(self._places, self.rows, strict=True))
         return self._raw and any(end != start for end, start in zip(ends, self._places[1:], strict=False))
 
-    @property
     def packets(self) -> np.ndarray:
+        self._look(len(self.rows), None)
         packets = np.array(self.rows, PACKET)
+        packets["gap"][self._missing] = True
         if not self.searched:
             packets["place"] = self._places
         return packets
@@ -199,7 +205,7 @@ def _in_doubt(index: Index, keys: np.ndarray) -> bool:
 
 
 def _is_approximate(context, found: _Found) -> bool:
-    if found.gaps is not None:
+    if found.codec == "h264":
         sequences = found.gaps.met
         cuts = {(each.left, each.top) for each in sequences}
         return len(cuts) != 1 or any(each.references > 1 or not each.progressive for each in sequences)

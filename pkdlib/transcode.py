@@ -15,7 +15,7 @@ import numpy as np
 from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 
-from pkdlib import files, h264, orientation
+from pkdlib import files, headers, orientation
 from pkdlib.container import (
     LARGEST_PICTURE,
     BadRequest,
@@ -97,14 +97,15 @@ def encode(
 def _decoded(source: Path, container, stream) -> Iterator[av.VideoFrame]:
     count, found, listed, announced = 0, 0, len(stream.index_entries), stream.frames
     codec, has_begun, first, undecoded = stream.codec_context.codec.canonical_name, False, None, set()
-    gaps = h264.Gaps(stream.codec_context.extradata or b"") if codec == "h264" else None
+    gaps = headers.gaps(codec, stream.codec_context.extradata or b"")
     try:
         for packet in chain(packets(container, stream), [None]):  # None asks for what the decoder holds back
+            gap = gaps and gaps.before(found, packet and bytes(packet))
+            if gap is not None and has_begun:
+                message = f"{source}: damaged: a frame is missing; {count} sound frames precede it"
+                raise DamagedVideo(message, count)
             if packet is not None:
                 found += 1
-                if gaps and gaps.before(bytes(packet)) and has_begun:
-                    message = f"{source}: damaged: a frame is missing; {count} sound frames precede it"
-                    raise DamagedVideo(message, count)
                 has_begun = has_begun or packet.is_keyframe
                 if packet.pts is not None and not packet.is_discard:
                     undecoded.add(packet.pts)
@@ -124,7 +125,7 @@ def _decoded(source: Path, container, stream) -> Iterator[av.VideoFrame]:
     if count == 0:
         raise UnreadableVideo(f"{source}: no frame can be decoded")
     # Where each packet makes a picture, libavcodec leaves some out without a word if what they refer to is missing.
-    if codec == "hevc" or (gaps and all(sequence.progressive for sequence in gaps.met)):
+    if codec == "hevc" or (codec == "h264" and all(sequence.progressive for sequence in gaps.met)):
         lost = sum(first is not None and time > first for time in undecoded)
         if lost:
             raise DamagedVideo(f"{source}: damaged: {lost} frames cannot be decoded; {count} can", count)

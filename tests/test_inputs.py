@@ -263,6 +263,11 @@ def test_a_mirrored_file_says_so(reports, tmp_path, capsys):
 # ---- R5: frames that are missing -------------------------------------------------------------------------------------
 
 LOSSY = {
+    "mpeg1.mpg": ("mpeg1video", 0),
+    "mpeg1_b.mkv": ("mpeg1video", 2),
+    "mpeg2.mkv": ("mpeg2video", 0),
+    "mpeg2_b.ts": ("mpeg2video", 2),
+    "mpeg2_b.mp4": ("mpeg2video", 1),
     "one.mp4": "ref=1:bframes=0",
     "refs.mkv": "ref=4:bframes=0",
     "b.mp4": "ref=3:bframes=3:b-adapt=0:b-pyramid=normal",
@@ -288,8 +293,12 @@ def without(source, target, lost):
 
 @pytest.mark.parametrize("name", LOSSY)
 def test_a_frame_that_is_missing_is_damage_where_others_may_refer_to_it(tmp_path, name):
-    params = f"{LOSSY[name]}:keyint=8:scenecut=0"
-    source = write(tmp_path / f"whole_{name}", "libx264", {"x264-params": params})
+    if isinstance(LOSSY[name], str):
+        options = {"x264-params": f"{LOSSY[name]}:keyint=8:scenecut=0"}
+        source = write(tmp_path / f"whole_{name}", "libx264", options)
+    else:
+        codec, bframes = LOSSY[name]
+        source = write(tmp_path / f"whole_{name}", codec, {"g": "8"}, bframes=bframes)
     whole = list(plain_pass(source))
     assert images(source)  # nothing is missing
     damaged = 0

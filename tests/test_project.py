@@ -32,6 +32,7 @@ FLOORS = {
     "orientation": 1,
     "motion": 1,
     "views": 1,
+    "mpeg": 1,
     "headers": 1,
     "decoder": 1,
     "index": 1,
@@ -113,7 +114,19 @@ FLOORS = {
     "book": 6,
     "cli": 6,
 }
-BASE = ("files", "container", "orientation", "h264", "headers", "motion", "views", "decoder", "index", "indexing")
+BASE = (
+    "files",
+    "container",
+    "orientation",
+    "h264",
+    "mpeg",
+    "headers",
+    "motion",
+    "views",
+    "decoder",
+    "index",
+    "indexing",
+)
 BASE += ("bitstream", "transcode", "pictures")
 
 
