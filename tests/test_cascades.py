@@ -100,5 +100,5 @@ def test_a_policy_that_begins_with_motion_and_leaves_there_decodes_no_picture(ca
 
     monkeypatch.setattr(CompressedVideo, "iframe", refuse)
     monkeypatch.setattr(CompressedVideo, "residual", refuse)
-    monkeypatch.setattr(cascades, "transcode", lambda path, target: shutil.copyfile(path, target))
+    monkeypatch.setattr(cascades, "transcode", lambda path, target, **_: shutil.copyfile(path, target))
     assert cascades.predict(data.clips[0].path, tmp_path / "model").exit == "motion-1"
