@@ -242,12 +242,13 @@ def test_the_reader_of_results_knows_every_table():
     assert set(results.NAMES) == set(tables.TABLES)
 
 
-def test_a_table_is_written_beside_the_runs(p, found):
+def test_a_table_is_written_beside_the_runs(p):
+    frame = tables.table(p, "exits")
     path = places.run_folder(p) / "tables" / "split0_seed0" / "exits.csv"
-    pd.testing.assert_frame_equal(pd.read_csv(path), found["exits"])
+    pd.testing.assert_frame_equal(pd.read_csv(path), frame)
 
 
-def test_a_run_of_one_seed_leaves_the_tables_of_all_seeds_alone(p, found):
+def test_a_run_of_one_seed_leaves_the_tables_of_all_seeds_alone(p):
     def written(name, **changes):
         changed = dataclasses.replace(p, **changes)
         assert places.run_folder(changed) == places.run_folder(p)
@@ -264,18 +265,18 @@ def test_a_run_of_one_seed_leaves_the_tables_of_all_seeds_alone(p, found):
     assert len({path for path, _ in every}) == 6 and all(path.read_bytes() == content for path, content in every)
 
 
-def test_auto_finds_the_steps_of_the_device_that_it_stands_for(p, found, monkeypatch):
+def test_auto_finds_the_steps_of_the_device_that_it_stands_for(p, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     auto = Parameters.for_profile(**p.flat() | {"device": "auto"})
     (run,), (same,) = study.selected_runs(p), study.selected_runs(auto)
     assert same.store.root == run.store.root
-    record = run.store.root / "logits-backbones" / runs.RECORD
+    record = experiments.backbone_logits_step(run) / runs.RECORD
     before = record.stat().st_mtime_ns
     assert experiments.backbone_logits_step(same) == record.parent and record.stat().st_mtime_ns == before
     assert runs.read_json(record)["settings"]["device"] == "cpu"
 
 
-def test_latency_is_measured_where_the_parameters_say(p, found, monkeypatch):
+def test_latency_is_measured_where_the_parameters_say(p, monkeypatch):
     (trained,) = study.selected_runs(p)
     run = study.Run(dataclasses.replace(p, device="cuda"), trained.split, trained.seed)
     # No GPU is needed: what was trained on the processor stays there, and what is asked of the GPU is written down.
