@@ -195,6 +195,15 @@ def open_files():
     return len(os.listdir("/proc/self/fd"))
 
 
+def processor_time(process):
+    """Return the seconds that a process has computed; 0 if it has ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 def memory():
     """Return this process's resident memory, in bytes, less what is merely not yet given back."""
     with contextlib.suppress(AttributeError):  # not every C library has it
@@ -234,9 +243,9 @@ def serve(folder, seed):
     files = open_files()
     print("{}", file=channel, flush=True)
     for line in sys.stdin:
-        began = time.monotonic()
+        began = time.process_time()
         answer = judge(mutate(seed, int(line), sources), seed, folder)
-        answer |= {"seconds": time.monotonic() - began, "memory": memory()}
+        answer |= {"seconds": time.process_time() - began, "memory": memory()}
         now = open_files()
         if now > files and "finding" not in answer:
             answer |= {"finding": "files", "detail": f"{now} open files, {files} before"}
@@ -272,7 +281,7 @@ class Worker:
 
     def _answer(self, limit):
         child = self._child
-        if not select.select([child.stdout], [], [], limit)[0]:
+        if not self._comes(limit):
             child.send_signal(signal.SIGUSR1)  # it writes where it is
             time.sleep(0.2)
             child.kill()
@@ -282,6 +291,16 @@ class Worker:
         if line:
             return json.loads(line)
         return {"finding": "crash", "detail": f"exit status {child.wait()}\n{self._tail()}"}
+
+    def _comes(self, limit):
+        """Wait for an answer: for `limit` seconds of the child's processor time, and five times that in all."""
+        before, seconds = processor_time(self._child.pid), 0
+        # Seconds are counted one by one, so that those in which all of this was stopped are not.
+        while not select.select([self._child.stdout], [], [], 1)[0]:
+            seconds += 1
+            if seconds >= 5 * limit or processor_time(self._child.pid) - before > limit:
+                return False
+        return True
 
     def _tail(self):
         self._log.seek(self._log_start)
@@ -409,7 +428,9 @@ def main():
     parser.add_argument("--count", type=int, default=10000, help="mutations 0 to COUNT - 1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--limit", type=float, default=10, help="seconds for all that one file goes through")
+    parser.add_argument(
+        "--limit", type=float, default=10, help="seconds of processor time for all that one file goes through"
+    )
     parser.add_argument("--only", type=int, nargs="+", help="these mutations alone")
     parser.add_argument("--replay", type=int, default=60, help="mutations in the block that is replayed")
     parser.add_argument("--keep", type=Path, help="where to write the files of --only, or else of all findings")
