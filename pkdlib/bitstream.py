@@ -12,8 +12,6 @@ the last one, and `CompressedVideo.approximate` says so.
 """
 
 import operator
-import os
-import weakref
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import chain, islice, pairwise
@@ -23,15 +21,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from pkdlib import index as indices
-from pkdlib import indexing
+from pkdlib import indexing, sources
 from pkdlib.container import BadRequest, DamagedVideo, NoSuchFrame, UnreadableVideo, VideoError
 from pkdlib.decoder import Picture, decode
-from pkdlib.motion import Traced, displacement, residual, trace
+from pkdlib.motion import Traced, displacement, listed, residual, trace
 from pkdlib.views import WHOLE, View
 
 __all__ = ["CompressedVideo", "Frame", "Gop", "Sample", "VideoError", "View"]
 
-_VECTORS_ALONE = ("motion",)  # what can be read without any picture
+_WITHOUT_PICTURES = frozenset({"motion", "vectors"})  # what can be read without any picture
+_WITHOUT_TRACE = frozenset({"image", "vectors"})
 
 
 class Gop(NamedTuple):
@@ -71,6 +70,9 @@ class Frame(NamedTuple):
         image: The decoded picture, uint8 (H, W, 3) RGB, or None if not asked for.
         motion: Displacement (x, y), int16 (H, W, 2), zeros at a key frame; or None if not asked for.
         residual: Difference, int16 (H, W, 3) RGB, zeros at a key frame; or None if not asked for.
+        vectors: The codec's own list of blocks, `pkdlib.motion.VECTOR` (N,), empty at a key frame; or None if not asked
+            for. Of a B-frame there are blocks with `source` < 0 from the frame before, and with `source` > 0 from the
+            one after.
     """
 
     index: int
@@ -81,6 +83,7 @@ class Frame(NamedTuple):
     image: np.ndarray | None
     motion: np.ndarray | None
     residual: np.ndarray | None
+    vectors: np.ndarray | None
 
 
 class CompressedVideo:
@@ -89,22 +92,25 @@ class CompressedVideo:
     Opening it reads the file once, to index its packets and key frames, or reads an index kept before. A sample then
     costs the decoding from its key frame on, wherever in the file it lies. Each read has a decoder of its own: one
     object can serve several threads, processes forked after it was opened, and, being picklable, processes that are
-    spawned. Close it or use it in a `with` statement. All that fails, here and later, raises `VideoError`.
+    spawned; but one that reads a file object serves the threads of one process alone. Close it or use it in a `with`
+    statement. All that fails, here and later, raises `VideoError`.
 
     Wherever a position in a GOP is asked for, a slice gives several, stacked along a new first axis.
 
     Args:
-        path: Path of a video file.
+        source: Path of a video file; or its bytes, as `bytes` or another buffer in one piece, which is not copied and
+            must not change; or a binary file object that can be sought in, whose position is moved, and which stays
+            open.
         stream: Number of the stream among the file's video streams; attached pictures do not count.
         on_error: What to do with a truncated or damaged file. "raise" raises `DamagedVideo` where the damage is met,
             and `UnsupportedVideo` where the pictures' size changes; the frames before it can be read, unless the file
             had to be decoded to index it, and is refused at once. "keep" decodes the file once and then shows the
             frames before the damage as if there were no more; `damage` says why.
         cache: A folder to keep the index in, or None. A kept index is used if the file's size and time stamp are
-            still the same.
+            still the same; without a path, if the content is, by its SHA-256, for which all of it is read.
 
     Attributes:
-        path: The path.
+        path: The path, or None.
         codec: Name of the codec, such as "mpeg4" or "h264".
         width: Width of the pictures, pixels, as stored (`mirrored` and `rotation` are not followed).
         height: Height of the pictures, pixels.
@@ -119,47 +125,40 @@ class CompressedVideo:
         damage: With on_error="keep", why there are no more frames; None if all are there.
     """
 
-    def __init__(self, path, *, stream: int = 0, on_error: Literal["raise", "keep"] = "raise", cache=None):
-        """Open the file and index it.
+    def __init__(self, source, *, stream: int = 0, on_error: Literal["raise", "keep"] = "raise", cache=None):
+        """Open the source and index it.
 
         Raises:
             BadRequest: If an argument makes no sense.
             UnreadableVideo: If there is nothing to read.
         """
-        if on_error not in ("raise", "keep"):
-            raise BadRequest(f"{path}: on_error={on_error!r}: must be 'raise' or 'keep'")
-        self.path, self._cache = Path(path), None if cache is None else Path(cache)
-        self._open()
+        self._source, self._cache = sources.of(source), None if cache is None else Path(cache)
         try:
+            if on_error not in ("raise", "keep"):
+                raise BadRequest(f"{self._source}: on_error={on_error!r}: must be 'raise' or 'keep'")
             self._index = self._found(stream, surveyed=on_error == "keep")
             if on_error == "raise" and self._index.damage:
                 raise self._index.error()
             self._describe()
             if not self.gops:
-                raise UnreadableVideo(f"{path}: its container hides all of its frames")
+                raise UnreadableVideo(f"{self._source}: its container hides all of its frames")
         except BaseException:
             self.close()
             raise
 
-    def _open(self) -> None:
-        try:
-            self._file = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
-        except (OSError, ValueError) as error:
-            raise UnreadableVideo(f"{self.path}: {getattr(error, 'strerror', None) or error}") from error
-        self._closing = weakref.finalize(self, os.close, self._file)
-
     def _found(self, stream: int, surveyed: bool) -> indices.Index:
-        kept = indices.load(self._cache, self.path, stream) if self._cache else None
-        index = kept or indexing.build(self.path, stream, self._file)
+        kept = indices.load(self._cache, self._source, stream) if self._cache else None
+        index = kept or indexing.build(self._source, stream)
         if surveyed and index.types is None:
-            index = index.surveyed(self.path, self._file)
+            index = index.surveyed(self._source)
             if len(index.keys) == 0:
-                raise UnreadableVideo(index.damage or f"{self.path}: no key frame can be decoded")
+                raise UnreadableVideo(index.damage or f"{self._source}: no key frame can be decoded")
         if self._cache and index is not kept:
-            indices.keep(index, self._cache, self.path)
+            indices.keep(index, self._cache, self._source)
         return index
 
     def _describe(self) -> None:
+        self.path = self._source.path
         coding = self._index.coding
         self.codec, self.width, self.height = coding.codec, coding.width, coding.height
         self.mirrored, self.rotation = self._index.orientation
@@ -176,29 +175,28 @@ class CompressedVideo:
         self.gops = tuple(gop for gop in gops if gop.length)
 
     def close(self) -> None:
-        """Close the file; doing so twice does no harm."""
-        self._closing()
+        """Close the file, or let go of the bytes or the file object; doing so twice does no harm."""
+        self._source.close()
 
     def __enter__(self):
         """Return the video itself."""
         return self
 
     def __exit__(self, *exception):
-        """Close the file."""
+        """Close the video."""
         self.close()
 
     def __getstate__(self) -> dict:
-        """Leave out the open file, which another process cannot use.
+        """Leave out what the index tells.
 
         Returns:
-            The path and the index.
+            The source, which is a path or a copy of the bytes, and the index.
         """
-        return {"path": self.path, "_cache": self._cache, "_index": self._index}
+        return {"_source": self._source, "_cache": self._cache, "_index": self._index}
 
     def __setstate__(self, state: dict) -> None:
-        """Open the file again, with the index as it was."""
+        """Open the source again, with the index as it was."""
         self.__dict__.update(state)
-        self._open()
         self._describe()
 
     def __len__(self) -> int:
@@ -209,11 +207,11 @@ class CompressedVideo:
     def frame_types(self) -> str:
         """Picture type of each frame, in display order, a letter each; the first time decodes the video once."""
         if self._index.types is None:
-            index = self._index.surveyed(self.path, self._descriptor())
+            index = self._index.surveyed(self._source)
             if index.damage:
                 raise index.error()
             if self._cache:
-                indices.keep(index, self._cache, self.path)
+                indices.keep(index, self._cache, self._source)
             self._index = index
         return "".join(self._index.types[picture] for picture in self._shown)
 
@@ -286,6 +284,20 @@ class CompressedVideo:
         """
         return self._one("residual", gop, position, accumulate, view)
 
+    def vectors(self, gop: int, position: int | slice) -> np.ndarray | list[np.ndarray]:
+        """Read the codec's own list of blocks at a position of a GOP, as it is; no picture is converted.
+
+        Args:
+            gop: Number of the GOP; negative numbers count from the end.
+            position: Place in the GOP; negative numbers count from its end. A slice gives a list of arrays.
+
+        Returns:
+            Source, size, places and displacement of each block, `pkdlib.motion.VECTOR` (N,); empty at a key frame, and
+            where a frame is all of intra blocks or does not change.
+        """
+        arrays, stacked = self._read("vectors", gop, position)
+        return arrays if stacked else arrays[0]
+
     def sample(self, gop: int, position: int | slice, accumulate: bool = True, *, view: View = WHOLE) -> Sample:
         """Read the three modalities at a position of a GOP, decoding it once.
 
@@ -319,14 +331,14 @@ class CompressedVideo:
         """
         asked = [self._place(*place) for place in places]
         if not asked:
-            raise BadRequest(f"{self.path}: places: there must be at least one")
+            raise BadRequest(f"{self._source}: places: there must be at least one")
         rows, columns = self._window(view)
         iframes, frames = {}, {}
         for gop in sorted({gop for gop, _ in asked}):
             wanted = {position for other, position in asked if other == gop}
             pictures = self._pictures(gop)
             key = next(pictures)
-            for frame in self._frames(gop, chain([key], pictures), accumulate, ("motion", "residual"), view, wanted):
+            for frame in self._frames(gop, chain([key], pictures), accumulate, {"motion", "residual"}, view, wanted):
                 frames[gop, frame.position] = frame
             iframes[gop] = view.image(key.image[rows, columns])
         return Sample(
@@ -343,6 +355,7 @@ class CompressedVideo:
         image: bool = True,
         motion: bool = True,
         residual: bool = True,
+        vectors: bool = False,
         view: View = WHOLE,
     ) -> Iterator[Frame]:
         """Decode all frames in display order, in one pass that does the work once.
@@ -355,15 +368,16 @@ class CompressedVideo:
             image: Give the decoded pictures.
             motion: Give the motion.
             residual: Give the residuals; without them and the pictures, no RGB is computed.
-            view: What to show of them.
+            vectors: Give the codec's own lists of blocks.
+            view: What to show of pictures, motion and residuals.
 
         Yields:
             One `Frame` after the other.
         """
-        asked = {"image": image, "motion": motion, "residual": residual}
-        what = tuple(name for name, wanted in asked.items() if wanted)
+        asked = {"image": image, "motion": motion, "residual": residual, "vectors": vectors}
+        what = {name for name, wanted in asked.items() if wanted}
         if gops is None:
-            pictures = islice(self._all(what == _VECTORS_ALONE), self._keys[0], None)
+            pictures = islice(self._all(what <= _WITHOUT_PICTURES), self._keys[0], None)
             for number, (key, after) in enumerate(pairwise([*self._keys, len(self._index.order)])):
                 own = islice(pictures, after - key)
                 yield from self._frames(number, own, accumulate, what, view)
@@ -371,25 +385,31 @@ class CompressedVideo:
                     pass
         else:
             for number in self._numbers(gops, len(self.gops), "GOP")[0]:
-                yield from self._frames(number, self._pictures(number, what == _VECTORS_ALONE), accumulate, what, view)
+                pictures = self._pictures(number, what <= _WITHOUT_PICTURES)
+                yield from self._frames(number, pictures, accumulate, what, view)
 
     def _one(self, what: str, gop: int, position: int | slice, accumulate: bool, view: View) -> np.ndarray:
+        arrays, stacked = self._read(what, gop, position, accumulate, view)
+        if not stacked:
+            return arrays[0]
+        return np.stack(arrays) if arrays else self._one(what, gop, 0, accumulate, view)[None][:0]
+
+    def _read(
+        self, what: str, gop: int, position: int | slice, accumulate: bool = True, view: View = WHOLE
+    ) -> tuple[list[np.ndarray], bool]:
         gop = self._checked(gop, len(self.gops), "GOP")
         positions, stacked = self._numbers(position, self.gops[gop].length, f"position in GOP {gop}")
-        wanted = set(positions or [0])
-        pictures = self._pictures(gop, (what,) == _VECTORS_ALONE)
-        frames = self._frames(gop, pictures, accumulate, (what,), view, wanted)
+        pictures = self._pictures(gop, what in _WITHOUT_PICTURES)
+        frames = self._frames(gop, pictures, accumulate, {what}, view, set(positions))
         arrays = {frame.position: getattr(frame, what) for frame in frames}
-        if not stacked:
-            return arrays[positions[0]]
-        return np.stack([arrays[number] for number in positions or [0]])[: len(positions)]
+        return [arrays[number] for number in positions], stacked
 
     def _frames(
         self,
         gop: int,
         pictures: Iterator[Picture],
         accumulate: bool,
-        what: tuple,
+        what: set,
         view: View,
         wanted: set | None = None,
     ) -> Iterator[Frame]:
@@ -399,7 +419,7 @@ class CompressedVideo:
         # What is decoded of the GOP, counted from its key frame on, and which positions that is.
         decoded = (self._shown[start : start + length] - self._keys[gop]).tolist()
         positions = {place: position for position, place in enumerate(decoded) if wanted is None or position in wanted}
-        if what == ("image",):
+        if what <= _WITHOUT_TRACE:
             traced = (
                 Traced(place, picture, None, None) for place, picture in enumerate(pictures) if place in positions
             )
@@ -413,7 +433,7 @@ class CompressedVideo:
                 wanted=positions,
             )
         for place, picture, places, prediction in islice(traced, len(positions)):
-            image = moved = difference = None
+            image = moved = difference = vectors = None
             if "image" in what:
                 image = view.image(picture.image[rows, columns])
             if "motion" in what:
@@ -421,12 +441,14 @@ class CompressedVideo:
             if "residual" in what:
                 shown = picture.image if prediction is None else prediction
                 difference = view.residual(residual(picture.image, shown, rows, columns))
+            if "vectors" in what:
+                vectors = listed(picture.vectors)
             position = positions[place]
-            index = start + position
-            yield Frame(index, gop, position, picture.type, float(self.times[index]), image, moved, difference)
+            index, time = start + position, float(self.times[start + position])
+            yield Frame(index, gop, position, picture.type, time, image, moved, difference, vectors)
 
     def _all(self, vectors_alone: bool) -> Iterator[Picture]:
-        pictures = self._index.decoded(self.path, self._descriptor(), vectors_alone=vectors_alone)
+        pictures = self._index.decoded(self._source, vectors_alone=vectors_alone)
         yield from self._matched(pictures, 0, len(self._index.order))
 
     def _pictures(self, gop: int, vectors_alone: bool = False) -> Iterator[Picture]:
@@ -435,7 +457,7 @@ class CompressedVideo:
         index, key = self._index, self._keys[gop]
         after = self._keys[gop + 1] if gop + 1 < len(self._keys) else len(index.order)
         first, start = int(index.order[key]), self.gops[gop].start
-        pictures = index.decoded(self.path, self._descriptor(), first, start=start, vectors_alone=vectors_alone)
+        pictures = index.decoded(self._source, first, start=start, vectors_alone=vectors_alone)
         yield from self._matched(pictures, key, after)
 
     def _matched(self, pictures: Iterator[Picture], first: int, after: int) -> Iterator[Picture]:
@@ -454,28 +476,23 @@ class CompressedVideo:
         start, frame = np.searchsorted(self._shown, [first, found]).tolist()
         since, count = f" since frame {start}" if start else "", frame - start
         return DamagedVideo(
-            f"{self.path}: damaged: {what.format(frame)}; {count} sound frames precede it{since}", count
+            f"{self._source}: damaged: {what.format(frame)}; {count} sound frames precede it{since}", count
         )
 
     def _key(self, gop: int) -> Picture:
         number = int(self._index.order[self._keys[gop]])
         if self._index.packets["beginning"][number] == number:
-            packets = islice(self._index.read(self.path, self._descriptor(), first=number), 1)
-            picture = next(decode(packets, self._index.coding, self.path, start=self.gops[gop].start), None)
+            packets = islice(self._index.read(self._source, first=number), 1)
+            picture = next(decode(packets, self._index.coding, self._source, start=self.gops[gop].start), None)
             if picture is not None and not picture.is_interlaced:  # else one packet may not be all of it, but a field
                 return picture
         return next(self._pictures(gop))
-
-    def _descriptor(self) -> int:
-        if not self._closing.alive:
-            raise UnreadableVideo(f"{self.path}: was closed; open it again to read on")
-        return self._file
 
     def _window(self, view: View) -> tuple[slice, slice]:
         try:
             return view.window(self.height, self.width)
         except BadRequest as error:
-            raise BadRequest(f"{self.path}: {error}") from None
+            raise BadRequest(f"{self._source}: {error}") from None
 
     def _place(self, gop: int, position: int) -> tuple[int, int]:
         gop = self._checked(gop, len(self.gops), "GOP")
@@ -490,7 +507,7 @@ class CompressedVideo:
         try:
             number = operator.index(number)
         except TypeError:
-            raise BadRequest(f"{self.path}: {what} {number!r}: must be a whole number") from None
+            raise BadRequest(f"{self._source}: {what} {number!r}: must be a whole number") from None
         if not -count <= number < count:
-            raise NoSuchFrame(f"{self.path}: no {what} {number}: there are {count}")
+            raise NoSuchFrame(f"{self._source}: no {what} {number}: there are {count}")
         return number % count

@@ -71,8 +71,7 @@ def open_stream(path, number: int = 0) -> Iterator[tuple]:
         PyAV's container and the stream.
 
     Raises:
-        UnreadableVideo: If the path is no readable file, or holds no video.
-        BadRequest: If it holds fewer video streams.
+        UnreadableVideo: If the path is no readable file, or holds no video. Fewer video streams are a `BadRequest`.
     """
     path = Path(path)
     try:
@@ -84,24 +83,44 @@ def open_stream(path, number: int = 0) -> Iterator[tuple]:
         raise UnreadableVideo(f"{path}: is {kind}, not a video file")
     if status.st_size == 0:
         raise UnreadableVideo(f"{path}: the file is empty")
+    # The name is given as an absolute path, so that one with a colon is not taken for an address.
+    with open_object(str(path.absolute()), path, number) as opened:
+        yield opened
+
+
+@contextmanager
+def open_object(media, name, number: int) -> Iterator[tuple]:
+    """Open one of the video streams of what PyAV can read, and close it at the end.
+
+    Args:
+        media: An absolute path, or a binary file object.
+        name: What it is called in messages.
+        number: Number of the stream among the video streams.
+
+    Yields:
+        PyAV's container and the stream.
+
+    Raises:
+        UnreadableVideo: If it is no video.
+        BadRequest: If it holds fewer video streams.
+    """
     try:
-        # Metadata need not be UTF-8 (a clip of HMDB-51's is not), and nothing here needs it. The name is given as an
-        # absolute path, so that one with a colon is not taken for an address.
+        # Metadata need not be UTF-8 (a clip of HMDB-51's is not), and nothing here needs it.
         container = av.open(
-            str(path.absolute()),
+            media,
             metadata_errors="ignore",
             options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
         )
     except av.ArgumentError as error:
-        raise UnreadableVideo(f"{path}: cannot be opened as a video (it is in no format of video files)") from error
+        raise UnreadableVideo(f"{name}: cannot be opened as a video (it is in no format of video files)") from error
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise UnreadableVideo(f"{path}: cannot be opened as a video ({reason(error)})") from error
+        raise UnreadableVideo(f"{name}: cannot be opened as a video ({reason(error)})") from error
     with container:
         videos = [video for video in container.streams.video if not video.disposition & Disposition.attached_pic]
         if not videos:
-            raise UnreadableVideo(f"{path}: holds no video stream")
+            raise UnreadableVideo(f"{name}: holds no video stream")
         if not 0 <= number < len(videos):
-            raise BadRequest(f"{path}: stream={number}: its video streams are numbered 0 to {len(videos) - 1}")
+            raise BadRequest(f"{name}: stream={number}: its video streams are numbered 0 to {len(videos) - 1}")
         yield container, videos[number]
 
 
@@ -125,14 +144,14 @@ def packets(container, stream) -> Iterator[av.Packet]:
             continue
 
 
-def truncated(path, container, stream, *, listed: int, found: int) -> bool:
+def truncated(file, container, stream, *, listed: int, found: int) -> bool:
     """Tell whether a file ends before all packets that it announces.
 
     The number in a header may be wrong, and may count what is never shown; it is not believed over a list of packets
     that is whole.
 
     Args:
-        path: Path of the file.
+        file: The file, open to be read as bytes.
         container: PyAV's container.
         stream: One of its streams.
         listed: Entries in its list of packets, `len(stream.index_entries)`, before the first was read.
@@ -144,19 +163,18 @@ def truncated(path, container, stream, *, listed: int, found: int) -> bool:
     name = container.format.name
     if found >= stream.frames:
         return False
-    return found != listed or not (name.startswith("mov,") or (name == "avi" and _holds_its_chunks(path)))
+    return found != listed or not (name.startswith("mov,") or (name == "avi" and _holds_its_chunks(file)))
 
 
-def _holds_its_chunks(path) -> bool:
+def _holds_its_chunks(file) -> bool:
     # Whether the chunks of an AVI file end inside it: libavformat also lists the packets that it meets.
-    with open(path, "rb") as file:
-        size, at = file.seek(0, os.SEEK_END), 0
-        while at + 8 <= size:
-            file.seek(at)
-            head = file.read(8)
-            if head[:4] != b"RIFF":
-                break
-            at += 8 + int.from_bytes(head[4:], "little")
+    size, at = file.seek(0, os.SEEK_END), 0
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(8)
+        if head[:4] != b"RIFF":
+            break
+        at += 8 + int.from_bytes(head[4:], "little")
     return at <= size
 
 

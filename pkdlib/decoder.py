@@ -9,7 +9,6 @@ from collections.abc import Container, Iterator
 from contextlib import suppress
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 from typing import NamedTuple
 
 import av
@@ -102,7 +101,7 @@ class Picture:
 def decode(
     packets: Iterator[av.Packet],
     coding: Coding,
-    path: Path,
+    source: object,
     *,
     start: int = 0,
     hidden: Container[int] = (),
@@ -114,7 +113,7 @@ def decode(
     Args:
         packets: The packets in decoding order; each one's pts is its number, which its picture then bears.
         coding: The stream's coding.
-        path: Path of the file, for messages.
+        source: What the video is called in messages.
         start: Number of the first picture in the video, for messages.
         hidden: Packets whose pictures are not shown, and do not count in messages.
         gap: The first packet before which pictures are missing, or None.
@@ -139,12 +138,12 @@ def decode(
             here = start + count + len(waiting)
             if gap is not None and picture.packet is not None and picture.packet >= gap:
                 raise DamagedVideo(
-                    f"{path}: damaged: a frame is missing before frame {here}, which may refer to it; "
+                    f"{source}: damaged: a frame is missing before frame {here}, which may refer to it; "
                     f"{count} sound frames {before}",
                     count,
                 )
             if frame.is_corrupt:
-                raise DamagedVideo(f"{path}: damaged: frame {here} is corrupt; {count} sound frames {before}", count)
+                raise DamagedVideo(f"{source}: damaged: frame {here} is corrupt; {count} sound frames {before}", count)
             waiting.append(picture)
             resized = (frame.width, frame.height) != (coding.width, coding.height)
             if picture.type != "B" or resized or len(waiting) > MOST_WAITING:
@@ -154,8 +153,8 @@ def decode(
                 waiting.clear()
             if resized:
                 raise UnsupportedVideo(
-                    f"{path}: the picture size changes at frame {start + count} from {coding.width}x{coding.height} to "
-                    f"{frame.width}x{frame.height}; transcode the file to one size with pkdlib.transcode.transcode"
+                    f"{source}: the picture size changes at frame {start + count} from {coding.width}x{coding.height} "
+                    f"to {frame.width}x{frame.height}; transcode the file to one size with pkdlib.transcode.transcode"
                 )
         yield from waiting
     except (av.FFmpegError, ValueError) as error:
@@ -163,7 +162,7 @@ def decode(
             yield ready
             count += ready.packet not in hidden
         raise DamagedVideo(
-            f"{path}: damaged: decoding stops at frame {start + count} ({reason(error)}); "
+            f"{source}: damaged: decoding stops at frame {start + count} ({reason(error)}); "
             f"{count} sound frames {before}",
             count,
         ) from error

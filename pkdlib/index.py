@@ -9,7 +9,6 @@ byte as a checksum tells, or it is not given.
 import dataclasses
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,11 +27,11 @@ from pkdlib.container import (
     UnreadableVideo,
     UnsupportedVideo,
     VideoError,
-    open_stream,
     packets,
 )
 from pkdlib.decoder import Coding, Picture, decode
 from pkdlib.orientation import Orientation
+from pkdlib.sources import Source
 
 _FORM = 3  # of the kept file; another form is built anew
 NONE = -(2**63)  # an absent time, as libavformat marks it
@@ -108,12 +107,11 @@ class Index:
             return np.arange(len(self.order)) / float(self.rate)
         return times * float(self.time_base)
 
-    def read(self, path: Path, file: int, first: int = 0) -> Iterator[av.Packet]:
+    def read(self, source: Source, first: int = 0) -> Iterator[av.Packet]:
         """Read packets from the file.
 
         Args:
-            path: Path of the file.
-            file: Descriptor of the open file.
+            source: Where the video's bytes are.
             first: Number of the first packet to read.
 
         Yields:
@@ -123,22 +121,22 @@ class Index:
             DamagedVideo: If the file has changed.
         """
         if self.searched:
-            yield from self._search(path, first)
+            yield from self._search(source, first)
             return
         places = zip(self.packets["place"][first:].tolist(), self.packets["size"][first:].tolist(), strict=True)
         for number, (place, size) in enumerate(places, start=first):
             packet = av.Packet(size)  # made of bytes, it would lack the padding that decoders read into
-            if os.preadv(file, [packet], place) < size:
-                raise DamagedVideo(f"{path}: has become shorter since it was opened", 0)
+            if source.fill(packet, place) < size:
+                raise DamagedVideo(f"{source}: has become shorter since it was opened", 0)
             yield _numbered(packet, number)
 
-    def _search(self, path: Path, first: int) -> Iterator[av.Packet]:
+    def _search(self, source: Source, first: int) -> Iterator[av.Packet]:
         # The container is asked to jump to the first packet's place, or the last one before that is told, and then to
         # its time. Where it does not, or lands elsewhere, or reads on to other packets, they are counted from the
         # beginning. Whatever is given has the bytes that were indexed, so that nothing depends on where it was found.
         number = first
         for jump in (self._by_place, self._by_time, _by_number) if first else (_by_number,):
-            with open_stream(path, self.stream) as (container, stream):
+            with source.open_stream(self.stream) as (container, stream):
                 for packet in jump(container, stream, number):
                     if signature(packet)[1:] != self._bytes[number]:
                         break
@@ -146,7 +144,7 @@ class Index:
                     number += 1
                     if number == len(self._bytes):
                         return
-        raise DamagedVideo(f"{path}: has changed since it was opened", 0)
+        raise DamagedVideo(f"{source}: has changed since it was opened", 0)
 
     @cached_property
     def _bytes(self) -> list[tuple[int, int]]:
@@ -167,12 +165,11 @@ class Index:
                 container.seek(time, stream=stream)
                 yield from _beginning(packets(container, stream), self._bytes[number])
 
-    def surveyed(self, path: Path, file: int) -> "Index":
+    def surveyed(self, source: Source) -> "Index":
         """Decode the video once, and tell its pictures as they come.
 
         Args:
-            path: Path of the file.
-            file: Descriptor of the open file.
+            source: Where the video's bytes are.
 
         Returns:
             An index of the sound pictures, up to the first damaged one, with their types.
@@ -180,13 +177,13 @@ class Index:
         order, keys, types, damage, resized = [], [], [], self.damage, False
         approximate = self.approximate
         try:
-            for picture in self.decoded(path, file):
+            for picture in self.decoded(source):
                 if picture.is_key:
                     keys.append(len(order))
                 order.append(picture.packet)
                 types.append(picture.type[0])
                 approximate |= picture.is_interlaced
-        except VideoError as error:
+        except (DamagedVideo, UnsupportedVideo) as error:
             damage, resized = str(error), isinstance(error, UnsupportedVideo)
         return dataclasses.replace(
             self,
@@ -199,13 +196,12 @@ class Index:
         )
 
     def decoded(
-        self, path: Path, file: int, first: int = 0, *, start: int = 0, vectors_alone: bool = False
+        self, source: Source, first: int = 0, *, start: int = 0, vectors_alone: bool = False
     ) -> Iterator[Picture]:
         """Decode pictures, hidden ones too.
 
         Args:
-            path: Path of the file.
-            file: Descriptor of the open file.
+            source: Where the video's bytes are.
             first: Number of the packet to begin at, or before it where headers that hold for it were sent.
             start: Number of that packet's picture among those shown, for messages.
             vectors_alone: Leave out what only the pictures need; their images are not to be used then.
@@ -217,9 +213,9 @@ class Index:
         beginning = int(self.packets["beginning"][first])
         gaps = self.packets["gap"].nonzero()[0]
         pictures = decode(
-            self.read(path, file, beginning),
+            self.read(source, beginning),
             self.coding,
-            path,
+            source,
             start=max(0, start - (first - beginning)),
             hidden=self.hidden,
             gap=next((int(gap) for gap in gaps if gap > beginning), None),
@@ -287,21 +283,21 @@ def integers(values) -> np.ndarray:
     return np.array(values, np.int64)
 
 
-def load(folder: Path, path: Path, number: int) -> Index | None:
+def load(folder: Path, source: Source, number: int) -> Index | None:
     """Read a kept index, if there is one and the file is still the same.
 
     Args:
         folder: Where indices are kept.
-        path: Path of the video file.
+        source: Where the video's bytes are.
         number: Number of the stream among its video streams.
 
     Returns:
         The index, or None.
     """
     try:
-        head, _, body = _kept(folder, path, number).read_bytes().partition(b"\n")
+        head, _, body = _kept(folder, source, number).read_bytes().partition(b"\n")
         told = json.loads(head)
-        if told.pop("identity") != _identity(path):
+        if told.pop("identity") != _identity(source):
             return None
         shapes = told.pop("shapes")
         arrays = np.split(
@@ -318,20 +314,20 @@ def load(folder: Path, path: Path, number: int) -> Index | None:
         return None  # absent, or not whole: it is built anew
 
 
-def keep(index: Index, folder: Path, path: Path) -> None:
+def keep(index: Index, folder: Path, source: Source) -> None:
     """Keep an index in a folder; it appears there only when it is whole.
 
     Args:
         index: The index.
         folder: The folder, which is made if need be.
-        path: Path of the video file.
+        source: Where the video's bytes are.
 
     Raises:
         UnreadableVideo: If the folder cannot be written.
     """
     arrays = index.packets.view(np.int64).reshape(-1, len(PACKET)), index.order, index.keys
     told = {
-        "identity": _identity(path),
+        "identity": _identity(source),
         "coding": [part.hex() if isinstance(part, bytes) else part for part in index.coding],
         "shapes": [array.shape for array in arrays],
         "rate": str(index.rate),
@@ -339,20 +335,19 @@ def keep(index: Index, folder: Path, path: Path) -> None:
     }
     for name in ("stream", "container", "orientation", "approximate", "searched", "types", "damage", "resized"):
         told[name] = getattr(index, name)
-    target = _kept(folder, path, index.stream)
+    target = _kept(folder, source, index.stream)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with files.appearing(target) as temporary:
             temporary.write_bytes(json.dumps(told).encode() + b"\n" + b"".join(array.tobytes() for array in arrays))
     except OSError as error:
-        raise UnreadableVideo(f"{path}: its index cannot be kept in {folder}: {error.strerror or error}") from error
+        raise UnreadableVideo(f"{source}: its index cannot be kept in {folder}: {error.strerror or error}") from error
 
 
-def _kept(folder: Path, path: Path, number: int) -> Path:
-    name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:24]
+def _kept(folder: Path, source: Source, number: int) -> Path:
+    name = hashlib.sha256(source.identity()[0]).hexdigest()[:24]
     return folder / f"{name}-{number}.index"
 
 
-def _identity(path: Path) -> list:
-    status = path.stat()
-    return [_FORM, av.__version__, status.st_size, status.st_mtime_ns]
+def _identity(source: Source) -> list:
+    return [_FORM, av.__version__, *source.identity()[1]]

@@ -1,10 +1,8 @@
 """Index a video file: from its packets alone wherever these leave no doubt, else by decoding it once."""
 
 import dataclasses
-import os
 from contextlib import suppress
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -15,7 +13,6 @@ from pkdlib.container import (
     UnreadableVideo,
     UnsupportedVideo,
     VideoError,
-    open_stream,
     packets,
     reason,
     truncated,
@@ -25,6 +22,7 @@ from pkdlib.headers import Headers, gaps
 from pkdlib.index import NONE, PACKET, Index, integers, replacement, signature
 from pkdlib.motion import LARGEST_SIDE
 from pkdlib.orientation import Orientation
+from pkdlib.sources import Cursor, Source
 
 # Decoders that fill in AV_FRAME_DATA_MOTION_VECTORS; hevc, vp8, vp9 and av1 do not.
 WITH_VECTORS = frozenset(
@@ -36,13 +34,12 @@ _MPEG4_PICTURE = b"\0\0\1\xb6"  # the start code of a VOP
 _PROGRESSIVE = (0, 1)  # libavcodec's AV_FIELD_UNKNOWN and AV_FIELD_PROGRESSIVE
 
 
-def build(path: Path, number: int, file: int) -> Index:
+def build(source: Source, number: int) -> Index:
     """Index a video file.
 
     Args:
-        path: Path of the file.
+        source: Where the video's bytes are.
         number: Number of the stream among its video streams.
-        file: Descriptor of the open file.
 
     Returns:
         Its index. `damage` says if the file is known to be cut short.
@@ -51,12 +48,12 @@ def build(path: Path, number: int, file: int) -> Index:
         UnreadableVideo: If the file holds nothing that can be decoded.
         UnsupportedVideo: If its codec exports no motion vectors.
     """
-    with open_stream(path, number) as (container, stream):
+    with source.open_stream(number) as (container, stream):
         context = stream.codec_context
         if context is None or context.codec.canonical_name not in WITH_VECTORS:
             name = "of the video" if context is None else context.codec.canonical_name
             raise UnsupportedVideo(
-                f"{path}: the codec {name} exports no motion vectors; re-encode the file as MPEG-4 with "
+                f"{source}: the codec {name} exports no motion vectors; re-encode the file as MPEG-4 with "
                 "pkdlib.transcode.transcode(source, target)"
             )
         listed = len(stream.index_entries)
@@ -64,16 +61,16 @@ def build(path: Path, number: int, file: int) -> Index:
         found = _Found(context.codec.canonical_name, container.format.name, context.extradata or b"")
         try:
             for packet in packets(container, stream):
-                found.add(packet, file)
+                found.add(packet, source)
             damage = None
         except av.FFmpegError as error:
-            damage = f"{path}: damaged: it cannot be read to its end ({reason(error)})"
+            damage = f"{source}: damaged: it cannot be read to its end ({reason(error)})"
         if not found.rows:
-            raise UnreadableVideo(damage or f"{path}: holds no frame")
+            raise UnreadableVideo(damage or f"{source}: holds no frame")
         if not (0 < context.width <= LARGEST_SIDE and 0 < context.height <= LARGEST_SIDE):
-            raise UnsupportedVideo(f"{path}: pictures of {context.width}x{context.height} cannot be read")
+            raise UnsupportedVideo(f"{source}: pictures of {context.width}x{context.height} cannot be read")
         announced = stream.frames
-        is_truncated = truncated(path, container, stream, listed=listed, found=len(found.rows))
+        is_truncated = truncated(Cursor(source), container, stream, listed=listed, found=len(found.rows))
         sequence = h264.sequence(context.extradata or found.head) if found.codec == "h264" else None
         index = Index(
             coding=Coding(
@@ -98,13 +95,13 @@ def build(path: Path, number: int, file: int) -> Index:
             keys=integers([]),
             damage=damage,
         )
-    index = _ordered(index, found, path, file)
+    index = _ordered(index, found, source)
     if damage is None and is_truncated:
-        index = index if index.types else index.surveyed(path, file)
-        damage = f"{path}: truncated: its header announces {announced} frames, {len(index.order)} are sound"
+        index = index if index.types else index.surveyed(source)
+        damage = f"{source}: truncated: its header announces {announced} frames, {len(index.order)} are sound"
         index = dataclasses.replace(index, damage=damage)
     if len(index.keys) == 0:
-        raise UnreadableVideo(index.damage) if index.damage else _without_key(path, found)
+        raise UnreadableVideo(index.damage) if index.damage else _without_key(source, found)
     return index
 
 
@@ -127,7 +124,7 @@ class _Found:
         self._places: list[int | None] = []  # of the packets that the file holds in one piece
         self._raw = container in RAW_FORMATS  # nothing but packets, so that each lies behind the one before
 
-    def add(self, packet: av.Packet, file: int) -> None:
+    def add(self, packet: av.Packet, source: Source) -> None:
         data, number = bytes(packet), len(self.rows)
         if number == 0:
             self.head, self.header = data, _header(self.codec, self.header, data)
@@ -135,7 +132,7 @@ class _Found:
             self.gaps = gaps(self.codec, self.header)
         if not self.shown:
             self.shown.extend(_frames(packet))
-        self._places.append(packet.pos if self._raw else _place(packet, file))
+        self._places.append(packet.pos if self._raw else _place(packet, source))
         beginning = self._headers.beginning(number, data, replacement(packet))
         self._look(number, data)
         place, size, checksum = signature(packet)
@@ -170,16 +167,16 @@ class _Found:
         return packets
 
 
-def _ordered(index: Index, found: _Found, path: Path, file: int) -> Index:
+def _ordered(index: Index, found: _Found, source: Source) -> Index:
     # The index with its pictures in order: by the packets' times, unless these leave a doubt.
     keys = np.array(found.keys)
     if index.container == "m4v" and index.coding.reorder == 0 and index.packets["pts"].min() != NONE:
         # A raw stream's times are made up, and begin anew where streams were joined; its order is the pictures'.
         index.packets["pts"] = index.packets["dts"] = np.arange(len(index.packets))
     if index.damage or found.is_odd or _in_doubt(index, keys):
-        return index.surveyed(path, file)
+        return index.surveyed(source)
     if found.vary:
-        surveyed = index.surveyed(path, file)
+        surveyed = index.surveyed(source)
         if not surveyed.damage:  # which is told where it is met
             return surveyed
         index = dataclasses.replace(index, approximate=surveyed.approximate)
@@ -213,11 +210,11 @@ def _is_approximate(context, found: _Found) -> bool:
     return context.field_order not in _PROGRESSIVE or frames or found.interlaced
 
 
-def _without_key(path: Path, found: _Found) -> VideoError:
+def _without_key(source: Source, found: _Found) -> VideoError:
     if not found.refreshed:
-        return UnreadableVideo(f"{path}: no key frame can be decoded")
+        return UnreadableVideo(f"{source}: no key frame can be decoded")
     return UnsupportedVideo(
-        f"{path}: holds no key frame: its pictures are refreshed bit by bit (intra refresh), and the file begins in "
+        f"{source}: holds no key frame: its pictures are refreshed bit by bit (intra refresh), and the file begins in "
         "the middle of the stream; re-encode it as MPEG-4 with pkdlib.transcode.transcode(source, target)"
     )
 
@@ -244,9 +241,9 @@ def _tag(context) -> str:
     return tag if tag.strip("\0") else ""
 
 
-def _place(packet: av.Packet, file: int) -> int | None:
+def _place(packet: av.Packet, source: Source) -> int | None:
     # Where the file holds the packet in one piece.
     if packet.pos is None or packet.pos < 0 or packet.has_sidedata("new_extradata"):
         return None
-    found = os.pread(file, packet.size + _LARGEST_HEADER, packet.pos).find(packet)
+    found = source.read(packet.size + _LARGEST_HEADER, packet.pos).find(packet)
     return None if found < 0 else packet.pos + found

@@ -22,6 +22,21 @@ import numpy as np
 LARGEST_SIDE = 32767  # pixels; libavcodec exports coordinates as int16
 _PLACE = np.dtype("<i4")  # one pixel's (x, y), two int16, as one number with x in the low half: both move at once
 _COORDINATE = np.dtype("<i2")
+# A block and the one that predicts it, as libavcodec's AVMotionVector without its flags, which mean nothing.
+VECTOR = np.dtype(
+    [
+        ("source", np.int32),  # where the reference is in time: negative before, positive after
+        ("w", np.uint8),  # pixels
+        ("h", np.uint8),
+        ("src_x", np.int16),  # middle of the block in the reference, whole pixels; may lie outside the picture
+        ("src_y", np.int16),
+        ("dst_x", np.int16),  # middle of the block in the frame
+        ("dst_y", np.int16),
+        ("motion_x", np.int32),  # reference minus current, in parts of a pixel: src = dst + motion / motion_scale,
+        ("motion_y", np.int32),  # without what is behind the point
+        ("motion_scale", np.uint16),  # parts of a pixel: 2 or 4
+    ]
+)
 MOST_WAITING = 32  # B-frames in a row; no encoder writes more than 16, and a damaged stream's must not pile up
 
 
@@ -89,6 +104,22 @@ def displacement(places: np.ndarray, rows: slice = slice(None), columns: slice =
 
 def _coordinates(places: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(places).view(_COORDINATE)
+
+
+def listed(vectors: np.ndarray | None) -> np.ndarray:
+    """Copy a frame's block vectors out of the decoder's memory.
+
+    Args:
+        vectors: Structured array with the fields of `VECTOR`, as PyAV exports it, or None.
+
+    Returns:
+        `VECTOR` (N,), in the order of the export.
+    """
+    copies = np.empty(0 if vectors is None else len(vectors), VECTOR)
+    if vectors is not None:
+        for name in VECTOR.names:  # by itself, a field is copied faster than all of them at once
+            copies[name] = vectors[name]
+    return copies
 
 
 def runs(vectors: np.ndarray, height: int, width: int) -> list[Runs]:

@@ -120,7 +120,9 @@ def _decoded(source: Path, container, stream) -> Iterator[av.VideoFrame]:
     except (av.FFmpegError, ValueError) as error:
         message = f"{source}: damaged: decoding stops after {count} sound frames ({reason(error)})"
         raise DamagedVideo(message, count) from error
-    if truncated(source, container, stream, listed=listed, found=found):
+    with open(source, "rb") as file:
+        is_truncated = truncated(file, container, stream, listed=listed, found=found)
+    if is_truncated:
         raise DamagedVideo(f"{source}: truncated: its header announces {announced} frames, {count} are sound", count)
     if count == 0:
         raise UnreadableVideo(f"{source}: no frame can be decoded")

@@ -182,8 +182,8 @@ def test_a_batch_decodes_each_gop_once_and_no_further_than_needed(clip, monkeypa
         read = []
         original = type(video._index).read
 
-        def counted(self, path, file, first=0):
-            for packet in original(self, path, file, first):
+        def counted(self, source, first=0):
+            for packet in original(self, source, first):
                 read.append(packet.pts)
                 yield packet
 

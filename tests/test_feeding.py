@@ -119,7 +119,7 @@ def test_files_decoded_on_demand_give_the_bytes_of_a_bank(video, tmp_path, modal
 def test_a_file_is_searched_for_its_frames_once(video, tmp_path, monkeypatch):
     searched = []
     build = indexing.build
-    monkeypatch.setattr(indexing, "build", lambda path, *rest: searched.append(path) or build(path, *rest))
+    monkeypatch.setattr(indexing, "build", lambda source, number: searched.append(source.path) or build(source, number))
     labels = torch.tensor([0])
     kept, anew = (ClipFiles((video,), labels, 6, 40, folder) for folder in (tmp_path / "indices", None))
     read = [frames.open(0)[[0, 3, 5], slice(0, 8)] for frames in (kept, kept, anew, anew)]

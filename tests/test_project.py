@@ -30,6 +30,7 @@ FLOORS = {
     "h264": 1,
     "files": 0,
     "orientation": 1,
+    "sources": 1,
     "motion": 1,
     "views": 1,
     "mpeg": 1,
@@ -117,6 +118,7 @@ FLOORS = {
 BASE = (
     "files",
     "container",
+    "sources",
     "orientation",
     "h264",
     "mpeg",
