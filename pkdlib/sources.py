@@ -7,7 +7,8 @@ import hashlib
 import os
 import threading
 import weakref
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -59,16 +60,26 @@ class Source:
         into[: len(data)] = data
         return len(data)
 
-    def open_stream(self, number: int) -> AbstractContextManager[tuple]:
+    @contextmanager
+    def open_stream(self, number: int) -> Iterator[tuple]:
         """Open one of the video streams, as `pkdlib.container.open_stream` does.
 
         Args:
             number: Number of the stream among the video streams.
 
-        Returns:
+        Yields:
             PyAV's container and the stream, which are closed at the end of the `with` statement.
         """
-        return open_object(Cursor(self), self, number)
+        cursor = Cursor(self)
+        try:
+            with open_object(cursor, self, number) as opened:
+                yield opened
+        except Exception:
+            if cursor.error:  # then what followed from it does not matter
+                raise cursor.error from None
+            raise
+        if cursor.error:
+            raise cursor.error
 
     def identity(self) -> tuple[bytes, list[int]]:
         """Tell by what a kept index is found, and by what it is known to be of this content.
@@ -227,17 +238,21 @@ class _FileObject(Source):
 class Cursor:
     """A place of its own in a source, as a binary file object.
 
+    PyAV cannot take more than one exception on the way through libavformat. So a source that fails ends there, and the
+    error is kept.
+
     Args:
         source: The source.
 
     Attributes:
+        error: Why the source could not be read, or None.
         name: The ending of the file's name, if there is one: libavformat may tell its kind by it.
     """
 
     def __init__(self, source: Source):
         """Begin at the beginning."""
         self._source, self._place = source, 0
-        self.name = source.ending
+        self.name, self.error = source.ending, None
 
     def read(self, size: int) -> bytes:
         """Read bytes, and go on behind them.
@@ -248,7 +263,10 @@ class Cursor:
         Returns:
             The bytes; fewer only at the end.
         """
-        data = self._source.read(size, self._place)
+        try:
+            data = b"" if self.error else self._source.read(size, self._place)
+        except UnreadableVideo as error:
+            data, self.error = b"", error
         self._place += len(data)
         return data
 

@@ -88,7 +88,7 @@ def test_places_and_displacement_are_those_that_the_fields_say(clip):
             # The middle of a block that is copied whole moves by its vector, the other way round.
             for block in past:
                 x, y = int(block["dst_x"]), int(block["dst_y"])
-                inside = 8 <= min(block["src_x"], block["src_y"], x, y)
+                inside = min(block["src_x"], block["src_y"], x, y) >= 8
                 if inside and max(x, block["src_x"]) < video.width - 8 and max(y, block["src_y"]) < video.height - 8:
                     assert tuple(frame.motion[y, x]) == (x - block["src_x"], y - block["src_y"])
     assert moved and fractions
