@@ -138,7 +138,7 @@ class Index:
         for jump in (self._by_place, self._by_time, _by_number) if first else (_by_number,):
             with source.open_stream(self.stream) as (container, stream):
                 for packet in jump(container, stream, number):
-                    if signature(packet)[1:] != self._bytes[number]:
+                    if signature(packet, replacement(packet))[1:] != self._bytes[number]:
                         break
                     yield _numbered(packet, number)
                     number += 1
@@ -229,18 +229,19 @@ class Index:
         return frozenset(self.packets["hidden"].nonzero()[0].tolist())
 
 
-def signature(packet: av.Packet) -> tuple[int, int, int]:
+def signature(packet: av.Packet, header: bytes | None) -> tuple[int, int, int]:
     """Tell a packet from others.
 
     Args:
         packet: The packet, as its container gives it.
+        header: Its `replacement`.
 
     Returns:
         The place of the piece in which it begins, or -1, its size, and the CRC-32 of its bytes and of the header that
         comes with it.
     """
     place = -1 if packet.pos is None else packet.pos
-    return place, packet.size, zlib.crc32(packet, zlib.crc32(replacement(packet) or b""))
+    return place, packet.size, zlib.crc32(packet, zlib.crc32(header or b""))
 
 
 def replacement(packet: av.Packet) -> bytes | None:
@@ -261,7 +262,7 @@ def _by_number(container, stream, number: int) -> Iterator[av.Packet]:
 
 def _beginning(following: Iterator[av.Packet], wanted: tuple[int, int], within: int | None = None) -> Iterator:
     for packet in islice(following, within):
-        if signature(packet)[1:] == wanted:
+        if signature(packet, replacement(packet))[1:] == wanted:
             yield packet
             yield from following
 

@@ -125,17 +125,17 @@ class _Found:
         self._raw = container in RAW_FORMATS  # nothing but packets, so that each lies behind the one before
 
     def add(self, packet: av.Packet, source: Source) -> None:
-        data, number = bytes(packet), len(self.rows)
+        data, number, header = bytes(packet), len(self.rows), replacement(packet)
         if number == 0:
             self.head, self.header = data, _header(self.codec, self.header, data)
             self._headers = Headers(self.codec, self.header)
             self.gaps = gaps(self.codec, self.header)
         if not self.shown:
             self.shown.extend(_frames(packet))
-        self._places.append(packet.pos if self._raw else _place(packet, source))
-        beginning = self._headers.beginning(number, data, replacement(packet))
+        self._places.append(packet.pos if self._raw else _place(packet, header, source))
+        beginning = self._headers.beginning(number, data, header)
         self._look(number, data)
-        place, size, checksum = signature(packet)
+        place, size, checksum = signature(packet, header)
         times = (NONE if time is None else time for time in (packet.pts, packet.dts))
         self.rows.append((place, size, *times, checksum, beginning, packet.is_discard, False))
         self.keys.append(packet.is_keyframe)
@@ -241,9 +241,9 @@ def _tag(context) -> str:
     return tag if tag.strip("\0") else ""
 
 
-def _place(packet: av.Packet, source: Source) -> int | None:
+def _place(packet: av.Packet, header: bytes | None, source: Source) -> int | None:
     # Where the file holds the packet in one piece.
-    if packet.pos is None or packet.pos < 0 or packet.has_sidedata("new_extradata"):
+    if packet.pos is None or packet.pos < 0 or header is not None:
         return None
     found = source.read(packet.size + _LARGEST_HEADER, packet.pos).find(packet)
     return None if found < 0 else packet.pos + found

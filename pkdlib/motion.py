@@ -37,6 +37,8 @@ VECTOR = np.dtype(
         ("motion_scale", np.uint16),  # parts of a pixel: 2 or 4
     ]
 )
+_SMALLEST = 3  # 2**3 pixels: libavcodec tells of no smaller blocks
+_KEY = np.array([1, 2**16, 2**32, 2**40])  # a block's place and size as one number
 MOST_WAITING = 32  # B-frames in a row; no encoder writes more than 16, and a damaged stream's must not pile up
 
 
@@ -136,20 +138,30 @@ def runs(vectors: np.ndarray, height: int, width: int) -> list[Runs]:
     Returns:
         The blocks' rows, by their width. The order of the blocks is not kept: a codec's do not overlap.
     """
-    # Each array has two rows: what is so of x, and what is so of y.
-    to, source, size = (
-        np.array([vectors[x], vectors[y]], np.intp) for x, y in (("dst_x", "dst_y"), ("src_x", "src_y"), ("w", "h"))
-    )
-    shift = to - source
-    low = to - (size >> 1)
-    high, limit = low + size, np.array([[width], [height]])
-    for bound in (limit, limit + shift):
-        np.minimum(high, bound, out=high)
-    for bound in (0, shift):
-        np.maximum(low, bound, out=low)
+    return _runs(_blocks(vectors), height, width)
+
+
+def _blocks(vectors: np.ndarray) -> np.ndarray:
+    # Of each block first pixel, size and motion, (x, y) each, intp (3, 2, N).
+    blocks = np.empty((3, 2, len(vectors)), np.intp)
+    for into, (x, y) in zip(blocks, (("dst_x", "dst_y"), ("w", "h"), ("src_x", "src_y")), strict=True):
+        into[0], into[1] = vectors[x], vectors[y]
+    middle, size, motion = blocks
+    np.subtract(middle, motion, out=motion)
+    middle -= size >> 1
+    return blocks
+
+
+def _runs(blocks: np.ndarray, height: int, width: int) -> list[Runs]:
+    low, size, motion = blocks
+    limit = np.array([[width], [height]])
+    high = np.minimum(low + size, limit)
+    np.minimum(high, limit + motion, out=high)
+    low = np.maximum(low, 0)
+    np.maximum(low, motion, out=low)
     wide, tall = high - low
     line = np.array([1, width])
-    first, shift = line @ low, line @ shift
+    first, back = line @ low, line @ motion
     found = []
     for wanted in set(wide.tolist()):
         chosen = (wide == wanted).nonzero()[0]
@@ -159,7 +171,7 @@ def runs(vectors: np.ndarray, height: int, width: int) -> list[Runs]:
         if wanted <= 0 or most <= 0:
             continue
         target = first.take(chosen)[:, None] + np.arange(0, most * width, width)
-        source = target - shift.take(chosen)[:, None]
+        source = target - back.take(chosen)[:, None]
         if min(heights) < most:  # some are cut above or below
             inside = np.arange(most) < rows[:, None]
             source, target = source[inside], target[inside]
@@ -269,13 +281,57 @@ def _bidirectional(vectors, before: list[np.ndarray], after: list[np.ndarray] | 
     if vectors is None:
         return planes
     height, width = before[0].shape
-    # The future first, and then the past, still blocks too, so that it has the last word.
-    past = runs(vectors[vectors["source"] < 0], height, width)
-    future = runs(vectors[vectors["source"] > 0], height, width) if after else []
+    blocks, source = _blocks(vectors), vectors["source"]
+    past, future = (blocks.compress(side, axis=2) for side in (source < 0, (source > 0) & (after is not None)))
+    # The future first, and then the past, so that it has the last word: what it covers need not be copied before.
+    future = future.compress(~_covered(future, past, height, width), axis=2)
+    # A block of the past that does not move changes nothing, but where the future was written.
+    past = past.compress(past[2].any(axis=0) | _near(past, future, height, width), axis=2)
+    future, past = _runs(future, height, width), _runs(past, height, width)
     for plane, old, new in zip(planes, before, after or before, strict=True):
         move(plane, new, future)
         move(plane, old, past)
     return planes
+
+
+def _covered(blocks: np.ndarray, others: np.ndarray, height: int, width: int) -> np.ndarray:
+    # Which blocks lie exactly where one of the others does that is not cut for where it comes from, bool (N,).
+    low, size, motion = others
+    start = low - motion
+    whole = (start >= 0) & (start + size <= np.array([[width], [height]])) | (motion == 0).all(axis=0)
+    others = others.compress(whole.all(axis=0), axis=2)
+    found, wanted = (_KEY @ each[:2].reshape(4, -1) for each in (blocks, others))
+    # A block is looked up where it begins; one whose place there others took is copied in vain.
+    keys = np.zeros(_squares_of(height, width, _SMALLEST), np.int64)
+    keys[_square(*others[0], _SMALLEST, width, len(keys))] = wanted
+    return keys[_square(*blocks[0], _SMALLEST, width, len(keys))] == found
+
+
+def _near(blocks: np.ndarray, others: np.ndarray, height: int, width: int) -> np.ndarray:
+    # Which blocks may overlap one of the others, bool (N,): those with a corner in a square where one of the others has
+    # a corner, too. No block is wider than a square.
+    if not others.size:
+        return np.zeros(blocks.shape[2], bool)
+    side = int(max(blocks[1].max(initial=1), others[1].max()) - 1).bit_length()
+    marks = np.zeros(_squares_of(height, width, side), bool)
+
+    def corners(low: np.ndarray, size: np.ndarray, motion: np.ndarray) -> np.ndarray:
+        (left, top), (right, bottom) = low, low + (size - 1)
+        return _square(np.stack([left, right]), np.stack([top, bottom])[:, None], side, width, len(marks))
+
+    marks[corners(*others)] = True
+    return marks[corners(*blocks)].any(axis=(0, 1))
+
+
+# A grid of squares, of 2**side pixels a side, is laid over the picture. Squares far from each other may share a number.
+
+
+def _squares_of(height: int, width: int, side: int) -> int:
+    return 1 << ((height >> side) * (width >> side)).bit_length()
+
+
+def _square(x: np.ndarray, y: np.ndarray, side: int, width: int, count: int) -> np.ndarray:
+    return ((y >> side) * ((width >> side) + 1) + (x >> side)) & (count - 1)
 
 
 def residual(
@@ -294,8 +350,8 @@ def residual(
     Returns:
         The difference, int16 (rows, columns, 3), from -255 to 255.
     """
-    difference = image[rows, columns].astype(np.int16)
-    difference -= prediction[rows, columns]
+    difference, prediction = (array[rows, columns].astype(np.int16) for array in (image, prediction))
+    difference -= prediction  # of one type, they are subtracted in half the time
     return difference
 
 

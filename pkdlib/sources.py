@@ -127,15 +127,10 @@ class _File(Source):
         return os.fstat(self._file).st_size
 
     def read(self, size: int, place: int) -> bytes:
-        buffer = bytearray(size)
-        return bytes(memoryview(buffer)[: self.fill(buffer, place)])
+        return self._tried(os.pread, size, place)
 
     def fill(self, buffer, place: int) -> int:
-        self._check()
-        try:
-            return os.preadv(self._file, [buffer], place)
-        except OSError as error:
-            raise UnreadableVideo(f"{self}: cannot be read ({error.strerror or error})") from error
+        return self._tried(os.preadv, [buffer], place)
 
     def open_stream(self, number: int) -> AbstractContextManager[tuple]:
         self._check()
@@ -147,6 +142,13 @@ class _File(Source):
 
     def close(self) -> None:
         self._closing()
+
+    def _tried(self, read, what, place: int):
+        self._check()
+        try:
+            return read(self._file, what, place)
+        except OSError as error:
+            raise UnreadableVideo(f"{self}: cannot be read ({error.strerror or error})") from error
 
     def _check(self) -> None:
         if not self._closing.alive:
