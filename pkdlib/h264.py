@@ -248,9 +248,12 @@ class _Bits:
         return self._bits >> self._left & (1 << count) - 1
 
     def golomb(self) -> int:  # ue(v)
-        zeros = self._left - (self._bits & (1 << self._left) - 1).bit_length()
-        self.take(zeros)
-        return self.take(zeros + 1) - 1
+        rest = self._bits & (1 << self._left) - 1
+        zeros = self._left - rest.bit_length()
+        self._left -= 2 * zeros + 1
+        if self._left < 0:
+            raise IndexError("the header ends too soon")
+        return (rest >> self._left) - 1
 
     def signed_golomb(self) -> int:  # se(v)
         code = self.golomb()
