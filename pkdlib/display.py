@@ -142,7 +142,12 @@ def vegalite_version() -> str:
 
 
 def _describe(svg: str, description: str) -> str:
-    # A page holds many charts, so that the names inside each SVG (of clips) have to be its own.
+    # Vega goes on counting the names inside an SVG (of clips and gradients) from one chart to the next; counted anew,
+    # they are the same whenever a chart is drawn. As a page holds many charts, each has a mark of its own.
+    names = dict.fromkeys(re.findall(r'id="([^"]+)"', svg))
+    numbers = {name: f"n{number}" for number, name in enumerate(names)}
+    svg = re.sub(r'id="([^"]+)"', lambda match: f'id="{numbers[match[1]]}"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", lambda match: f"url(#{numbers[match[1]]})", svg)
     mark = hashlib.sha256(svg.encode()).hexdigest()[:8]
     svg = re.sub(r'id="', f'id="c{mark}-', svg)
     svg = re.sub(r"url\(#", f"url(#c{mark}-", svg)

@@ -389,3 +389,10 @@ def test_colours_stay_apart_for_every_kind_of_colour_vision(palette, vision):
     colours, distance = PALETTES[palette]
     seen = [_lab(np.array(COLOUR_BLINDNESS[vision]) @ _linear(colour)) for colour in colours]
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) >= distance
+
+
+def test_a_chart_is_the_same_however_many_were_drawn_before():
+    frame = pd.DataFrame({"x": [0, 1, 2, 3], "y": [0, 1, 2, 3]})
+    chart = alt.Chart(frame).mark_rect(clip=True).encode(x="x:O", y="y:O", color="y:Q")
+    first, second = (charts.show(chart, "A scale of colour").markup for _ in range(2))
+    assert "Gradient" in first and first == second
