@@ -284,12 +284,23 @@ def test_what_the_page_on_flatness_concludes_of_marionette():
     wide = losses.pivot(index="seed", columns="modality", values="value")
     assert (wide["iframe"] > wide["residual"]).all()
     # By the input, motion is sharper than residual, and no more than that is decided.
-    assert found[same, "motion / residual"][0] == by_input
+    assert found[same, "motion / residual"][0] == by_input and not by_input & (first | second)
     # At equal loss: two measures for the order, none against it, nothing between motion and residual.
     assert (len(found[matched, "residual / iframe"][0]), found[matched, "residual / iframe"][1]) == (2, set())
     assert found[matched, "motion / residual"] == (set(), set())
     # The paper's proportions.
     assert found[mix, "residual / iframe"] == (set(), set(controls.MEASURES.values()))
+
+
+def test_what_the_page_on_flatness_concludes_of_ut_interaction():
+    found = decided("ut_interaction")
+    (same,) = {control for control, _ in found}
+    (motion, less_motion), (residual, less_residual) = (found[same, f"{a} / {b}"] for a, b in PAIRS)
+    assert motion and residual and not motion & residual and less_motion == set()
+    assert less_residual == {controls.MEASURES["fisher_rao_norm"]}
+
+
+PAIRS = (("motion", "residual"), ("residual", "iframe"))
 
 
 def test_what_the_page_on_flatness_concludes_of_scene_biases():
