@@ -33,6 +33,7 @@ LONG = 6000  # frames of the file whose reading is weighed
 SAMPLES = 40  # random samples in one measurement
 CROP = View(crop=(16, 58, 224, 224))
 TABLES = Path(__file__).resolve().parents[1] / "results" / "decode"
+NOTHING = {"image": False, "motion": False, "residual": False}
 TRAINING = View(crop=(0, 42, 256, 256), size=(224, 224), normalise=True)
 
 
@@ -98,6 +99,8 @@ PASSES = {
     "all frames: image, accumulated motion and residual": (everything, True),
     "all frames: image, plain motion and residual": (partial(everything, accumulate=False), True),
     "all frames: accumulated motion alone": (partial(everything, image=False, residual=False), False),
+    "all frames: the codec's own vectors": (partial(everything, **NOTHING, vectors=True), False),
+    "all frames: decoded, nothing given": (partial(everything, **NOTHING), False),
     "all frames: accumulated residual alone": (partial(everything, image=False, motion=False), True),
     "all frames: images alone": (partial(everything, motion=False, residual=False), True),
     "I-frames alone": (iframes, True),

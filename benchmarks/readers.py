@@ -96,6 +96,13 @@ def ours(path, accumulate=True, rgb=True):
             yield frame.motion
 
 
+def our_vectors(path):
+    """Read the codec's own vectors with this library."""
+    with CompressedVideo(path) as video:
+        for frame in video.frames(image=False, motion=False, residual=False, vectors=True):
+            yield frame.vectors
+
+
 def coviar(path, representations=(1, 2)):
     """Read with CoViAR's loader, sample by sample, as its data set does (its GOPs have 12 frames)."""
     from coviar import get_num_frames, load
@@ -134,6 +141,7 @@ TASKS = (
     ("cv_reader", "vectors and residual", cv_reader),
     ("pkdlib", "accumulated motion, residual and pictures", ours),
     ("pkdlib", "accumulated motion", lambda path: ours(path, rgb=False)),
+    ("pkdlib", "vectors", our_vectors),
 )
 
 

@@ -5,6 +5,7 @@ what cropping, resizing, flipping and normalising the whole arrays would give, b
 only for the pixels of the crop.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -153,19 +154,23 @@ def resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
     rows = np.ascontiguousarray(array).reshape(high, wide * channels)
     above, below, part = _neighbours(high, height)
     rows = _between(rows[above].astype(np.float32), rows[below].astype(np.float32), part[:, None])
-    left, right, part = _neighbours(wide, width)
-    # Channels side by side: single numbers are gathered faster than pixels of 8 or 12 bytes. No index needs clipping,
-    # but the default mode looks at each one first.
-    left, right = ((index[:, None] * channels + np.arange(channels)).reshape(-1) for index in (left, right))
+    left, right, part = _neighbours(wide, width, channels)
+    # No index needs clipping, but the default mode looks at each one first.
     left, right = (np.take(rows, index, axis=1, mode="clip") for index in (left, right))
-    return _between(left, right, np.repeat(part, channels)).reshape(height, width, channels)
+    return _between(left, right, part).reshape(height, width, channels)
 
 
-def _neighbours(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    # For each wanted sample the two it lies between, and how far it is from the first to the second.
+@functools.lru_cache(maxsize=64)
+def _neighbours(length: int, wanted: int, channels: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    # For each wanted sample the two it lies between, and how far it is from the first to the second. Channels are side
+    # by side: single numbers are gathered faster than pixels of 8 or 12 bytes.
     place = np.clip((np.arange(wanted) + 0.5) * (length / wanted) - 0.5, 0, length - 1)
     first = np.minimum(place.astype(np.intp), length - 1)
-    return first, np.minimum(first + 1, length - 1), (place - first).astype(np.float32)
+    both = (
+        (index[:, None] * channels + np.arange(channels)).reshape(-1)
+        for index in (first, np.minimum(first + 1, length - 1))
+    )
+    return *both, np.repeat((place - first).astype(np.float32), channels)
 
 
 def _between(first: np.ndarray, second: np.ndarray, part: np.ndarray) -> np.ndarray:

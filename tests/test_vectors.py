@@ -3,6 +3,7 @@
 import av
 import numpy as np
 import pytest
+from numpy.lib.recfunctions import structured_to_unstructured
 from test_formats import pictures, write
 from test_inputs import edit
 
@@ -100,6 +101,14 @@ def test_arrays_are_the_reader_s_own(clip):
         kept = [(frame.vectors, frame.vectors.tolist()) for frame in frames]
     for array, told in kept:
         assert array.flags.owndata and array.flags.writeable and array.tolist() == told
+
+
+def test_the_columns_of_motion_vector_extractor_are_one_call_away(clip):
+    expected = list(exported(clip))
+    with CompressedVideo(clip) as video:
+        for frame, rows in zip(video.frames(vectors=True), expected, strict=True):
+            columns = structured_to_unstructured(frame.vectors)
+            assert columns.dtype == np.int32 and columns.tolist() == [list(row) for row in rows]
 
 
 def test_frames_that_the_container_hides_have_none_to_give(tmp_path):
