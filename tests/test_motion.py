@@ -201,3 +201,52 @@ def test_motion_of_another_picture_is_told():
     field = np.full((4, 5, 2), 5, np.int16)
     with pytest.raises(ValueError, match="outside"):
         motion.reconstruct(np.zeros((4, 5, 3), np.uint8), field, np.zeros((4, 5, 3), np.int16))
+
+
+def partitioned(rng, sides, height, width, shift):
+    """Blocks to each side, squares of 16, whole or in parts, but not in the same ones; some move, some are left out."""
+    blocks = []
+    for side in sides:
+        for y in range(shift, height, 16):
+            for x in range(shift, width, 16):
+                wide, tall = rng.choice([(16, 16), (16, 16), (16, 8), (8, 16), (8, 8)])
+                for top in range(y, y + 16, tall):
+                    for left in range(x, x + 16, wide):
+                        dx, dy = rng.integers(-20, 21, 2) * (rng.random() < 0.5)
+                        if rng.random() < 0.6:
+                            blocks.append(vector(left, top, wide, tall, dx, dy, side))
+    return np.array(blocks, VECTOR)
+
+
+def followed(vectors, side, height, width):
+    """Where each pixel with a vector to a side comes from, if both lie inside the picture."""
+    found = {}
+    for source, wide, tall, src_x, src_y, dst_x, dst_y, *_ in vectors.tolist():
+        for x in range(dst_x - wide // 2, dst_x + wide // 2) if source == side else ():
+            for y in range(dst_y - tall // 2, dst_y + tall // 2):
+                from_x, from_y = x - dst_x + src_x, y - dst_y + src_y
+                if 0 <= x < width and 0 <= y < height and 0 <= from_x < width and 0 <= from_y < height:
+                    found[x, y] = from_x, from_y
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(17, 40), st.integers(17, 50), st.integers(-12, 0))
+def test_a_b_frame_follows_the_past_and_where_there_is_none_the_future(seed, height, width, shift):
+    """However the blocks to the two sides overlap: what is left out as covered or still changes no pixel."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (3, height, width, 3), dtype=np.uint8)
+    of_b, of_p = (partitioned(rng, sides, height, width, shift) for sides in ((-1, 1), (-1,)))
+    pictures = map(Picture, "IBP", (None, of_b, of_p), images)
+    past, future = (followed(of_b, side, height, width) for side in (-1, 1))
+    onward = followed(of_p, -1, height, width)
+    traced = [(each.places.copy(), each.prediction) for each in motion.trace(pictures, height, width)][1]
+    for y in range(height):
+        for x in range(width):
+            pixel = (x, y)
+            if pixel in past:
+                pixel = past[pixel]
+            elif pixel in future:
+                pixel = onward.get(future[pixel], future[pixel])
+            assert (traced[0][y, x] & 0xFFFF, traced[0][y, x] >> 16) == pixel
+            np.testing.assert_array_equal(traced[1][y, x], images[0][pixel[1], pixel[0]])
