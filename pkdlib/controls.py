@@ -1,9 +1,9 @@
 """What the study of flatness measures, and what it holds alike between networks, as data.
 
 What else differs between networks can pass for a difference between modalities. `same` is the study's own networks, of
-one architecture and one recipe; `matched` takes each where its training loss first is as low as that of the worst of
-the run's own (Jiang et al., "Fantastic generalization measures and where to find them", ICLR 2020, stop at one loss,
-too); `mix` gives the networks the paper's proportions instead, to show what these do.
+one architecture and one recipe; `matched` takes each where its training loss comes down to that of the worst of the
+run's own (Jiang et al., "Fantastic generalization measures and where to find them", ICLR 2020, stop at one loss, too);
+`mix` gives the networks the paper's proportions instead, to show what these do.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ class Control:
         title: For readers.
         size: Of the networks, a key of `networks.BACKBONES`; empty for the parameters' own.
         lr_factors: Modality -> factor on the learning rate, where it is not 1.
-        matched: Each network's training ends at the first epoch where its loss is at most the highest of the run's own.
+        matched: Each network's training ends where its loss has come down to the highest of the run's own.
         unchanged: Modalities whose network is the run's own, being of the same architecture and recipe.
     """
 

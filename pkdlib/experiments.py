@@ -32,6 +32,7 @@ from pkdlib import (
 )
 from pkdlib.banks import FrameBank
 from pkdlib.distillation import Trial
+from pkdlib.levels import Level
 from pkdlib.networks import CHANNELS, NUM_EXITS, MultiExitNetwork, Staged
 from pkdlib.parameters import Parameters
 from pkdlib.study import Run, dataset, frame_bank
@@ -106,7 +107,7 @@ def train_into(
     *,
     size: str,
     lr: float,
-    enough: Callable[[Staged], bool] | None = None,
+    until: Level | None = None,
 ) -> None:
     """Train one network and write its `weights.safetensors` and `curves.json`.
 
@@ -116,7 +117,7 @@ def train_into(
         modality: What it reads.
         size: Of the network, a key of `networks.BACKBONES`.
         lr: Peak learning rate.
-        enough: Whether the training ends after an epoch, as `training.train_backbone` takes it.
+        until: A loss at which the training ends, as `training.train_backbone` takes it.
     """
     p, data = run.parameters, dataset(run.parameters)
     recipe = run.recipe(epochs=p.backbone_epochs, lr=lr, tuning=p.tuning)
@@ -128,7 +129,7 @@ def train_into(
         num_classes=len(data.classes),
         folder=target,
         weights=p.backbone_weights,
-        enough=enough,
+        until=until,
     )
     if ranks.number():
         return

@@ -28,18 +28,22 @@ TRACE_TARGET, EIGENVALUE_TARGET = 0.05, 0.01
 ASCENT_STEPS = 20
 
 
-def measures(objective: Objective, *, probes: int, seed: int) -> Iterator[dict[str, str | float]]:
+def measures(
+    objective: Objective, *, probes: int, seed: int, input_deviation: float = 1.0
+) -> Iterator[dict[str, str | float]]:
     """Measure the flatness of a loss in all the ways that the study compares.
 
     Args:
         objective: The loss.
         probes: Products, or pairs of displacements, that no measure may exceed; at least 2.
         seed: Of all that is random.
+        input_deviation: What inputs are measured in, for the curvature by them: without it, networks of inputs of other
+            units cannot be compared by it.
 
     Yields:
         measure, value, standard_error (0 where there is none; of an eigenvalue the residual norm).
     """
-    hessian, inputs = Hessian(objective), InputHessian(objective)
+    hessian, inputs = Hessian(objective), InputHessian(objective, input_deviation)
     trace = {"target": TRACE_TARGET, "floor": 0.0, "max_probes": probes, "seed": seed}
     top = {"tolerance": EIGENVALUE_TARGET, "max_iterations": probes, "seed": seed}
 

@@ -6,7 +6,8 @@ the classes, by test sampling.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,11 @@ from pkdlib import (
     training,
 )
 from pkdlib.controls import CONTROLS, SAME, selected
+from pkdlib.levels import Level
 from pkdlib.networks import Staged
-from pkdlib.objective import Batch, Objective, mean_loss
+from pkdlib.objective import Batch, Objective
 from pkdlib.operators import Hessian
+from pkdlib.parameters import Parameters
 from pkdlib.study import Run
 from pkdlib.tallies import Rows
 
@@ -56,7 +59,7 @@ def network_step(run: Run, control: str, modality: str) -> Path:
         A folder with `weights.safetensors` and `curves.json`.
     """
     own, p = CONTROLS[control], run.parameters
-    if modality in own.unchanged:
+    if _is_unchanged(run, control, modality):
         return experiments.backbone_step(run, modality)
 
     def make(target: Path) -> None:
@@ -66,14 +69,14 @@ def network_step(run: Run, control: str, modality: str) -> Path:
             modality,
             size=own.size or p.size,
             lr=p.backbone_lr * own.lr_factors.get(modality, 1.0),
-            enough=_as_low_as(_level(run), _samples(run, modality)) if own.matched else None,
+            until=Level(_level(run), _samples(run, modality)) if own.matched else None,
         )
 
     return experiments.step(run, f"minimum-{control}-{modality}", make, *experiments.FLATNESS)
 
 
 def measures_step(run: Run, control: str, modality: str) -> Path:
-    """Measure the minimum of a network: every measure of flatness, and its fit.
+    """Measure the minimum of a network: every measure of flatness, its fit, and the deviation of its inputs.
 
     Args:
         run: Which.
@@ -84,15 +87,18 @@ def measures_step(run: Run, control: str, modality: str) -> Path:
         A folder with `measures.json`.
     """
     p = run.parameters
-    if control != SAME and modality in CONTROLS[control].unchanged:
+    if control != SAME and _is_unchanged(run, control, modality):
         return measures_step(run, SAME, modality)
 
     def make(target: Path) -> None:
         network = _network(run, control, modality)
         objective = Objective(network, _samples(run, modality))
+        deviation = input_deviation(p, run.split, modality)
+        settings = {"probes": p.flatness_probes, "seed": run.training_seed, "input_deviation": deviation}
         found = [
-            *flatness.measures(objective, probes=p.flatness_probes, seed=run.training_seed),
+            *flatness.measures(objective, **settings),
             *_fit(run, modality, network),
+            {"measure": "input_deviation", "value": deviation, "standard_error": 0.0},
         ]
         runs.write_json(target / "measures.json", found)
 
@@ -162,7 +168,7 @@ def exits_step(run: Run) -> Path:
             for modality, net in experiments.networks_of(run, p.plan.light, method).items():
                 devices.place(net, p.device)
                 for number, batches in enumerate(_exit_samples(run, modality, net.backbone, net.exits), start=1):
-                    objective = Objective(_Alone(net.exits[number - 1]), batches)
+                    objective = Objective(_Alone(net.exits[number - 1]), batches)  # methods share their inputs
                     for row in flatness.measures(objective, probes=p.flatness_probes, seed=run.training_seed):
                         rows.append({"modality": modality, "method": method, "exit": number, **row})
         runs.write_json(target / "exits.json", rows)
@@ -179,13 +185,40 @@ def measures(run: Run) -> Rows:
         run: Which.
 
     Yields:
-        control, modality, measure, value, standard_error; measures are those of `flatness.measures`, and the loss and
-        accuracy on all training and test clips.
+        control, modality, measure, value, standard_error; measures are those of `flatness.measures`, the loss and
+        accuracy on all training and test clips, and the standard deviation of the inputs.
     """
     for control in selected(run.parameters.flatness_controls):
         for modality in run.parameters.plan.networks:
             for row in _measured(run, control, modality):
                 yield {"control": control, "modality": modality, **row}
+
+
+@functools.cache
+def input_deviation(p: Parameters, split: int, modality: str) -> float:
+    """Compute the standard deviation of all values that a network reads of the training clips, by test sampling.
+
+    Modalities are not normalised alike: motion is not divided by a deviation, so that its values are small, and the
+    curvature by them large.
+
+    Args:
+        p: The parameters.
+        split: Whose training clips.
+        modality: What the network reads.
+
+    Returns:
+        The standard deviation; one number, whatever the channels.
+    """
+    bank, train = study.frame_bank(p), study.dataset(p).splits[split].train
+    count, total, squares = 0, 0.0, 0.0
+    for indices in feeding.ordered_batches(train, p.batch_size):
+        (values,) = clips.test_batch(
+            bank, indices, modalities=[modality], size=p.input_size, segments=p.segments, device=p.device
+        ).values()
+        values = values.double()
+        count, total = count + values.numel(), total + values.sum().item()
+        squares += values.square().sum().item()
+    return math.sqrt(squares / count - (total / count) ** 2)
 
 
 def spectrum(run: Run) -> Rows:
@@ -276,23 +309,25 @@ def _landscapes(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _network(run: Run, control: str, modality: str) -> Staged:
-    own = CONTROLS[control]
-    size = run.parameters.size if modality in own.unchanged else own.size or run.parameters.size
+    size = run.parameters.size
+    if not _is_unchanged(run, control, modality):
+        size = CONTROLS[control].size or size
     network = experiments.load_backbone(run, modality, network_step(run, control, modality), size)
     return devices.place(network, run.parameters.device)
 
 
+def _is_unchanged(run: Run, control: str, modality: str) -> bool:
+    own = CONTROLS[control]
+    return modality in own.unchanged or (own.matched and _own_loss(run, modality) == _level(run))
+
+
 def _level(run: Run) -> float:
     # The highest loss of the run's own networks, on the samples that flatness is measured on.
-    def loss(modality: str) -> float:
-        return next(row["value"] for row in _measured(run, SAME, modality) if row["measure"] == "loss")
-
-    return max(map(loss, run.parameters.plan.networks))
+    return max(_own_loss(run, modality) for modality in run.parameters.plan.networks)
 
 
-def _as_low_as(level: float, samples: list[Batch]) -> Callable[[Staged], bool]:
-    # The network whose own loss is the level reaches it up to rounding.
-    return lambda network: mean_loss(network, samples, {}) <= level * (1 + 1e-6)
+def _own_loss(run: Run, modality: str) -> float:
+    return next(row["value"] for row in _measured(run, SAME, modality) if row["measure"] == "loss")
 
 
 @functools.lru_cache(maxsize=4)

@@ -116,19 +116,23 @@ class InputHessian:
     convolutions, ReLUs, max pooling and batch norm in eval mode are piecewise linear in their input; there H_n has
     no negative eigenvalue and at most (classes - 1) positive ones.
 
+    H_n has the unit of 1 / x^2, so that inputs of other units have other curvatures. Per standard deviation of the
+    inputs, that is by x / deviation, it is deviation^2 H_n.
+
     Attributes:
         shape: Twice the number of input values of all samples.
         device: Of the inputs.
         dtype: Of the inputs.
     """
 
-    def __init__(self, objective: Objective):
+    def __init__(self, objective: Objective, deviation: float = 1.0):
         """Wrap an objective, whose parameters play no part.
 
         Args:
             objective: The loss.
+            deviation: What inputs are measured in; 1 leaves them as they are.
         """
-        self._objective = objective
+        self._objective, self._squared = objective, deviation**2
         flat = [_flat_inputs(inputs) for inputs, _ in objective.batches]
         self.shape = (sum(x.numel() for x in flat),) * 2
         self.device, self.dtype = flat[0].device, flat[0].dtype
@@ -155,7 +159,8 @@ class InputHessian:
         """Go through the batches, keeping each one's graph only until the next.
 
         Yields:
-            The batch's inputs (B, D) and a function from vectors v_n, (B, D), one a sample, to H_n v_n, (B, D).
+            The batch's inputs (B, D) and a function from vectors v_n, (B, D), one a sample, to deviation^2 H_n v_n,
+            (B, D).
         """
         for inputs, labels in self._objective.batches:
             flat = _flat_inputs(inputs).requires_grad_()
@@ -167,7 +172,8 @@ class InputHessian:
                 (gradient,) = torch.autograd.grad(total, flat, create_graph=True)
 
             def multiply(vectors: Tensor, gradient: Tensor = gradient, flat: Tensor = flat) -> Tensor:
-                return torch.autograd.grad(gradient, flat, vectors, retain_graph=True, materialize_grads=True)[0]
+                (product,) = torch.autograd.grad(gradient, flat, vectors, retain_graph=True, materialize_grads=True)
+                return self._squared * product
 
             yield flat.detach(), multiply
 

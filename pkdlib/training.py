@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from pkdlib import architectures, clips, devices, pretrained, ranks, runs
+from pkdlib import architectures, clips, devices, levels, pretrained, ranks, runs
 from pkdlib.banks import Frames
 from pkdlib.datasets import Split
 from pkdlib.feeding import Feed, Part, ordered_batches
@@ -124,7 +124,7 @@ def train_backbone(
     num_classes: int,
     folder: Path,
     weights: str = "",
-    enough: Callable[[Staged], bool] | None = None,
+    until: levels.Level | None = None,
 ) -> Trained:
     """Train one network of a backbone by cross-entropy.
 
@@ -136,11 +136,13 @@ def train_backbone(
         num_classes: Classes.
         folder: Where the checkpoint lies; a training killed before resumes where it was last saved.
         weights: What the network begins from, as `pretrained.begin` takes it.
-        enough: Tells of the network in eval mode after an epoch whether the training ends there.
+        until: A loss at which the training ends: in the first epoch that comes to its end there or below. All of one
+            process.
 
     Returns:
         The weights of the epoch of the highest validation accuracy, and the lower validation loss among equals; of the
-        last epoch where `enough` is given, or the validation clips are fewer than FEWEST_VALIDATION_CLIPS.
+        last epoch where the validation clips are fewer than FEWEST_VALIDATION_CLIPS; where a loss is given, those at
+        which the last epoch came down to it for good, or the last epoch's if none did.
 
     Raises:
         TrainingError: If the loss is not finite.
@@ -152,14 +154,17 @@ def train_backbone(
     optimiser = OPTIMISERS[recipe.tuning.optimiser](parameter_groups(backbone, recipe.tuning))
     best: dict[str, Any] = {"key": (-1.0, 0.0), "epoch": -1, "weights": {}, ENDED: False}
     peak = recipe.lr * recipe.tuning.network_factors.get(modality, 1.0)
-    chosen = not enough and len(split.validation) >= FEWEST_VALIDATION_CLIPS
+    chosen = not until and len(split.validation) >= FEWEST_VALIDATION_CLIPS
 
     feed = recipe.feed(bank, split.train, [modality])
     forward = ranks.shared(backbone)
     forward = torch.compile(forward) if recipe.compiled else forward
+    descent = levels.Descent(backbone, until) if until else None
 
     def parts(epoch: int, first: int) -> Iterator[Part]:
         backbone.train()
+        if descent:
+            descent.stand()
         return feed.epoch(epoch, first)
 
     def run_part(epoch: int, part: Part) -> Tensor:
@@ -167,6 +172,8 @@ def train_backbone(
             seed_dropout(recipe.seed, epoch, part.batch)
             progress = (epoch + part.share) / recipe.epochs
             set_lr(optimiser, peak * lr_share(recipe.tuning, progress))
+            if descent:
+                descent.begin_step()
         labels = bank.labels[part.indices].to(recipe.device)
         with ranks.holding(forward, part.last):
             with devices.autocast(recipe.device, recipe.precision):
@@ -178,6 +185,8 @@ def train_backbone(
         if part.last:
             optimiser.step()
             optimiser.zero_grad()
+            if descent and (weights := descent.end_step()):
+                best.update(epoch=epoch, weights=weights)
         count, correct = len(part.indices), int((logits.argmax(1) == labels).sum())
         return torch.tensor([loss.item() * count, correct, count], dtype=torch.float64)
 
@@ -193,11 +202,12 @@ def train_backbone(
             "validation_loss": functional.cross_entropy(validation, labels).item(),
             "validation_accuracy": (validation.argmax(1) == labels).double().mean().item(),
         }
+        best[ENDED] = descent is not None and descent.is_down
         key = (row["validation_accuracy"], -row["validation_loss"]) if chosen else (epoch, 0.0)
-        if key > tuple(best["key"]):
+        came_down = best[ENDED] and best["epoch"] == epoch  # kept in the step that did
+        if key > tuple(best["key"]) and not came_down:
             weights = {name: value.clone() for name, value in backbone.state_dict().items()}
             best.update(key=key, epoch=epoch, weights=weights)
-        best[ENDED] = enough is not None and enough(backbone)
         return row
 
     curves = resumable_epochs(

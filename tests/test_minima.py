@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pkdlib import experiments, minima, networks, runs, study
+from pkdlib import clips, experiments, flatness, minima, networks, runs, study
 from pkdlib.controls import CONTROLS, MEASURES
-from pkdlib.objective import mean_loss
+from pkdlib.objective import Objective, mean_loss
 from pkdlib.parameters import ParameterError, Parameters
 
 TINY = {
@@ -46,7 +46,7 @@ def measured(run):
 
 
 def test_every_network_of_every_control_has_every_measure(measured):
-    names = {"loss", *MEASURES, "train_loss", "train_accuracy", "test_loss", "test_accuracy"}
+    names = {"loss", *MEASURES, "train_loss", "train_accuracy", "test_loss", "test_accuracy", "input_deviation"}
     assert set(measured.index.levels[2]) == names
     assert len(measured) == 3 * 3 * len(names) and np.isfinite(measured).all()
 
@@ -64,18 +64,34 @@ def test_the_fit_is_that_of_the_kept_weights(run, measured):
     )
 
 
-def test_matched_networks_are_taken_at_the_first_epoch_below_the_level(run, measured):
-    own = measured.xs("loss", level="measure")["same"]
-    level = own.max()
+def test_matched_networks_have_the_highest_loss_of_the_runs_own(run, measured):
+    losses = measured.xs("loss", level="measure")
+    own, matched = losses["same"], losses["matched"]
+    assert own.max() > 1.05 * own.min()  # or there would be nothing to match
+    assert matched.to_numpy() == pytest.approx(own.max(), rel=0.01)
     for modality in run.parameters.plan.networks:
-        content = runs.read_json(minima.network_step(run, "matched", modality) / "curves.json")
-        matched = measured["matched", modality, "loss"]
-        if matched > level * (1 + 1e-5):
-            assert content["kept_epoch"] == run.parameters.backbone_epochs - 1  # never so low: the last
+        folder = minima.network_step(run, "matched", modality)
+        if modality == own.idxmax():
+            assert folder == experiments.backbone_step(run, modality)
+            continue
         # It is the training of the run's own network, up to the epoch that was low enough.
+        content = runs.read_json(folder / "curves.json")
         own_curves = runs.read_json(minima.network_step(run, "same", modality) / "curves.json")["curves"]
         assert content["curves"] == own_curves[: content["kept_epoch"] + 1]
-    assert measured["matched", own.idxmax(), "loss"] <= level * (1 + 1e-5)
+
+
+def test_curvature_by_the_input_is_per_standard_deviation(run, measured):
+    data, bank = study.dataset(run.parameters), study.frame_bank(run.parameters)
+    shape = {"size": run.parameters.input_size, "segments": run.parameters.segments}
+    for modality in run.parameters.plan.networks:
+        inputs = clips.test_batch(bank, data.splits[0].train, modalities=[modality], **shape)[modality]
+        deviation = inputs.numpy().std(dtype=np.float64)
+        assert measured["same", modality, "input_deviation"] == pytest.approx(deviation, rel=1e-9)
+        objective = Objective(minima._network(run, "same", modality), minima._samples(run, modality))
+        raw = {row["measure"]: row["value"] for row in flatness.measures(objective, probes=2, seed=0)}
+        for measure in ("input_trace", "input_top_eigenvalue"):
+            assert measured["same", modality, measure] == pytest.approx(deviation**2 * raw[measure], rel=1e-4)
+        assert measured["same", modality, "trace"] == pytest.approx(raw["trace"], rel=1e-4)
 
 
 def test_the_spectrum_has_the_mean_of_the_eigenvalues(run, measured):

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import dense_hessian, forward_mode, joined, logits_of, make_batches, make_network, make_objective
 from torch import nn
 
@@ -81,6 +83,29 @@ def test_input_hessian_is_block_diagonal_in_the_samples_own():
     for shape in [(operator.shape[0],), (operator.shape[0], 2)]:
         vector = torch.randn(shape, dtype=torch.float64)
         torch.testing.assert_close(operator @ vector, torch.block_diag(*blocks) @ vector, rtol=1e-8, atol=1e-13)
+
+
+class Units(nn.Module):
+    """A network that takes its inputs in another unit."""
+
+    def __init__(self, network, unit):
+        super().__init__()
+        self.network, self.unit = network, unit
+
+    def forward(self, inputs):
+        return self.network(inputs * self.unit)
+
+
+@given(unit=st.floats(0.01, 100))
+def test_curvature_per_deviation_does_not_change_with_the_inputs_unit(unit):
+    objective = make_objective()
+    deviation = torch.cat([x for x, _ in objective.batches]).std().item()
+    others = [(x / unit, labels) for x, labels in objective.batches]
+    changed = Objective(Units(objective.model, unit).eval(), others)
+    vector = torch.randn(InputHessian(objective).shape[0], dtype=torch.float64)
+    expected = deviation**2 * (InputHessian(objective) @ vector)
+    for own, its_deviation in ((objective, deviation), (changed, deviation / unit)):
+        torch.testing.assert_close(InputHessian(own, its_deviation) @ vector, expected, rtol=1e-6, atol=1e-12)
 
 
 @forward_mode

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from pkdlib import clips, feeding, networks, teamnet, training
+from pkdlib import clips, feeding, levels, networks, teamnet, training
 from pkdlib.banks import FrameBank
 from pkdlib.datasets import Split
+from pkdlib.objective import mean_loss
 from pkdlib.plans import PLANS
 from pkdlib.runs import RunError, Store
 from pkdlib.training import Recipe, TrainingError
@@ -74,33 +75,61 @@ def test_bfloat16_learns_the_same_with_weights_in_float32(bank, tmp_path, device
     assert {value.dtype for value in coarse.backbone.parameters()} == {torch.float32}
 
 
-def test_a_training_that_has_enough_ends_there_and_keeps_its_last_epoch(bank, tmp_path, monkeypatch):
-    def train(folder, enough=None):
-        (tmp_path / folder).mkdir(exist_ok=True)
-        shape = {"num_classes": 2, "folder": tmp_path / folder, "enough": enough}
-        return training.train_backbone("motion", bank, SPLIT, RECIPE, **shape)
+def descend(bank, folder, share):
+    """Train to a share of the loss that the network begins with; also gives the level, and the loss reached."""
+    folder.mkdir(exist_ok=True)
+    inputs = clips.test_batch(bank, SPLIT.train, modalities=["residual"], size=32, segments=2)["residual"]
+    samples = [(inputs, bank.labels[list(SPLIT.train)])]
+    torch.manual_seed(RECIPE.seed)
+    begin = networks.backbone(modality="residual", size="small", num_classes=2).eval()
+    level = levels.Level(share * mean_loss(begin, samples, {}), samples)
+    shape = {"num_classes": 2, "folder": folder, "until": level}
+    trained = training.train_backbone("residual", bank, SPLIT, LONG, **shape)
+    return trained, level.loss, mean_loss(trained.backbone, samples, {})
 
-    whole, asked = train("a"), []
 
-    def second(network):
-        assert not network.training
-        asked.append(1)
-        return len(asked) == 2
+LONG = dataclasses.replace(RECIPE, epochs=12, batch_size=2)
 
-    unlink = training.Path.unlink
 
-    def dies(path, **options):
-        if path.name == training.CHECKPOINT:
-            raise KeyboardInterrupt
-        unlink(path, **options)
+@pytest.mark.parametrize("share", [0.8, 0.3])
+def test_a_training_down_to_a_level_ends_at_it(bank, tmp_path, share):
+    trained, level, reached = descend(bank, tmp_path, share)
+    assert reached == pytest.approx(level, rel=1e-3)
+    # It is the same training up to there: watching it changes nothing.
+    whole = training.train_backbone("residual", bank, SPLIT, LONG, num_classes=2, folder=tmp_path)
+    assert trained.curves == whole.curves[: trained.epoch + 1] and len(trained.curves) < len(whole.curves)
+
+
+def test_a_training_that_never_comes_down_keeps_its_last_epoch(bank, tmp_path):
+    trained, level, reached = descend(bank, tmp_path, 1e-9)
+    assert reached > level and trained.epoch == LONG.epochs - 1
+
+
+def test_a_training_that_begins_below_its_level_ends_with_the_first_epoch(bank, tmp_path):
+    trained, level, reached = descend(bank, tmp_path, 1e3)
+    assert reached < level and trained.epoch == 0
+
+
+def test_a_descent_killed_after_any_checkpoint_ends_with_the_same_bits(bank, tmp_path, monkeypatch):
+    whole, _, _ = descend(bank, tmp_path / "whole", 0.3)
+    write, saved = training.runs.write_atomically, []
+
+    def dies(path, content):
+        write(path, content)
+        saved.append(path)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "CHECKPOINT_SPACING", 0)
-    with monkeypatch.context() as patch:  # killed between its last epoch and its end
-        patch.setattr(training.Path, "unlink", dies)
-        with pytest.raises(KeyboardInterrupt):
-            train("b", second)
-    short = train("b", second)
-    assert len(asked) == 2 and short.epoch == 1 and short.curves == whole.curves[:2]
+    monkeypatch.setattr(training, "CHECKPOINT_INTERVAL", 0)  # after every batch
+    monkeypatch.setattr(training.runs, "write_atomically", dies)
+    for _ in range(1000):
+        try:
+            killed, _, _ = descend(bank, tmp_path / "killed", 0.3)
+        except KeyboardInterrupt:
+            continue
+        break
+    assert len(saved) > 4 * whole.epoch  # also within the epoch in which it came down, before it did and after
+    assert killed.curves == whole.curves and same_weights(killed.backbone, whole.backbone)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
