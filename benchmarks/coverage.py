@@ -6,8 +6,9 @@ A cell is a group of clips tested in a run (split, seed); each data set's groups
 profile. Every simulated difference is the sum of an effect of its group, one of its run, one of its split where asked
 for, and the cell's own noise; the true mean is 0. An interval covers if 0 lies in it. The largest of nine exits, each
 with such differences and half its variance shared with the others, is judged by `statistics.max_t_interval`, and, to
-show why, by the best exit's own interval. At last a true effect is put in, as large as the smallest that such data are
-usually said to show, and counted how often it is found. With `--write` the tables go to `results/coverage`.
+show why, by the best exit's own interval. A true effect is put in, as large as the smallest that such data are usually
+said to show, and counted how often it is found. At last come values that exist once a run: sums of an effect of the
+split and of one of the run. With `--write` the tables go to `results/coverage`.
 """
 
 import argparse
@@ -28,6 +29,9 @@ REPETITIONS = 4000
 LARGEST_REPETITIONS = 400  # of the largest exit, whose interval is itself simulated
 RESAMPLES = 2000  # of the bootstrap
 EXITS = 9
+# Splits and seeds of what exists once a run, and how the spread of splits compares with that of runs.
+RUN_LAYOUTS = {"3 splits x 5 seeds": (3, 5), "5 splits x 5 seeds": (5, 5), "1 split x 8 seeds": (1, 8)}
+SPLIT_SPREADS = (0, 0.5, 1)
 TABLES = Path(__file__).resolve().parents[1] / "results" / "coverage"
 
 # Standard deviations in points; `tails` are the degrees of freedom of the cells' noise where it is Student's t.
@@ -146,10 +150,22 @@ def power(rng, cells, spreads):
     return {"smallest_effect": smallest, "power": (low + smallest > 0).mean(), "repetitions": REPETITIONS}
 
 
-def write(coverage, powers):
+def coverage_of_runs(rng, splits, seeds, split_spread):
+    """Yield the coverage of intervals for what exists once a run: of the mean over all splits that there could be."""
+    of_splits = split_spread * rng.standard_normal((REPETITIONS, splits, 1))
+    values = of_splits + rng.standard_normal((REPETITIONS, splits, seeds))
+    if splits > 1:
+        yield {"method": "t over splits", **covered(student(values.mean(axis=2)))}
+    else:  # nothing is known of others, so the mean of this one is what is asked for
+        own = (values - of_splits).reshape(REPETITIONS, -1)
+        yield {"method": "t over runs, about their split", **covered(student(own))}
+    yield {"method": "t over runs", **covered(student(values.reshape(REPETITIONS, -1)))}
+
+
+def write(tables):
     """Keep the tables, with the record of their run."""
     TABLES.mkdir(parents=True, exist_ok=True)
-    for name, rows in (("coverage", coverage), ("power", powers)):
+    for name, rows in tables.items():
         rows.to_csv(TABLES / f"{name}.csv", index=False, float_format="%.4f", lineterminator="\n")
     told = {"command": "python benchmarks/coverage.py --write", "seed": SEED, "level": LEVEL, "exits": EXITS}
     runs.write_json(TABLES / runs.RECORD, {**told, "spreads": SPREADS, **runs.provenance()})
@@ -168,11 +184,19 @@ def main():
             coverage += [where | row for row in coverage_of_one(rng, cells, spreads)]
             coverage += [where | row for row in coverage_of_largest(rng, cells, spreads)]
             powers.append(where | power(rng, cells, spreads))
-    coverage, powers = pd.DataFrame(coverage), pd.DataFrame(powers)
-    print(coverage.pivot_table(index=["layout", "method"], columns="spread", values="coverage", sort=False).round(3))
-    print(powers.round(3).to_string(index=False))
+    by_run = [
+        {"layout": layout, "split_spread": spread} | row
+        for layout, sizes in RUN_LAYOUTS.items()
+        for spread in SPLIT_SPREADS
+        for row in coverage_of_runs(rng, *sizes, spread)
+    ]
+    tables = {"coverage": pd.DataFrame(coverage), "power": pd.DataFrame(powers), "runs": pd.DataFrame(by_run)}
+    for name, columns in (("coverage", "spread"), ("runs", "split_spread")):
+        table = tables[name].pivot_table(index=["layout", "method"], columns=columns, values="coverage", sort=False)
+        print(table.round(3))
+    print(tables["power"].round(3).to_string(index=False))
     if chosen.write:
-        write(coverage, powers)
+        write(tables)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def at_equal_cost(name: str, system: pd.DataFrame, rival: pd.DataFrame) -> Compa
     start, end = gains["start"].mean(), gains["end"].mean()
     note = f"Averaged over the costs that both reach, on average {start:.3g} to {end:.3g} GMAC a clip."
     if "group" not in gains:
-        note += " The interval is over runs, and leaves out chance in the choice of test clips, which runs share."
+        note += " The interval has no groups: it leaves out chance in the choice of test clips, which runs share."
     return Comparison(name, (gains.drop(columns=["start", "end"]),), note)
 
 

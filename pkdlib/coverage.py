@@ -12,6 +12,7 @@ from pkdlib.claims import CLAIMS
 from pkdlib.reports import as_markdown
 
 OWN = ("two-way", "max-t")  # the study's intervals, of one comparison and of the largest
+OWN_OF_RUNS = ("t over splits", "t over runs, about their split")  # and of what exists once a run
 NAIVE = ("t over cells", "t over runs", "t over groups", "bootstrap over groups")
 LEFT_OUT = "splits, too"  # the spread that holds what the model of the intervals leaves out
 
@@ -56,6 +57,26 @@ def coverage_sentences(coverage: pd.DataFrame) -> str:
         f"{share['two-way of the best exit']}. Where splits differ, too, which the model leaves out, the two-way "
         f"interval covers {' and '.join(fallen)}."
     )
+
+
+def runs_table(by_run: pd.DataFrame) -> str:
+    """Set out how often intervals cover for what exists once a run.
+
+    Args:
+        by_run: The table `runs` of `results.coverage`.
+
+    Returns:
+        A Markdown table in per cent: a row a layout and method, a column a spread of the splits, compared with that of
+        the runs of one; the study's methods in bold.
+    """
+    spreads = by_run["split_spread"].map("{:g} times".format)
+    cells = by_run.assign(spread=spreads, coverage=(100 * by_run["coverage"]).map("{:.1f}".format))
+    table = cells.pivot(index=["layout", "method"], columns="spread", values="coverage")
+    order = by_run[["layout", "method"]].drop_duplicates()
+    table = table.loc[list(order.itertuples(index=False, name=None)), spreads.unique()].reset_index()
+    own = table["method"].isin(OWN_OF_RUNS)
+    table["method"] = table["method"].where(~own, "**" + table["method"] + "**")
+    return as_markdown(table)
 
 
 def power_sentence(power: pd.DataFrame) -> str:

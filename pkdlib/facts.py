@@ -42,6 +42,7 @@ def collect() -> dict[str, Any]:
     simulated = results.coverage()
     values["coverage_tables"] = _told(coverage.coverage_tables, simulated.get("coverage"))
     values["coverage_seen"] = _told(coverage.coverage_sentences, simulated.get("coverage"))
+    values["coverage_of_runs"] = _told(coverage.runs_table, simulated.get("runs"))
     values["power_seen"] = _told(coverage.power_sentence, simulated.get("power"))
     values["coverage_spreads"] = _told(coverage.spreads_sentence, _json("coverage", runs.RECORD).get("spreads"))
     measured, fed = results.throughput(), results.feeding()

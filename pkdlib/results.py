@@ -92,9 +92,9 @@ def coverage() -> dict[str, pd.DataFrame]:
     """Read the committed simulation of intervals (`benchmarks/coverage.py`).
 
     Returns:
-        `coverage` and `power`; empty where they are not committed.
+        `coverage`, `power` and `runs`; empty where they are not committed.
     """
-    return _tables("coverage", ("coverage", "power"))
+    return _tables("coverage", ("coverage", "power", "runs"))
 
 
 def _tables(place: str, names: Iterable[str]) -> dict[str, pd.DataFrame]:

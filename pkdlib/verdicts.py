@@ -1,9 +1,8 @@
 """From intervals to verdicts: the rule, fixed before any result, and the table of all claims.
 
 A verdict is about this data at this size, never about the paper's data sets. It needs five seeds, each with its own
-backbones: otherwise chance in training cannot be told from an effect. Within each claim the intervals are widened for
-the number of comparisons (Bonferroni) and decide; the p-values are Holm's, which are never the stricter, so that a
-verdict of "holds" always has p < 0.05.
+backbones: otherwise chance in training cannot be told from an effect. Intervals decide; within each claim they are
+widened for the number of comparisons (Bonferroni).
 """
 
 from collections.abc import Iterator
@@ -31,8 +30,8 @@ WORDS = ("holds", "does not hold", "undecided", "not measured")
 TABLES = tuple(dict.fromkeys(name for claim in CLAIMS for name in claim.tables))
 
 COLUMNS = [
-    *("claim", "title", "comparison", "paper_figure", "estimate", "low", "high", "p", "sign_flip_p"),
-    *("smallest_effect", "seeds", "runs", "groups", "verdict", "qualifier", "sentence"),
+    *("claim", "title", "comparison", "paper_figure", "estimate", "low", "high", "smallest_effect"),
+    *("seeds", "runs", "groups", "verdict", "qualifier", "sentence"),
 ]
 
 
@@ -90,10 +89,10 @@ def judge(tables: dict[str, pd.DataFrame], dataset: str, profile: str) -> pd.Dat
     """Judge every claim from the result tables of one data set.
 
     Accuracies are compared on test clips, with the two-way interval over groups and runs; "up to" claims with one
-    max-t interval over all exits; flatness over runs. Early exit is compared at equal cost: the two curves of
-    accuracy against measured GMAC are subtracted where both exist and averaged over that range, for each run.
-    Where the table `early_exit` has a column `group`, its interval is two-way, too; otherwise the run is the unit,
-    and the sentence says that chance in the test clips is left out.
+    max-t interval over all exits; flatness over splits, or over the runs of one. Early exit is compared at equal cost:
+    the two curves of accuracy against measured GMAC are subtracted where both exist and averaged over that range, for
+    each run. Where the table `early_exit` has a column `group`, its interval is two-way, too; otherwise it is as for
+    flatness, and the sentence says that chance in the test clips is left out.
 
     Args:
         tables: the tables of TABLES by name; any may be missing.
@@ -102,8 +101,8 @@ def judge(tables: dict[str, pd.DataFrame], dataset: str, profile: str) -> pd.Dat
 
     Returns:
         One row for each comparison of each claim, with the columns `COLUMNS`. `low` and `high` are simultaneous
-        within the claim, `p` is Holm's; all are in points, but log ratios for claims of order. `sign_flip_p` is
-        an uncorrected check over group means. A claim that cannot be judged has the verdict "not measured".
+        within the claim; all are in points, but log ratios for claims of order. A claim that cannot be judged has the
+        verdict "not measured".
     """
     rows = [row for claim in CLAIMS for row in _judge_claim(claim, tables, dataset, profile)]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -116,11 +115,6 @@ def _judge_claim(
     measured = [comparison for comparison in comparisons if not comparison.missing]
     level = statistics.bonferroni_level(LEVEL, max(len(measured), 1))
     margin = NON_INFERIORITY_MARGINS.get(dataset, MARGIN) if claim.kind == "non-inferior" else MARGIN
-    null = -margin if claim.kind == "non-inferior" else 0.0
-    intervals = {comparison.name: _interval(comparison, claim.kind, level, null) for comparison in measured}
-    p_values = [interval.p_value for interval in intervals.values()]
-    adjusted = dict(zip(intervals, statistics.holm(p_values), strict=True))
-
     for comparison in comparisons:
         row = {
             "claim": claim.id,
@@ -131,17 +125,19 @@ def _judge_claim(
         if comparison.missing:
             yield row | {"verdict": "not measured", "qualifier": "", "sentence": _upper(comparison.missing) + "."}
             continue
-        interval = intervals[comparison.name]
-        seeds = int(comparison.tables[0].groupby("split")["seed"].nunique().min())
+        interval = _interval(comparison, claim.kind, level)
+        by_split = comparison.tables[0].groupby("split")["seed"].nunique()
+        seeds = int(by_split.min())
         found = verdict(interval, seeds=seeds, kind=claim.kind, margin=margin)
         where = f"{dataset}, profile {profile}: {_count(seeds, 'seed')}, {_count(interval.num_runs, 'run')}"
-        where += f", {interval.num_groups} groups" if interval.num_groups else ""
+        if interval.num_groups:
+            where += f", {interval.num_groups} groups"
+        elif len(by_split) == 1:
+            where += " of one split, which the interval is about"
         yield row | {
             "estimate": interval.estimate,
             "low": interval.low,
             "high": interval.high,
-            "p": adjusted[comparison.name],
-            "sign_flip_p": _sign_flip(comparison, claim.kind),
             "smallest_effect": statistics.smallest_effect(interval),
             "seeds": seeds,
             "runs": interval.num_runs,
@@ -191,19 +187,13 @@ def _sentence(interval: Interval, kind: str, word: str, qualifier: str) -> str:
     )
 
 
-def _interval(comparison: Comparison, kind: str, level: float, null: float) -> Interval:
+def _interval(comparison: Comparison, kind: str, level: float) -> Interval:
     if kind == "maximum":
         return statistics.max_t_interval(comparison.tables, level)
     (table,) = comparison.tables
     if "group" in table:
-        return statistics.two_way_interval(table, level, null=null)
+        return statistics.two_way_interval(table, level)
     return statistics.run_interval(table, level)
-
-
-def _sign_flip(comparison: Comparison, kind: str) -> float:
-    if kind == "maximum" or "group" not in comparison.tables[0]:
-        return np.nan
-    return statistics.sign_flip(comparison.tables[0].groupby("group")["difference"].mean())
 
 
 def _count(number: int, what: str) -> str:

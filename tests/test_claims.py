@@ -20,7 +20,7 @@ SPLITS, SEEDS, GROUPS, CLIPS = 3, 5, 4, 40
 
 def interval(low, high):
     middle = (low + high) / 2
-    return Interval(middle, low, high, (high - low) / 4, 20.0, 0.5, 15, 25, 0.95)
+    return Interval(middle, low, high, (high - low) / 4, 20.0, 15, 25, 0.95)
 
 
 # --- the data ---------------------------------------------------------------------------------------------
@@ -235,7 +235,6 @@ def test_a_planted_gain_of_one_exit_is_found_there_and_only_there():
     planted = each.loc["PKD - CE, motion exit 2"]
     assert planted["verdict"] == "holds"
     assert planted["low"] < 8 < planted["high"]
-    assert planted["p"] < 0.05 and planted["sign_flip_p"] < 0.01
     others = each.drop(index="PKD - CE, motion exit 2")
     assert not (others["verdict"] == "holds").any()
     assert (each[["seeds", "runs", "groups"]] == [5, 15, 12]).all(axis=None)
@@ -317,7 +316,7 @@ def test_the_protocols_effect_is_the_last_switch_less_the_first():
     assert found.loc["PKD - CE: all together - clean", "estimate"] == pytest.approx(4, abs=0.2)
 
 
-def test_intervals_are_simultaneous_and_p_values_holms():
+def test_intervals_are_simultaneous():
     table = exits(np.random.default_rng(1), {("motion", 2): 3.0, ("iframe", 1): 1.0})
     each = rows_of(judge({"exits": table}, "marionette", "full"), "ic-gain")
     test = table[(table["part"] == "test") & (table["modality"] == "iframe") & (table["exit"] == 1)]
@@ -326,8 +325,6 @@ def test_intervals_are_simultaneous_and_p_values_holms():
     row = each.loc["PKD - CE, iframe exit 1"]
     assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
     assert row["smallest_effect"] == pytest.approx(statistics.smallest_effect(expected))
-    assert row["p"] >= expected.p_value
-    assert (each["p"][each["low"] > 0] < 0.05).all()
 
 
 def test_two_seeds_leave_even_a_large_gain_undecided():
@@ -380,7 +377,7 @@ def test_as_good_as_has_a_wider_margin_on_few_clips():
     table = {"ensembles": ensembles(np.random.default_rng(4), accuracy)}
     assert rows_of(judge(table, "marionette", "full"), "bare-fusion")["verdict"].iloc[0] == "does not hold"
     wide = rows_of(judge(table, "ut_interaction", "full"), "bare-fusion").iloc[0]
-    assert wide["verdict"] == "holds" and wide["p"] < 0.05
+    assert wide["verdict"] == "holds"
 
 
 @pytest.mark.parametrize(("gain", "word"), [(3.0, "holds"), (0.0, "does not hold"), (-3.0, "does not hold")])

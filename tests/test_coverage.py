@@ -10,7 +10,7 @@ import pytest
 from conftest import REPOSITORY
 from scipy import stats
 
-from pkdlib import coverage, facts, resources, statistics
+from pkdlib import coverage, facts, resources, results, statistics
 
 spec = importlib.util.spec_from_file_location("coverage_benchmark", REPOSITORY / "benchmarks" / "coverage.py")
 benchmark = importlib.util.module_from_spec(spec)
@@ -136,6 +136,31 @@ def test_the_sentences_tell_what_the_model_leaves_out_apart(simulated):
     assert "79.0 to 81.0 % of the time; where splits differ, too, 70.0 to 70.0 %." in coverage.power_sentence(power)
     told = coverage.spreads_sentence({"a": {"cell": 2, "group": 1.5}, "b": {"cell": 4, "tails": 3}})
     assert told == "*a*: group 1.5, cell 2; *b*: cell 4 times Student's $t$ with 3 degrees of freedom"
+
+
+def test_intervals_for_what_exists_once_a_run_are_the_studys():
+    rng = np.random.default_rng(6)
+    for splits, seeds in benchmark.RUN_LAYOUTS.values():
+        values = rng.standard_normal((splits, seeds))
+        split, seed = np.indices(values.shape)
+        frame = pd.DataFrame({"split": split.ravel(), "seed": seed.ravel(), "difference": values.ravel()})
+        interval = statistics.run_interval(frame)
+        units = values.mean(axis=1) if splits > 1 else values[0]
+        assert benchmark.student(units) == pytest.approx((interval.low, interval.high))
+
+
+def test_the_book_says_how_often_intervals_over_runs_cover():
+    rows = results.coverage()["runs"].set_index(["layout", "split_spread", "method"])["coverage"]
+    own = rows[rows.index.isin(coverage.OWN_OF_RUNS, level="method")]
+    assert len(own) == len(benchmark.RUN_LAYOUTS) * len(benchmark.SPLIT_SPREADS)
+    assert own.to_numpy() == pytest.approx(0.95, abs=0.012)
+    # What the library's text says of runs for units.
+    over_runs = [rows["3 splits x 5 seeds", spread, "t over runs"] for spread in benchmark.SPLIT_SPREADS]
+    assert over_runs == pytest.approx([0.95, 0.86, 0.72], abs=0.012)
+    lines = facts.collect()["coverage_of_runs"].splitlines()
+    assert lines[0] == "| layout | method | 0 times | 0.5 times | 1 times |"
+    told = " | ".join(f"{100 * rows['3 splits x 5 seeds', spread, 't over splits']:.1f}" for spread in (0, 0.5, 1))
+    assert lines[2] == f"| 3 splits x 5 seeds | **t over splits** | {told} |"
 
 
 def test_the_smallest_effects_are_medians_without_claims_of_order():
