@@ -33,6 +33,8 @@ class Control:
     unchanged: tuple[str, ...] = ()
 
 
+# Of a run at matched loss, the highest of the networks' losses may be this many times the lowest.
+MATCHED_WITHIN = 1.05
 # The measures of `flatness.measures`, which needs torch, but for the loss itself; larger is sharper.
 MEASURES = {
     "trace": "Hessian trace",

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from pkdlib.controls import CONTROLS, MEASURES, SAME
+from pkdlib.controls import CONTROLS, MATCHED_WITHIN, MEASURES, SAME
 from pkdlib.differences import Comparison, NotMeasured, Tables, required
 from pkdlib.statistics import RUN
 
@@ -23,15 +23,30 @@ def _flatness(tables: Tables, control: str) -> pd.DataFrame:
     return table
 
 
+def _matched(table: pd.DataFrame) -> pd.DataFrame:
+    # A network may never have come down to the others' loss, or begun below it: its run says nothing at equal loss.
+    losses = table[table["measure"] == "loss"].pivot(index=RUN, columns="modality", values="value")
+    ratios = (losses.max(axis=1) / losses.min(axis=1)).rename("ratio").reset_index()
+    alike = table.merge(ratios[ratios["ratio"] <= MATCHED_WITHIN][RUN], on=RUN)
+    if alike.empty:
+        raise NotMeasured(f"in none of {len(ratios)} runs do the losses agree within {MATCHED_WITHIN - 1:.0%}")
+    return alike
+
+
 def _flatness_order(tables: Tables, control: str) -> list[Comparison]:
-    comparisons = []
-    for measure, values in _by_measure(_flatness(tables, control)):
+    comparisons, table, left_out = [], _flatness(tables, control), ""
+    if CONTROLS[control].matched:
+        runs = len(table.drop_duplicates(RUN))
+        table = _matched(table)
+        if out := runs - len(table.drop_duplicates(RUN)):
+            left_out = f" Left out: {out} of {runs} runs, whose losses differ by more than {MATCHED_WITHIN - 1:.0%}."
+    for measure, values in _by_measure(table):
         if not (values > 0).to_numpy().all():
             missing = "a value is missing or not positive, so that ratios make no sense"
             comparisons.append(Comparison(measure, missing=missing))
             continue
         ordered = (values["iframe"] < values["residual"]) & (values["residual"] < values["motion"])
-        note = f"The order I-frame < residual < motion is seen in {ordered.sum()} of {len(values)} runs."
+        note = f"The order I-frame < residual < motion is seen in {ordered.sum()} of {len(values)} runs.{left_out}"
         for sharper, flatter in (("motion", "residual"), ("residual", "iframe")):
             logarithms = np.log(values[sharper] / values[flatter]).rename("difference").reset_index()
             comparisons.append(Comparison(f"{measure}, {sharper} / {flatter}", (logarithms,), note))

@@ -421,6 +421,48 @@ def test_flatness_is_judged_on_ratios():
         assert row.verdict == "not measured" and "under the control" in row.sentence
 
 
+def at_matched_loss(rng, losses):
+    """Networks at matched loss but in the runs of seed 0, where the losses are these."""
+    table = flatness(rng, {"iframe": 1.0, "residual": 3.0, "motion": 9.0}).assign(control="matched")
+    loss = table["measure"] == "loss"
+    table.loc[loss, "value"] = 1.0
+    apart = loss & (table["seed"] == 0)
+    table.loc[apart, "value"] = table.loc[apart, "modality"].map(losses)
+    return table
+
+
+@pytest.mark.parametrize(
+    "losses", [{"iframe": 1.0, "residual": 1.2, "motion": 1.0}, {"iframe": 1.0, "residual": 0.94, "motion": 1.0}]
+)
+def test_runs_whose_losses_are_not_matched_are_left_out_and_told(losses):
+    table = at_matched_loss(np.random.default_rng(7), losses)
+    found = rows_of(judge({"flatness": table}, "marionette", "full"), "flatness-matched")
+    assert (found["runs"] == SPLITS * (SEEDS - 1)).all()
+    assert found["sentence"].str.contains("Left out: 3 of 15 runs, whose losses differ by more than 5%").all()
+    others = rows_of(judge({"flatness": table.assign(control="same")}, "marionette", "full"), "flatness-order")
+    assert (others["runs"] == SPLITS * SEEDS).all()
+
+
+def test_losses_within_five_per_cent_are_matched_and_none_is_not_measured():
+    alike = at_matched_loss(np.random.default_rng(7), {"iframe": 1.0, "residual": 0.97, "motion": 1.01})
+    found = rows_of(judge({"flatness": alike}, "marionette", "full"), "flatness-matched")
+    assert (found["verdict"] == "holds").all() and not found["sentence"].str.contains("Left out").any()
+    apart = at_matched_loss(np.random.default_rng(7), {"iframe": 1.0, "residual": 1.2, "motion": 1.0})
+    alone = judge({"flatness": apart.query("seed == 0")}, "marionette", "full")
+    (row,) = rows_of(alone, "flatness-matched").itertuples()
+    assert row.verdict == "not measured" and "in none of 3 runs" in row.sentence.lower()
+
+
+def test_flatness_over_one_split_says_that_it_is_about_it():
+    table = flatness(np.random.default_rng(7), {"iframe": 1.0, "residual": 3.0, "motion": 9.0})
+    whole, one = (
+        rows_of(judge({"flatness": rows}, "marionette", "full"), "flatness-order")["sentence"]
+        for rows in (table, table.query("split == 0"))
+    )
+    assert one.str.contains("5 runs of one split, which the interval is about").all()
+    assert not whole.str.contains("of one split").any()
+
+
 def test_flatness_of_one_joint_network_has_no_order():
     table = flatness(np.random.default_rng(7), {"joint": 1.0})
     (row,) = rows_of(judge({"flatness": table}, "marionette", "full-teamnet"), "flatness-order").itertuples()
