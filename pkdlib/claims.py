@@ -205,7 +205,7 @@ CLAIMS = (
         kind="difference",
         notebook="04_internal_classifiers",
         tables=("trials",),
-        caveat="The last teacher takes two thirds of the epochs, so PKD differs least from learning from the I-frame "
+        caveat="The last teacher takes most of the epochs, so PKD differs least from learning from the I-frame "
         "network alone. The paper takes that network for the one that generalises best; on Marionette it is the least "
         "accurate, which decides much of it.",
     ),

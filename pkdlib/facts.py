@@ -3,7 +3,19 @@
 from collections.abc import Callable
 from typing import Any
 
-from pkdlib import cascade_reports, coverage, paper_scale, reports, resources, results, runs, speeds, statistics
+from pkdlib import (
+    cascade_reports,
+    coverage,
+    flatness_reports,
+    methods,
+    paper_scale,
+    reports,
+    resources,
+    results,
+    runs,
+    speeds,
+    statistics,
+)
 from pkdlib.datasets import hmdb51, ucf101
 
 MISSING = "(not run yet)"
@@ -33,6 +45,10 @@ def collect() -> dict[str, Any]:
     values["verdicts_summary"] = reports.verdicts_sentence(verdicts)
     values["verdicts_table"] = reports.verdicts_table(verdicts)
     values["protocol_found"] = cascade_reports.protocol_found()
+    values["methods_table"] = reports.methods_table()
+    values["pkd_shares"] = reports.schedule(methods.METHODS["pkd"])
+    values["team_shares"] = reports.schedule(methods.TEAM_METHODS["pkd"])
+    values["mix_rates"] = flatness_reports.mix_rates()
     values["smallest_effects"] = coverage.smallest_effects(verdicts)
     values["decoder_speed"] = _told(speeds.decoder_speed, results.decoder())
     compared = results.readers()

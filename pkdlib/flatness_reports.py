@@ -3,8 +3,21 @@
 import pandas as pd
 
 from pkdlib.claims import CLAIMS
-from pkdlib.controls import MEASURES
+from pkdlib.controls import CONTROLS, MEASURES
 from pkdlib.reports import count_runs
+from pkdlib.summaries import MODALITY_NAMES
+
+
+def mix_rates() -> str:
+    """Say at what rates the networks of the paper's proportions learn.
+
+    Returns:
+        Each rate but the motion network's as a part of it, and the I-frame network's as a part of the residual's.
+    """
+    factors = CONTROLS["mix"].lr_factors
+    told = [f"the {MODALITY_NAMES[name]} network at 1/{1 / factor:.0f}" for name, factor in factors.items()]
+    ratio = factors["residual"] / factors["iframe"]
+    return f"{' and '.join(told)} of the motion network's rate, which is 1/{ratio:.0f} of the residual's"
 
 
 def orders(frame: pd.DataFrame) -> pd.DataFrame:

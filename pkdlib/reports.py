@@ -1,6 +1,7 @@
 """What the pages say of the tables: sentences whose every number comes from a table, and the table of verdicts."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 
 from pkdlib import resources, results, runs, summaries, verdicts
 from pkdlib.claims import CLAIMS
+from pkdlib.methods import LABELS, METHODS, OWN, Method
 from pkdlib.plans import LIGHT_KINDS
 from pkdlib.summaries import MODALITY_NAMES
 
@@ -307,6 +309,35 @@ def rates_sentence(trials: pd.DataFrame) -> str:
     return f"Over all exits and networks, PKD less cross-entropy is {', '.join(told)} ({count_runs(trials)})."
 
 
+def methods_table() -> str:
+    """Set out what teaches by each method, and for how long.
+
+    Returns:
+        A Markdown table: a row a method of separate networks, with its teachers and their shares of the epochs.
+    """
+    rows = [(f"`{name}`", schedule(method)) for name, method in METHODS.items()]
+    return as_markdown(pd.DataFrame(rows, columns=["method", "teachers, with their shares of the epochs"]))
+
+
+def schedule(method: Method) -> str:
+    """Say what teaches by a method, and for how long.
+
+    Args:
+        method: Of `methods.METHODS` or `methods.TEAM_METHODS`.
+
+    Returns:
+        Teachers in turn, each with its share of the epochs where there are several.
+    """
+    names = {LABELS: "labels", OWN: "the network's own end", **MODALITY_NAMES}
+    told = [
+        names[stage.teacher] if stage.share == 1 else f"{names[stage.teacher]} {_fraction(stage.share)}"
+        for stage in method.stages
+    ]
+    if method.label_weight:
+        told.append(f"with weight {_fraction(method.label_weight)} on the labels")
+    return ", ".join(told)
+
+
 def costs_sentence(cost: pd.DataFrame) -> str:
     """Say where leaving through an internal classifier costs more than the bare backbone to its end.
 
@@ -362,6 +393,10 @@ def count_runs(frame: pd.DataFrame) -> str:
     """
     count = len(frame[["split", "seed"]].drop_duplicates())
     return "one run" if count == 1 else f"{count} runs"
+
+
+def _fraction(value: float) -> str:
+    return str(Fraction(value).limit_denominator(100))
 
 
 def _figure(value: float) -> str:

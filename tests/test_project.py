@@ -56,6 +56,7 @@ FLOORS = {
     "teamnet": 3,
     "classifiers": 3,
     "architectures": 3,
+    "levels": 4,
     "training": 4,
     "distillation": 4,
     "wise": 4,

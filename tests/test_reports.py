@@ -1,5 +1,7 @@
 import csv
+import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from pkdlib import (
     controls,
     facts,
     flatness_reports,
+    methods,
     reports,
     resources,
     results,
@@ -178,6 +181,50 @@ def test_the_committed_results_feed_the_prose(prose):
     assert prose["marionette_clips"] == 1200
     low, high = map(float, prose["ut_fused_accuracy"].split("interval ")[1].rstrip(")").split(" to "))
     assert 40 < low < high  # chance is 17 %
+
+
+def test_ratios_in_the_prose_are_those_of_the_controls_and_methods(prose, monkeypatch):
+    assert prose["mix_rates"].endswith("1/17 of the residual's")
+    mix = dataclasses.replace(controls.CONTROLS["mix"], lr_factors={"residual": 0.5, "iframe": 0.1})
+    monkeypatch.setitem(controls.CONTROLS, "mix", mix)
+    assert flatness_reports.mix_rates() == (
+        "the residual network at 1/2 and the I-frame network at 1/10 of the motion network's rate, which is 1/5 of the "
+        "residual's"
+    )
+    assert prose["pkd_shares"] == "motion-vector 1/6, residual 1/6, I-frame 2/3"
+    assert prose["team_shares"] == "motion-vector 3/40, residual 3/40, I-frame 17/20"
+    lines = prose["methods_table"].splitlines()
+    assert len(lines) == 2 + len(methods.METHODS)
+    assert "| `self` | the network's own end |" in lines
+    labelled = "| `pkd+labels` | motion-vector 1/6, residual 1/6, I-frame 2/3, with weight 1/2 on the labels |"
+    assert labelled in lines
+
+
+def test_no_page_writes_out_a_ratio_of_rates_or_epochs():
+    folders = (resources.folder("notebooks"), resources.repository() / "book")
+    pages = [page for folder in folders for page in folder.glob("*.md") if page.stem != "changelog"]
+    assert len(pages) > 20
+    written = re.compile(r"\b(third|quarter|fifth|sixth|tenth|twentieth|thirtieth)s? of (the|its) (\w+ )?(rate|epochs)")
+    found = [(page.name, match.group()) for page in pages for match in written.finditer(page.read_text("utf-8"))]
+    assert found == []
+
+
+def test_the_committed_networks_at_matched_loss_are_matched():
+    for profile, dataset in results.published_sets():
+        table = results.published(profile, dataset).get("flatness", pd.DataFrame({"control": []}))
+        losses = table[(table["control"] == "matched") & (table["measure"] == "loss")]
+        for _, own in losses.groupby(["split", "seed"]):
+            assert own["value"].max() <= 1.05 * own["value"].min()
+
+
+def test_the_committed_curvature_by_the_input_is_per_deviation():
+    for profile, dataset in results.published_sets():
+        for name, where in (("flatness", "control"), ("flatness_biases", "scene_bias")):
+            table = results.published(profile, dataset).get(name, pd.DataFrame())
+            if table.empty:
+                continue
+            networks = table.groupby(["split", "seed", "modality", where])["measure"]
+            assert networks.apply(lambda own: (own == "input_deviation").sum() == 1).all()
 
 
 def test_the_intro_tells_the_gains_with_and_without_the_references_protocol(prose):
