@@ -198,7 +198,7 @@ def run_interval(differences: pd.DataFrame, level: float = 0.95) -> Interval:
 
     By simulation (tests/test_statistics.py, benchmarks/coverage.py), 95 % intervals cover 95 % for 3 splits and 5 of 5
     seeds, whether the spread of the splits is none, half or once that of the seeds; with runs for units they would
-    cover 95, 86 and 72 %. The choice of clips, which the runs of a split share, is part of the split's effect.
+    cover 95, 85 and 71 %. The choice of clips, which the runs of a split share, is part of the split's effect.
 
     Args:
         differences: columns `split`, `seed`, `difference`, one row a run.

@@ -156,7 +156,7 @@ def test_the_book_says_how_often_intervals_over_runs_cover():
     assert own.to_numpy() == pytest.approx(0.95, abs=0.012)
     # What the library's text says of runs for units.
     over_runs = [rows["3 splits x 5 seeds", spread, "t over runs"] for spread in benchmark.SPLIT_SPREADS]
-    assert over_runs == pytest.approx([0.95, 0.86, 0.72], abs=0.012)
+    assert over_runs == pytest.approx([0.95, 0.85, 0.71], abs=0.012)
     lines = facts.collect()["coverage_of_runs"].splitlines()
     assert lines[0] == "| layout | method | 0 times | 0.5 times | 1 times |"
     told = " | ".join(f"{100 * rows['3 splits x 5 seeds', spread, 't over splits']:.1f}" for spread in (0, 0.5, 1))
