@@ -59,6 +59,30 @@ def flatness_verdicts(found: pd.DataFrame) -> str:
     return "\n".join(lines) or "No committed study has measured flatness yet."
 
 
+def step_verdicts(found: pd.DataFrame) -> str:
+    """Say by which measures one network's minimum is the sharper of two, in the committed studies.
+
+    Args:
+        found: Of `orders`.
+
+    Returns:
+        An item for each set of results, control and pair of networks that some measure decides, as Markdown.
+    """
+    lines = []
+    for (data, control, pair), rows in found.groupby(["data", "control", "pair"], sort=False) if len(found) else ():
+        first, second = (MODALITY_NAMES[name] for name in pair.split(" / "))
+        told = []
+        for sharper, flatter, decided in (
+            (first, second, rows[rows["verdict"] == "holds"]),
+            (second, first, rows[rows["qualifier"] == "reversed"]),
+        ):
+            if len(decided):
+                told.append(f"{sharper} sharper than {flatter} by {', '.join(decided['measure'])}")
+        if told:
+            lines.append(f"- {data}, {control}: {'; '.join(told)}.")
+    return "\n".join(lines) or "No measure decides between two networks."
+
+
 def flatness_sentence(flatness: pd.DataFrame) -> str:
     """Say in how many runs the paper's order of sharpness is seen, by measure.
 

@@ -91,6 +91,25 @@ def test_the_flatness_verdicts_need_both_steps_of_the_order():
     assert "No committed study" in flatness_reports.flatness_verdicts(flatness_reports.orders(pd.DataFrame()))
 
 
+def test_the_steps_name_the_sharper_of_two_where_it_is_decided():
+    words = {("trace", "motion / residual"): "holds", ("norm", "motion / residual"): "does not hold"}
+    words |= {("edge", "motion / residual"): "undecided", ("edge", "residual / iframe"): "undecided"}
+    rows = [
+        {"data": "x (full)", "claim": "flatness-mix", "comparison": f"{m}, {pair}", "low": 0.0, "verdict": word}
+        for (m, pair), word in words.items()
+    ]
+    frame = pd.DataFrame(rows)
+    frame["qualifier"] = np.where(frame["verdict"] == "does not hold", "reversed", "")
+    assert flatness_reports.step_verdicts(flatness_reports.orders(frame)) == (
+        "- x (full), the paper's proportions: motion-vector sharper than residual by trace; "
+        "residual sharper than motion-vector by norm."
+    )
+    undecided = frame[frame["verdict"] == "undecided"]
+    for none in (undecided, pd.DataFrame()):
+        found = flatness_reports.step_verdicts(flatness_reports.orders(none))
+        assert found == "No measure decides between two networks."
+
+
 def test_the_sentences_on_methods_take_the_mean_over_exits():
     rows = [
         (m, "light", method, factor, exit_, 50 + 10 * (method == "pkd") * factor + exit_)
