@@ -149,7 +149,12 @@ CLAIMS = (
                 SAME,
                 "Architecture and recipe are the same for all; how low each loss has come, and the inputs, differ.",
             ),
-            ("flatness-matched", "matched", "Architecture, recipe and loss are the same for all; the inputs differ."),
+            (
+                "flatness-matched",
+                "matched",
+                "Architecture, recipe, and loss on the clips measured are the same for all; the inputs differ, and a "
+                "network that came down earlier was left at a higher learning rate.",
+            ),
             (
                 "flatness-mix",
                 "mix",

@@ -83,6 +83,20 @@ def step_verdicts(found: pd.DataFrame) -> str:
     return "\n".join(lines) or "No measure decides between two networks."
 
 
+def deviations_sentence(flatness: pd.DataFrame) -> str:
+    """Say what input curvature is measured by.
+
+    Args:
+        flatness: The table `flatness`.
+
+    Returns:
+        A sentence.
+    """
+    deviations = flatness[flatness["measure"] == "input_deviation"].groupby("modality")["value"].mean()
+    told = ", ".join(f"{MODALITY_NAMES[name]} {value:.2g}" for name, value in deviations.items())
+    return f"Input curvature is per standard deviation of the input: {told}."
+
+
 def flatness_sentence(flatness: pd.DataFrame) -> str:
     """Say in how many runs the paper's order of sharpness is seen, by measure.
 

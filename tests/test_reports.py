@@ -23,6 +23,7 @@ from pkdlib import (
     runs,
     speeds,
     summaries,
+    verdicts,
 )
 
 
@@ -92,6 +93,16 @@ def test_the_flatness_verdicts_need_both_steps_of_the_order():
         "- x (full), the paper's proportions: the order holds by trace; does not hold by edge; undecided by norm."
     )
     assert "No committed study" in flatness_reports.flatness_verdicts(flatness_reports.orders(pd.DataFrame()))
+
+
+def test_the_deviations_are_told_by_modality():
+    rows = [
+        {"modality": name, "measure": measure, "value": value}
+        for name, value in (("motion", 0.1223), ("iframe", 0.8817))
+        for measure in ("input_deviation", "trace")
+    ]
+    told = flatness_reports.deviations_sentence(pd.DataFrame(rows))
+    assert told == "Input curvature is per standard deviation of the input: I-frame 0.88, motion-vector 0.12."
 
 
 def test_the_steps_name_the_sharper_of_two_where_it_is_decided():
@@ -231,22 +242,66 @@ def test_no_page_writes_out_a_ratio_of_rates_or_epochs():
     assert found == []
 
 
+def committed(name):
+    found = [results.published(*names).get(name, pd.DataFrame()) for names in results.published_sets()]
+    return [table for table in found if len(table)]
+
+
 def test_the_committed_networks_at_matched_loss_are_matched():
-    for profile, dataset in results.published_sets():
-        table = results.published(profile, dataset).get("flatness", pd.DataFrame({"control": []}))
-        losses = table[(table["control"] == "matched") & (table["measure"] == "loss")]
-        for _, own in losses.groupby(["split", "seed"]):
-            assert own["value"].max() <= 1.05 * own["value"].min()
+    tables = committed("flatness")
+    rows = pd.concat(tables, keys=range(len(tables))).query("control == 'matched' and measure == 'loss'")
+    losses = rows.groupby([rows.index.get_level_values(0), "split", "seed"])["value"].agg(["min", "max", "size"])
+    assert (losses["size"] == 3).all() and len(losses) >= 8
+    assert (losses["max"] <= 1.05 * losses["min"]).all()
 
 
-def test_the_committed_curvature_by_the_input_is_per_deviation():
-    for profile, dataset in results.published_sets():
-        for name, where in (("flatness", "control"), ("flatness_biases", "scene_bias")):
-            table = results.published(profile, dataset).get(name, pd.DataFrame())
-            if table.empty:
-                continue
-            networks = table.groupby(["split", "seed", "modality", where])["measure"]
-            assert networks.apply(lambda own: (own == "input_deviation").sum() == 1).all()
+@pytest.mark.parametrize(("name", "where"), [("flatness", "control"), ("flatness_biases", "scene_bias")])
+def test_the_committed_curvature_by_the_input_is_per_deviation(name, where):
+    assert committed(name)
+    for table in committed(name):
+        networks = table.groupby(["split", "seed", "modality", where])["measure"]
+        assert networks.apply(lambda own: (own == "input_deviation").sum() == 1).all()
+
+
+def decided(dataset):
+    """(control, pair) -> the measures by which the first, and by which the second network of a pair is the sharper."""
+    table = results.published("full", dataset)["flatness"]
+    orders = flatness_reports.orders(verdicts.judge({"flatness": table}, dataset, "full").assign(data=dataset))
+    return {
+        where: (set(rows[rows["verdict"] == "holds"]["measure"]), set(rows[rows["qualifier"] == "reversed"]["measure"]))
+        for where, rows in orders.groupby(["control", "pair"])
+    }
+
+
+def test_what_the_page_on_flatness_concludes_of_marionette():
+    found = decided("marionette")
+    same, matched, mix = (control.title for control in controls.CONTROLS.values())
+    by_input = {controls.MEASURES["input_trace"], controls.MEASURES["input_top_eigenvalue"]}
+    # One recipe: the I-frame network is the sharper in weight space by most measures; its loss is higher.
+    first, second = found[same, "residual / iframe"]
+    assert not first and len(second - by_input) > 3
+    losses = results.published("full", "marionette")["flatness"].query("measure == 'loss' and control == 'same'")
+    wide = losses.pivot(index="seed", columns="modality", values="value")
+    assert (wide["iframe"] > wide["residual"]).all()
+    # By the input, motion is sharper than residual, and no more than that is decided.
+    assert found[same, "motion / residual"][0] == by_input
+    # At equal loss: two measures for the order, none against it, nothing between motion and residual.
+    assert (len(found[matched, "residual / iframe"][0]), found[matched, "residual / iframe"][1]) == (2, set())
+    assert found[matched, "motion / residual"] == (set(), set())
+    # The paper's proportions.
+    assert found[mix, "residual / iframe"] == (set(), set(controls.MEASURES.values()))
+
+
+def test_what_the_page_on_flatness_concludes_of_scene_biases():
+    table = results.published("full", "marionette")["flatness_biases"]
+    means = table.groupby(["scene_bias", "measure", "modality"])["value"].mean().unstack()
+    flattest = means.idxmin(axis=1)
+    weights = [name for name in controls.MEASURES if not name.startswith("input")]
+    assert sum(flattest[0.3, name] == "iframe" for name in weights) > len(weights) / 2
+    assert sum(flattest[1.0, name] == "residual" for name in weights) > len(weights) / 2
+    assert means.loc[1.0, "loss"]["residual"] < 0.01
+    ordered = (means["iframe"] < means["residual"]) & (means["residual"] < means["motion"])
+    assert ordered[0.3, "input_trace"] and not ordered[1.0, "input_trace"]
 
 
 def test_the_intro_tells_the_gains_with_and_without_the_references_protocol(prose):
