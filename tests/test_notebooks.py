@@ -115,6 +115,10 @@ def executed(cells, allow_errors=False):
     return [[next(o[key] for key in told if key in o) for o in cell.outputs] for cell in notebook.cells]
 
 
+def displayed(outputs):
+    return [output for output in outputs if not isinstance(output, str)]
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_page_runs_again_and_out_of_order_with_what_a_reader_adds(parameters, number):
     (source,) = reproduce.notebooks([number])
@@ -124,11 +128,13 @@ def test_a_page_runs_again_and_out_of_order_with_what_a_reader_adds(parameters, 
     texts = [cell.source + typed * (i == own) for i, cell in enumerate(cells)]
     whole, middle = range(len(texts)), range(own + 2, len(texts))
     readers = 'mine, size, notes, exit_epochs = "flat", 5, {"a": 1}, "seven"\nfor kind in ("light",):\n    title = kind'
-    order = [*whole, *whole, own, own + 1, *reversed(middle), own + 1, own, own + 1, middle[0]]
-    found = executed([*(texts[i] for i in whole), readers, *(texts[i] for i in order[len(texts) :])])
-    del found[len(texts)]
-    for i, outputs in zip(order, found, strict=True):
-        assert outputs == found[i], f"cell {i} says something else when it runs again"
+    again = [*whole, own, own + 1, *reversed(middle), own + 1, own, own + 1, middle[0]]
+    found = executed([*texts, readers, *(texts[i] for i in again)])
+    first, repeated = found[: len(texts)], found[len(texts) + 1 :]
+    differing = {i for i, outputs in zip(again, repeated, strict=True) if outputs != repeated[i]}
+    # What is printed while something is made is not printed again.
+    differing |= {i for i in whole if displayed(first[i]) != displayed(repeated[i])}
+    assert not differing, "cells that say something else when they run again"
 
 
 def test_misspelt_names_are_refused_whenever_a_page_reads_its_parameters():
