@@ -198,7 +198,7 @@ def size_of(paths: Sequence[Path], candidates: int, short_side: int) -> int:
         short_side: Height that frames are reduced to, in pixels.
 
     Returns:
-        Bytes: those of one clip's frames, times the clips.
+        The bytes of one clip's frames, times the clips.
 
     Raises:
         VideoError: If the first clip is unreadable or holds no P-frame.
