@@ -105,9 +105,10 @@ def _internal_classifiers(tables: Tables) -> dict[str, pd.DataFrame]:
     return differences
 
 
-def _each_exit(tables: Tables) -> list[Comparison]:
+def _exits(tables: Tables) -> list[Comparison]:
     differences = _internal_classifiers(tables)
-    return [Comparison(f"PKD - CE, {name}", (table,)) for name, table in differences.items()]
+    each = [Comparison(f"PKD - CE, {name}", (table,)) for name, table in differences.items()]
+    return [Comparison("PKD - CE, mean over all exits", (_mean(list(differences.values())),)), *each]
 
 
 def _largest_exit(tables: Tables) -> list[Comparison]:
@@ -137,12 +138,16 @@ def _curriculum(tables: Tables) -> list[Comparison]:
                 for m in shared
                 for number in sorted(pkd["exit"].unique())
             ]
-            mean = exits[0].assign(difference=np.mean([exit_["difference"] for exit_ in exits], axis=0))
             note = f"The mean over the three exits of {', '.join(shared)}."
-            found.append(Comparison(f"PKD - {rival}, {kind} classifiers", (mean,), note))
+            found.append(Comparison(f"PKD - {rival}, {kind} classifiers", (_mean(exits),), note))
     if not found:
         raise NotMeasured("the table 'trials' does not hold 'pkd' and another method on test clips")
     return found
+
+
+def _mean(exits: list[pd.DataFrame]) -> pd.DataFrame:
+    # The exits' differences are of the same cells, in the same order.
+    return exits[0].assign(difference=np.mean([exit_["difference"] for exit_ in exits], axis=0))
 
 
 def _is_exit(rows: pd.DataFrame, modality: str, number: int) -> pd.Series:
@@ -288,7 +293,7 @@ def _times(tables: Tables, share: float) -> str:
 def _transfer(tables: Tables) -> list[Comparison]:
     if "joint" not in set(required(tables, "exits", [*CELL, "modality"])["modality"]):
         raise NotMeasured("these runs are of separate networks; it is judged on runs of TEAM-Net")
-    return [*_each_exit(tables), *_wise_fusion(tables)]
+    return [*_exits(tables), *_wise_fusion(tables)]
 
 
 def _protocol(tables: Tables) -> list[Comparison]:
@@ -332,7 +337,7 @@ def _curve(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 _COMPARISONS: dict[str, Callable[[Tables], list[Comparison]]] = {
     **flatness_comparisons.COMPARISONS,
     "ic-gain-largest": _largest_exit,
-    "ic-gain": _each_exit,
+    "ic-gain": _exits,
     "ic-curriculum": _curriculum,
     "wise-gain-largest": _wise_largest,
     "wise-fusion": _wise_fusion,

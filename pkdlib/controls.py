@@ -46,6 +46,8 @@ MEASURES = {
     "input_trace": "input Hessian trace",
     "input_top_eigenvalue": "top input eigenvalue",
 }
+# The one that neither the scale of weights nor their number changes: it can compare different architectures.
+PRIMARY_MEASURE = "average_sharpness"
 SAME = "same"
 CONTROLS = {
     SAME: Control(title="one architecture, one recipe", unchanged=("iframe", "motion", "residual", "joint")),

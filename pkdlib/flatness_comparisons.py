@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from pkdlib.controls import CONTROLS, MATCHED_WITHIN, MEASURES, SAME
+from pkdlib.controls import CONTROLS, MATCHED_WITHIN, MEASURES, PRIMARY_MEASURE, SAME
 from pkdlib.differences import Comparison, NotMeasured, Tables, required
 from pkdlib.statistics import RUN
 
@@ -47,7 +47,8 @@ def _flatness_order(tables: Tables, control: str) -> list[Comparison]:
             continue
         ordered = (values["iframe"] < values["residual"]) & (values["residual"] < values["motion"])
         note = f"The order I-frame < residual < motion is seen in {ordered.sum()} of {len(values)} runs.{left_out}"
-        for sharper, flatter in (("motion", "residual"), ("residual", "iframe")):
+        ends = [("motion", "iframe")] if measure == MEASURES[PRIMARY_MEASURE] else []
+        for sharper, flatter in (*ends, ("motion", "residual"), ("residual", "iframe")):
             logarithms = np.log(values[sharper] / values[flatter]).rename("difference").reset_index()
             comparisons.append(Comparison(f"{measure}, {sharper} / {flatter}", (logarithms,), note))
     if not comparisons:

@@ -6,6 +6,7 @@ from pkdlib.claims import CLAIMS
 from pkdlib.controls import CONTROLS, MEASURES
 from pkdlib.reports import count_runs
 from pkdlib.summaries import MODALITY_NAMES
+from pkdlib.verdicts import SECONDARY
 
 
 def mix_rates() -> str:
@@ -21,7 +22,7 @@ def mix_rates() -> str:
 
 
 def orders(frame: pd.DataFrame) -> pd.DataFrame:
-    """Take the comparisons of the order of flatness out of all that were judged.
+    """Take the steps of the order of flatness, all secondary comparisons, out of all that were judged.
 
     Args:
         frame: Of `reports.judged`.
@@ -33,7 +34,7 @@ def orders(frame: pd.DataFrame) -> pd.DataFrame:
     controls = {name: title for name, title in claims.items() if title}
     if frame.empty:
         return frame
-    found = frame[frame["claim"].isin(controls) & frame["low"].notna()]
+    found = frame[frame["claim"].isin(controls) & frame["low"].notna() & (frame["role"] == SECONDARY)]
     measures, pairs = (found["comparison"].map(lambda name, part=part: name.partition(", ")[part]) for part in (0, 2))
     return found.assign(control=found["claim"].map(controls), measure=measures, pair=pairs)
 

@@ -12,6 +12,7 @@ from pkdlib.claims import CLAIMS
 from pkdlib.methods import LABELS, METHODS, OWN, Method
 from pkdlib.plans import LIGHT_KINDS
 from pkdlib.summaries import MODALITY_NAMES
+from pkdlib.verdicts import PRIMARY, SECONDARY
 
 FINAL = 4  # a network's own end, behind its three internal classifiers
 _NOT_IN_POINTS = tuple(claim.id for claim in CLAIMS if claim.kind in ("order", "correlation"))
@@ -90,13 +91,14 @@ def verdict_tables(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         frame: Of `judged`.
 
     Yields:
-        The data's name, and claim, comparison, verdict, paper, ours, smallest effect and, for the reader's own data,
-        yours: all words and rounded figures.
+        The data's name, and claim, comparison, role, verdict, paper, ours, smallest effect and, for the reader's own
+        data, yours: all words and rounded figures.
     """
     for data, rows in frame.groupby("data", sort=False) if len(frame) else ():
         columns = {
             "claim": rows["title"].where(rows["title"] != rows["title"].shift(), ""),  # once, above its comparisons
             "comparison": rows["comparison"],
+            "role": rows["role"],
             "verdict": rows["verdict"] + rows["qualifier"].map(lambda text: f" ({text})" if text else ""),
             "paper": rows["paper_figure"].str.split(":").str[0],
             "ours (interval)": [_estimate(row) for row in rows.itertuples()],
@@ -127,8 +129,8 @@ def claims_table(frame: pd.DataFrame) -> pd.DataFrame:
         frame: Of `judged`.
 
     Returns:
-        claim, paper, a column for each set of results (verdict, figure and interval where there is one comparison, else
-        a count of verdicts and the range of figures), and what confounds it.
+        claim, paper, a column for each set of results (the primary comparison's verdict, figure and interval, and a
+        count of the secondary ones' verdicts), and what confounds it.
     """
     rows = []
     for claim in CLAIMS:
@@ -141,7 +143,7 @@ def claims_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdicts_table(frame: pd.DataFrame) -> str:
-    """Set every claim out in one row: its verdict on each set of committed results, counted where there are several.
+    """Set every claim out in one row: its primary verdict on each set of results, and its secondary ones counted.
 
     Args:
         frame: Of `judged`.
@@ -153,21 +155,28 @@ def verdicts_table(frame: pd.DataFrame) -> str:
     for claim in CLAIMS:
         row = {"claim": claim.title}
         for data, own in frame[frame["claim"] == claim.id].groupby("data", sort=False):
-            counts = {word: (own["verdict"] == word).sum() for word in verdicts.WORDS}
-            words = [f"{count} {word}" if len(own) > 1 else word for word, count in counts.items() if count]
-            row[data] = ", ".join(words)
+            row[data] = "; ".join(_by_role(own))
         rows.append(row)
     return as_markdown(pd.DataFrame(rows, columns=["claim", *frame["data"].unique()]).fillna(""))
 
 
+def _by_role(rows: pd.DataFrame) -> Iterator[str]:
+    primary, secondary = (rows[rows["role"] == role] for role in (PRIMARY, SECONDARY))
+    for row in primary.itertuples():
+        yield f"**{row.verdict}**"
+    counts = {word: (secondary["verdict"] == word).sum() for word in verdicts.WORDS}
+    told = [f"{count} {word}" if len(secondary) > 1 else word for word, count in counts.items() if count]
+    if told:
+        yield ("secondary: " if len(primary) else "") + ", ".join(told)
+
+
 def _in_short(rows: pd.DataFrame) -> str:
-    if len(rows) == 1:
-        (row,) = rows.itertuples()
-        figures = _estimate(row)
-        return f"{row.verdict}: {figures}" if figures else row.verdict
-    counts, estimates = rows["verdict"].value_counts(), rows["estimate"].dropna()
-    told = ", ".join(f"{word} at {count}" for word, count in counts.items()) + f" of {len(rows)} comparisons"
-    return f"{told}: {_figure(estimates.min())} to {_figure(estimates.max())}" if len(estimates) else told
+    primary, secondary = (rows[rows["role"] == role] for role in (PRIMARY, SECONDARY))
+    told = [": ".join(filter(None, [row.verdict, _estimate(row)])) for row in primary.itertuples()]
+    if len(secondary):
+        counts = ", ".join(f"{word} at {count}" for word, count in secondary["verdict"].value_counts().items())
+        told.append(f"secondary: {counts}" if len(primary) or len(secondary) > 1 else secondary["verdict"].iloc[0])
+    return "; ".join(told)
 
 
 def as_markdown(frame: pd.DataFrame) -> str:
@@ -373,10 +382,13 @@ def verdicts_sentence(frame: pd.DataFrame) -> str:
     """
     if frame.empty:
         return "No results are committed yet."
-    counts = frame["verdict"].value_counts()
-    told = [f"{count} *{word}*" for word, count in counts.items()]
+    told = []
+    for role in (PRIMARY, SECONDARY):
+        rows = frame[frame["role"] == role]
+        counts = ", ".join(f"{count} *{word}*" for word, count in rows["verdict"].value_counts().items())
+        told.append(f"of {len(rows)} {role} comparisons {counts}")
     sets = frame["data"].unique()
-    return f"Of {len(frame)} comparisons on {' and '.join(sets)}: {', '.join(told)}."
+    return f"On {' and '.join(sets)}: {'; '.join(told)}."
 
 
 def _interval(row: Any) -> str:

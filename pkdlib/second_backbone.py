@@ -6,7 +6,6 @@ train and test on the same clips.
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import pandas as pd
 
 from pkdlib import comparisons, results, statistics, summaries
@@ -104,9 +103,8 @@ def gains_sentence(tables: Tables) -> str:
     """
 
     def gain(exits: pd.DataFrame) -> str:
-        each = [comparison.tables[0] for comparison in comparisons.compare("ic-gain", {"exits": exits})]
-        mean = each[0].assign(difference=np.mean([own["difference"] for own in each], axis=0))
-        return f"{_told(statistics.two_way_interval(mean))} over {len(each)} exits"
+        mean, *each = comparisons.compare("ic-gain", {"exits": exits})
+        return f"{_told(_interval(mean))} over {len(each)} exits"
 
     return f"PKD less cross-entropy, on the mean: {_for_each(tables['exits'], gain)}."
 

@@ -1,8 +1,8 @@
 """From intervals to verdicts: the rule, fixed before any result, and the table of all claims.
 
 A verdict is about this data at this size, never about the paper's data sets. It needs five seeds, each with its own
-backbones: otherwise chance in training cannot be told from an effect. Intervals decide; within each claim they are
-widened for the number of comparisons (Bonferroni).
+backbones: otherwise chance in training cannot be told from an effect. Intervals decide. A claim's primary comparison,
+named in `claims`, stands by itself; its secondary ones share the level among them (Bonferroni).
 """
 
 from collections.abc import Iterator
@@ -29,8 +29,10 @@ WORDS = ("holds", "does not hold", "undecided", "not measured")
 # The tables that claims are judged from.
 TABLES = tuple(dict.fromkeys(name for claim in CLAIMS for name in claim.tables))
 
+PRIMARY, SECONDARY = "primary", "secondary"
+
 COLUMNS = [
-    *("claim", "title", "comparison", "paper_figure", "estimate", "low", "high", "smallest_effect"),
+    *("claim", "title", "comparison", "role", "paper_figure", "estimate", "low", "high", "smallest_effect"),
     *("seeds", "runs", "groups", "verdict", "qualifier", "sentence"),
 ]
 
@@ -100,9 +102,9 @@ def judge(tables: dict[str, pd.DataFrame], dataset: str, profile: str) -> pd.Dat
         profile: profile of the runs, such as "full".
 
     Returns:
-        One row for each comparison of each claim, with the columns `COLUMNS`. `low` and `high` are simultaneous
-        within the claim; all are in points, but log ratios for claims of order. A claim that cannot be judged has the
-        verdict "not measured".
+        One row for each comparison of each claim, the primary one first, with the columns `COLUMNS`. `low` and `high`
+        are simultaneous among a claim's secondary comparisons; all are in points, but log ratios for claims of order. A
+        claim that cannot be judged has the verdict "not measured".
     """
     rows = [row for claim in CLAIMS for row in _judge_claim(claim, tables, dataset, profile)]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -112,20 +114,22 @@ def _judge_claim(
     claim: Claim, tables: dict[str, pd.DataFrame], dataset: str, profile: str
 ) -> Iterator[dict[str, object]]:
     comparisons = [Comparison("", missing=claim.not_measured)] if claim.not_measured else compare(claim.id, tables)
-    measured = [comparison for comparison in comparisons if not comparison.missing]
-    level = statistics.bonferroni_level(LEVEL, max(len(measured), 1))
+    comparisons = sorted(comparisons, key=lambda comparison: comparison.name not in claim.primary)
+    secondary = [own for own in comparisons if own.name not in claim.primary and not own.missing]
+    shared = statistics.bonferroni_level(LEVEL, max(len(secondary), 1))
     margin = NON_INFERIORITY_MARGINS.get(dataset, MARGIN) if claim.kind == "non-inferior" else MARGIN
     for comparison in comparisons:
         row = {
             "claim": claim.id,
             "title": claim.title,
             "comparison": comparison.name,
+            "role": PRIMARY if comparison.name in claim.primary else SECONDARY,
             "paper_figure": claim.paper_figure,
         }
         if comparison.missing:
             yield row | {"verdict": "not measured", "qualifier": "", "sentence": _upper(comparison.missing) + "."}
             continue
-        interval = _interval(comparison, claim.kind, level)
+        interval = _interval(comparison, claim.kind, LEVEL if row["role"] == PRIMARY else shared)
         by_split = comparison.tables[0].groupby("split")["seed"].nunique()
         seeds = int(by_split.min())
         found = verdict(interval, seeds=seeds, kind=claim.kind, margin=margin)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pkdlib import claims, comparisons, statistics, summaries
+from pkdlib import claims, comparisons, results, statistics, summaries, verdicts
 from pkdlib.comparisons import matched_difference
 from pkdlib.differences import NotMeasured
 from pkdlib.statistics import Interval
@@ -231,7 +231,10 @@ def test_a_planted_gain_of_one_exit_is_found_there_and_only_there():
     table = exits(np.random.default_rng(0), {("motion", 2): 8.0})
     found = judge({"exits": table}, "marionette", "full")
     each = rows_of(found, "ic-gain")
-    assert len(each) == 9
+    assert each["role"].tolist() == ["primary", *["secondary"] * 9]
+    mean = each.iloc[0]
+    assert mean.name == "PKD - CE, mean over all exits" and mean["low"] < 8 / 9 < mean["high"]
+    each = each.iloc[1:]
     planted = each.loc["PKD - CE, motion exit 2"]
     assert planted["verdict"] == "holds"
     assert planted["low"] < 8 < planted["high"]
@@ -285,7 +288,7 @@ def test_a_policy_at_half_the_cost_is_judged_by_non_inferiority():
             row = {"kind": "light", "share": share, "gmac": gmac, "clips": 400, "correct": correct}
             rows += [cell | row, cell | row | {"kind": "paper", "correct": 0}]
     tables = {"policies": pd.DataFrame(rows)}
-    quarter, row = rows_of(judge(tables, "marionette", "full"), "early-exit-half").itertuples()
+    row, quarter = rows_of(judge(tables, "marionette", "full"), "early-exit-half").itertuples()
     assert (quarter.verdict, row.verdict) == ("does not hold", "holds")
     assert row.Index == "policy for at most 50 % of the cost on validation - running everything"
     assert "spend 45 % of the multiply-accumulates of running everything." in row.sentence
@@ -295,7 +298,7 @@ def test_a_policy_at_half_the_cost_is_judged_by_non_inferiority():
         for batch in (1, 32)
         for setting, value in ((0.25, 1.0), (0.5, 3.0 + run["seed"]), (1.0, 10.0))
     ]
-    _, row = rows_of(
+    row, _ = rows_of(
         judge(tables | {"latency": pd.DataFrame(times)}, "marionette", "full"), "early-exit-half"
     ).itertuples()
     assert "of its wall time 50 % at a batch of 1 (30 to 70 over runs)" in row.sentence
@@ -316,7 +319,7 @@ def test_the_protocols_effect_is_the_last_switch_less_the_first():
     assert found.loc["PKD - CE: all together - clean", "estimate"] == pytest.approx(4, abs=0.2)
 
 
-def test_intervals_are_simultaneous():
+def test_the_primary_comparison_stands_alone_and_the_secondary_intervals_are_simultaneous():
     table = exits(np.random.default_rng(1), {("motion", 2): 3.0, ("iframe", 1): 1.0})
     each = rows_of(judge({"exits": table}, "marionette", "full"), "ic-gain")
     test = table[(table["part"] == "test") & (table["modality"] == "iframe") & (table["exit"] == 1)]
@@ -325,13 +328,27 @@ def test_intervals_are_simultaneous():
     row = each.loc["PKD - CE, iframe exit 1"]
     assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
     assert row["smallest_effect"] == pytest.approx(statistics.smallest_effect(expected))
+    test = table[table["part"] == "test"]
+    means = test.groupby(["split", "seed", "group", "method"])[["clips", "correct"]].sum().reset_index()
+    pair = statistics.group_differences(*(means[means["method"] == method] for method in ("pkd", "ce")))
+    expected = statistics.two_way_interval(pair, 0.95)
+    row = each.loc["PKD - CE, mean over all exits"]
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize(("profile", "dataset"), results.published_sets(verdicts.MIN_SEEDS))
+def test_every_claim_that_a_study_measures_has_one_primary_comparison(profile, dataset):
+    found = judge(results.published(profile, dataset), dataset, profile)
+    measured = found[found["verdict"] != "not measured"]
+    counts = (measured["role"] == "primary").groupby(measured["claim"]).sum()
+    assert (counts == 1).all()
 
 
 def test_two_seeds_leave_even_a_large_gain_undecided():
     table = exits(np.random.default_rng(0), dict.fromkeys(itertools.product(MODALITIES, (1, 2, 3)), 10.0))
     found = judge({"exits": table[table["seed"] < 2]}, "marionette", "quick")
     measured = found[found["verdict"] != "not measured"]
-    assert (measured["verdict"] == "undecided").all() and len(measured) == 10
+    assert (measured["verdict"] == "undecided").all() and len(measured) == 11
     assert measured["sentence"].str.contains("fewer than 5 seeds").all()
     one = judge({"exits": table[(table["seed"] < 1) & (table["split"] == 0)]}, "marionette", "smoke")
     assert set(one["verdict"]) == {"undecided", "not measured"}

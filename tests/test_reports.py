@@ -84,7 +84,8 @@ def test_the_flatness_sentence_counts_runs_in_the_papers_order():
 def test_the_flatness_verdicts_need_both_steps_of_the_order():
     words = {("trace", "a"): "holds", ("trace", "b"): "holds", ("norm", "a"): "holds", ("norm", "b"): "undecided"}
     rows = [
-        {"data": "x (full)", "claim": "flatness-mix", "comparison": f"{m}, {pair}", "low": 0.0, "verdict": word}
+        {"data": "x (full)", "claim": "flatness-mix", "comparison": f"{m}, {pair}", "role": "secondary", "low": 0.0}
+        | {"verdict": word}
         for (m, pair), word in words.items()
     ]
     rows.append(rows[0] | {"comparison": "edge, a", "verdict": "does not hold"})
@@ -109,7 +110,8 @@ def test_the_steps_name_the_sharper_of_two_where_it_is_decided():
     words = {("trace", "motion / residual"): "holds", ("norm", "motion / residual"): "does not hold"}
     words |= {("edge", "motion / residual"): "undecided", ("edge", "residual / iframe"): "undecided"}
     rows = [
-        {"data": "x (full)", "claim": "flatness-mix", "comparison": f"{m}, {pair}", "low": 0.0, "verdict": word}
+        {"data": "x (full)", "claim": "flatness-mix", "comparison": f"{m}, {pair}", "role": "secondary", "low": 0.0}
+        | {"verdict": word}
         for (m, pair), word in words.items()
     ]
     frame = pd.DataFrame(rows)
@@ -332,7 +334,13 @@ def test_the_intro_counts_the_verdicts_of_each_claim(prose):
     cells = [cell.strip() for cell in line.strip("|").split("|")[1:]]
     own = judged[judged["claim"] == "early-exit"]
     assert len(cells) == judged["data"].nunique()
-    assert sum(int(part.split()[0]) for cell in cells for part in cell.split(", ")) == len(own)
+    for cell, (_, rows) in zip(cells, own.groupby("data", sort=False), strict=True):
+        first, others = rows.iloc[0], rows.iloc[1:]
+        counts = others["verdict"].value_counts()
+        assert cell.startswith(f"**{first['verdict']}**; secondary: ") and first["role"] == "primary"
+        assert set(cell.partition("secondary: ")[2].split(", ")) == (
+            {f"{count} {word}" for word, count in counts.items()} if len(others) > 1 else set(others["verdict"])
+        )
 
 
 @pytest.mark.parametrize("measured", [True, False])
