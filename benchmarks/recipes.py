@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
 
 from pkdlib import devices, study, training
 from pkdlib.networks import MODALITIES
@@ -37,7 +36,6 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other parameter")
     parser.add_argument("--body", type=float, help="factor on the learning rate below the classifier")
     parser.add_argument("--decay", type=float, help="weight decay")
-    parser.add_argument("--cascade", type=Path, help="begin from the network of a cascade, as `pkd train` keeps one")
     parser.add_argument("--note", default="", help="a word on it for the table")
     parser.add_argument("--out", type=Path, required=True, help="the table, .csv")
     options = parser.parse_args()
@@ -63,9 +61,6 @@ def _try(run: Run, options: argparse.Namespace) -> dict[str, str | float]:
     recipe = run.recipe(epochs=network.epochs, lr=network.lr, tuning=tuning)
     bank = study.frame_bank(p)
     with tempfile.TemporaryDirectory() as folder:
-        weights = network.weights
-        if options.cascade:
-            weights = _backbone_of(options.cascade, options.network, Path(folder))
         began = time.process_time()
         trained = training.train_backbone(
             options.network,
@@ -74,7 +69,7 @@ def _try(run: Run, options: argparse.Namespace) -> dict[str, str | float]:
             dataclasses.replace(recipe, size=network.size),
             num_classes=len(data.classes),
             folder=Path(folder),
-            weights=weights,
+            weights=network.weights,
         )
         seconds = time.process_time() - began
     last, best = trained.curves[-1], trained.curves[trained.epoch]
@@ -84,7 +79,7 @@ def _try(run: Run, options: argparse.Namespace) -> dict[str, str | float]:
         "seed": run.seed,
         "network": options.network,
         "size": network.size,
-        "begins": "a cascade's" if options.cascade else network.weights or "new",
+        "begins": network.weights or "new",
         "input_size": p.input_size,
         "segments": p.segments,
         "batch_size": p.batch_size,
@@ -104,15 +99,6 @@ def _try(run: Run, options: argparse.Namespace) -> dict[str, str | float]:
         "threads": torch.get_num_threads(),
         "note": options.note,
     }
-
-
-def _backbone_of(cascade: Path, modality: str, folder: Path) -> str:
-    prefix = f"{modality}.backbone."
-    tensors = load_file(cascade / "model.safetensors")
-    own = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
-    own = {k: v for k, v in own.items() if not k.startswith("head.")}  # it answers other classes
-    save_file(own, folder / "begin.safetensors")
-    return str(folder / "begin.safetensors")
 
 
 def _value(text: str) -> str | int | float | bool:

@@ -28,6 +28,7 @@ from pkdlib import (
     feeding,
     fingerprints,
     methods,
+    pretrained,
     ranks,
     runs,
     study,
@@ -452,7 +453,10 @@ def _tunings(p: Parameters, *decided_by: str) -> dict[str, Any]:
         tunings["iframe_tuning"] = p.network_of("iframe").tuning
     if set(EXITS) <= set(decided_by):
         tunings["exit_tuning"] = p.exit_tuning
-    return {name: dataclasses.asdict(tuning) for name, tuning in tunings.items()}
+    taken = {name: dataclasses.asdict(tuning) for name, tuning in tunings.items()}
+    if sums := {name: pretrained.checksum(p.backbone_weights, name) for name in p.plan.networks if p.backbone_weights}:
+        taken["backbone_weights"] = sums
+    return taken
 
 
 def _lessons(p: Parameters, wanted: Sequence[Trial]) -> dict[str, Any]:

@@ -72,8 +72,9 @@ class Parameters:
         backbone_lr: Its peak learning rate.
         backbone_recipe: `scratch`, or `fine_tuning` for networks that begin from weights: the optimiser, decay,
             schedule and factors on the learning rate, of the backbone's plan; the internal classifiers' go with it.
-        backbone_weights: What it begins from: empty for new weights, `imagenet`, or a file of weights in whose name
-            `{modality}` stands for what the network reads; only with networks of size `paper`.
+        backbone_weights: What it begins from: empty for new weights, `imagenet` with networks of size `paper`,
+            `marionette` for the shipped ones, of size `small`; or a file of weights in whose name `{modality}` stands
+            for what the network reads.
         exit_epochs: Epochs of the internal classifiers, whatever the method.
         exit_lr: Their peak learning rate.
         exit_temperature: Of the soft targets that they learn from.
@@ -385,10 +386,17 @@ def _check_ranges(parameters: Parameters) -> None:
     if parameters.backbone_recipe not in ("scratch", "fine_tuning"):
         recipe = parameters.backbone_recipe
         raise ParameterError(f"parameter backbone_recipe = {recipe!r} must be 'scratch' or 'fine_tuning'")
-    if parameters.backbone_weights and (parameters.size != "paper" or parameters.backbone != plans.DEFAULT):
+    weights = parameters.backbone_weights
+    if weights and parameters.backbone != plans.DEFAULT:
         raise ParameterError(
-            f"parameter backbone_weights = {parameters.backbone_weights!r}: only the networks of size 'paper' of the "
-            f"backbone {plans.DEFAULT!r} can begin from weights"
+            f"parameter backbone_weights = {weights!r}: only networks of the backbone {plans.DEFAULT!r} can begin from "
+            "weights"
+        )
+    needed = {"imagenet": "paper", "marionette": "small"}.get(weights, parameters.size)
+    if parameters.size != needed:
+        raise ParameterError(
+            f"parameter backbone_weights = {weights!r}: these are of networks of size {needed!r}, not of "
+            f"size = {parameters.size!r}"
         )
     if parameters.candidates < parameters.segments:
         raise ParameterError(

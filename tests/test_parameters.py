@@ -161,7 +161,14 @@ def test_where_torch_sees_a_gpu_there_is_a_driver():
             "'lite': the backbone 'teamnet' has no network for I-frames",
         ),
         ({"iframe_lr": 0.0}, "iframe_lr = 0.0 must be above 0"),
-        ({"backbone_weights": "imagenet"}, "backbone_weights = 'imagenet': only the networks of size 'paper'"),
+        (
+            {"backbone_weights": "imagenet"},
+            "backbone_weights = 'imagenet': these are of networks of size 'paper', not of",
+        ),
+        (
+            {"backbone_weights": "a.pth", "backbone": "teamnet"},
+            "backbone_weights = 'a.pth': only networks of the backbone 'coviar'",
+        ),
         ({"backbone_recipe": "adam"}, "backbone_recipe = 'adam' must be 'scratch' or 'fine_tuning'"),
         ({"precision": "fp8"}, "precision = 'fp8' must be 'float32' or 'bfloat16'"),
         ({"frames": "disk"}, "frames = 'disk' must be 'bank' or 'decode'"),

@@ -1,11 +1,12 @@
+import hashlib
 import urllib.error
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torchvision.models import resnet
 
-from pkdlib import networks, pretrained
+from pkdlib import architectures, networks, pretrained, resources
 from pkdlib.pretrained import WeightsError
 
 
@@ -101,3 +102,24 @@ def test_what_does_not_fit_is_named(source, tmp_path):
         pretrained.begin(net, "residual", str(tmp_path / "list.pth"))
     with pytest.raises(WeightsError, match="only a network for one modality"):
         pretrained.begin(torch.nn.Linear(1, 1), "joint", "imagenet")
+
+
+def test_the_shipped_networks_give_all_but_the_classifier():
+    torch.manual_seed(0)
+    net = architectures.backbone(reads="motion", size="small", num_classes=12)
+    fresh = {name: value.clone() for name, value in net.state_dict().items()}
+    pretrained.begin(net, "motion", "marionette")
+    shipped = load_file(resources.folder("results") / "model" / "model.safetensors")
+    for name, value in net.state_dict().items():
+        expected = fresh[name] if name.startswith("head.") else shipped[f"motion.backbone.{name}"].to(value.dtype)
+        assert torch.equal(value, expected), name
+
+
+def test_one_file_of_weights_is_told_from_another(tmp_path):
+    path = tmp_path / "motion.safetensors"
+    path.write_bytes(b"one")
+    source = str(tmp_path / "{modality}.safetensors")
+    assert pretrained.checksum(source, "motion") == hashlib.sha256(b"one").hexdigest()
+    assert pretrained.checksum(source, "iframe") == pretrained.checksum("", "motion") == ""
+    path.write_bytes(b"other")
+    assert pretrained.checksum(source, "motion") == hashlib.sha256(b"other").hexdigest()
