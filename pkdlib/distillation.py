@@ -40,6 +40,7 @@ class Trial:
         method: A key of `methods.METHODS`.
         lr_factor: Factor on the recipe's learning rate.
         epochs_factor: Factor on its epochs, a whole number.
+        temperature_factor: Factor on the temperature of the soft targets.
     """
 
     modality: str
@@ -47,12 +48,14 @@ class Trial:
     method: str
     lr_factor: float = 1.0
     epochs_factor: int = 1
+    temperature_factor: float = 1.0
 
     @property
     def key(self) -> str:
         """Its name in files."""
+        softer = f"-t{self.temperature_factor:.3g}" if self.temperature_factor != 1 else ""
         longer = f"/epochs-x{self.epochs_factor}" if self.epochs_factor > 1 else ""
-        return f"{self.modality}/{self.kind}/{self.method}/x{self.lr_factor:.3g}{longer}"
+        return f"{self.modality}/{self.kind}/{self.method}/x{self.lr_factor:.3g}{softer}{longer}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +78,7 @@ def trials(
     methods: Iterable[str],
     lr_factors: Sequence[float] = (1.0,),
     networks: Sequence[str] = MODALITIES,
+    temperature_factor: float = 1.0,
 ) -> list[Trial]:
     """List the trainings of some methods, each that coincides with another once.
 
@@ -83,13 +87,14 @@ def trials(
         methods: Keys of `methods.METHODS`.
         lr_factors: Factors on the learning rate.
         networks: The students, named by what they read.
+        temperature_factor: On the temperature of the soft targets.
 
     Returns:
         Trials of all networks, without doubles.
     """
     methods = list(methods)
     found = [
-        Trial(modality, kind, canonical(method, modality), factor)
+        Trial(modality, kind, canonical(method, modality), factor, temperature_factor=temperature_factor)
         for factor in lr_factors
         for modality in networks
         for method in methods
@@ -203,7 +208,7 @@ def train_exits(
 
 
 class Group(nn.Module):
-    """The trials of one network, kind, learning rate and length: a stack of classifiers behind each of three stages.
+    """The trials of one network, kind, learning rate, length and temperature: a stack of classifiers a stage.
 
     Args:
         trials: They differ in the method alone.
@@ -217,6 +222,7 @@ class Group(nn.Module):
         self.modality = trials[0].modality
         self.lr_factor = trials[0].lr_factor
         self.epochs_factor = trials[0].epochs_factor
+        self.temperature_factor = trials[0].temperature_factor
         self.stacks = nn.ModuleList(Stack([exit_] * len(trials)) for exit_ in exits)
 
     def losses(
@@ -238,11 +244,12 @@ class Group(nn.Module):
             progress: Share of the epochs done.
             segments: Segments a clip.
             methods: What the trials' methods are.
-            temperature: T.
+            temperature: T, of trials whose factor on it is 1.
 
         Returns:
             (trials,).
         """
+        temperature = temperature * self.temperature_factor
         teachers = [teacher_at(methods[trial.method].stages, progress) for trial in self.trials]
         teachers = [self.modality if teacher == OWN else teacher for teacher in teachers]
         weights = [
@@ -290,7 +297,8 @@ def stacked(
     """
     alike: dict[tuple, list[Trial]] = {}
     for trial in wanted:
-        alike.setdefault((trial.modality, trial.kind, trial.lr_factor, trial.epochs_factor), []).append(trial)
+        shape = (trial.modality, trial.kind, trial.lr_factor, trial.epochs_factor, trial.temperature_factor)
+        alike.setdefault(shape, []).append(trial)
     groups = []
     for (modality, kind, *_), members in alike.items():
         torch.manual_seed(seed)

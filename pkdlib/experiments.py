@@ -45,6 +45,8 @@ PROTOCOL = "clean"
 PARTS = ("train", "validation", "test")
 # The sensitivity page trains these methods, with light classifiers, at these factors on the learning rate, too.
 SENSITIVE_METHODS, OTHER_LR_FACTORS = ("ce", "pkd"), (1 / 3, 3.0)
+# These learn, with both kinds of classifiers, at further temperatures, too: the soft targets of others are the labels.
+TEMPERED_METHODS = ("pkd", "self", "iframe")
 # Beginnings of the names of the parameters that decide a step: any, a backbone, and its internal classifiers.
 SHARED = (
     *("profile", "dataset", "threads", "device", "precision", "deterministic", "compiled"),
@@ -227,7 +229,8 @@ def trials(p: Parameters) -> list[Trial]:
         p: The parameters.
 
     Returns:
-        The methods of both kinds, and of the light kind `ce` and `pkd` at other learning rates; each once.
+        The methods of both kinds; of the light kind `ce` and `pkd` at other learning rates; and those that have a
+        teacher to soften at further temperatures; each once.
     """
     light, paper = methods.selected(p.light_methods), methods.selected(p.paper_methods)
     sensitive = [method for method in SENSITIVE_METHODS if method in light]
@@ -235,8 +238,31 @@ def trials(p: Parameters) -> list[Trial]:
         *distillation.trials(p.plan.light, light, networks=p.plan.networks),
         *distillation.trials(p.plan.paper, paper, networks=p.plan.networks),
         *distillation.trials(p.plan.light, sensitive, OTHER_LR_FACTORS, networks=p.plan.networks),
+        *tempered(p),
     ]
     return list(dict.fromkeys(wanted))
+
+
+def tempered(p: Parameters) -> list[Trial]:
+    """List what the parameters train of internal classifiers at further temperatures.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        TEMPERED_METHODS of both kinds, as far as they are trained at all.
+    """
+    return [
+        trial
+        for factor in p.temperature_factors
+        for kind, names in ((p.plan.light, p.light_methods), (p.plan.paper, p.paper_methods))
+        for trial in distillation.trials(
+            kind,
+            [method for method in TEMPERED_METHODS if method in methods.selected(names)],
+            networks=p.plan.networks,
+            temperature_factor=factor,
+        )
+    ]
 
 
 def networks_of(run: Run, kind: str, method: str) -> dict[str, MultiExitNetwork]:

@@ -78,6 +78,7 @@ class Parameters:
         exit_epochs: Epochs of the internal classifiers, whatever the method.
         exit_lr: Their peak learning rate.
         exit_temperature: Of the soft targets that they learn from.
+        temperatures: Further ones, as factors on it, separated by commas.
         light_methods: Methods that train the light internal classifiers, separated by commas; `all` is every one.
         paper_methods: Methods that train the paper's own (which of TEAM-Net are light ones, too).
         audit_epochs: Epochs of the classifiers that are trained by the reference's choices.
@@ -131,6 +132,7 @@ class Parameters:
     exit_epochs: int
     exit_lr: float
     exit_temperature: float = 1.0
+    temperatures: str = ""
     light_methods: str = "all"
     paper_methods: str
     audit_epochs: int
@@ -259,6 +261,11 @@ class Parameters:
         return tuple(float(word) for word in self.flatness_biases.split(",") if word.strip())
 
     @property
+    def temperature_factors(self) -> tuple[float, ...]:
+        """Further temperatures at which internal classifiers learn, as factors on `exit_temperature`."""
+        return tuple(float(word) for word in self.temperatures.split(",") if word.strip())
+
+    @property
     def own_profile(self) -> "Parameters":
         """What the profile says of this data set and backbone, with nothing changed."""
         return Parameters.for_profile(self.profile, dataset=self.dataset, backbone=self.backbone)
@@ -281,6 +288,7 @@ class Parameters:
             "keep",
             "frames",
             "workers",
+            "temperatures",
             "light_methods",
             "paper_methods",
             "flatness_controls",
@@ -378,6 +386,11 @@ def _check_ranges(parameters: Parameters) -> None:
         controls.selected(parameters.flatness_controls)
     except controls.ControlError as error:
         raise ParameterError(f"parameter flatness_controls: {error}") from error
+    if not _are_factors(parameters.temperatures):
+        raise ParameterError(
+            f"parameter temperatures = {parameters.temperatures!r} must be numbers above 0, other than 1, separated by "
+            "commas"
+        )
     biases = parameters.flatness_biases
     if not re.fullmatch(r"|(0|1|0?\.\d+|1\.0*)(, *(0|1|0?\.\d+|1\.0*))*", biases):
         raise ParameterError(f"parameter flatness_biases = {biases!r} must be numbers in 0..1, separated by commas")
@@ -402,6 +415,13 @@ def _check_ranges(parameters: Parameters) -> None:
         raise ParameterError(
             f"parameter candidates = {parameters.candidates} must be at least segments = {parameters.segments}"
         )
+
+
+def _are_factors(text: str) -> bool:
+    try:
+        return all(0 < float(word) < float("inf") and float(word) != 1 for word in text.split(",") if word.strip())
+    except ValueError:
+        return False
 
 
 def _own_device() -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 from pkdlib import plans, resources, runs
 
 NAMES = (
-    *("curves", "exits", "trials", "ensembles", "weights"),
+    *("curves", "exits", "trials", "temperatures", "ensembles", "weights"),
     *("early_exit", "policies", "latency", "decoding", "audit", "cost"),
     *("flatness", "flatness_spectrum", "flatness_slices", "flatness_surface", "flatness_exits", "flatness_biases"),
 )

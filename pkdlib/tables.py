@@ -76,11 +76,22 @@ def trials(run: Run) -> Rows:
         modality, kind, method, lr_factor, exit, part, group, clips, correct; methods that coincide for a modality stand
         under one name.
     """
-    values = experiments.logits(run)
-    for trial in experiments.trials(run.parameters):
-        for number in range(1, NUM_EXITS):
-            where = dataclasses.asdict(trial) | {"exit": number}
-            yield from count(run, "test", values[f"test/{trial.key}/{number}"], where)
+    tempered = experiments.tempered(run.parameters)
+    yield from _accuracies(run, [trial for trial in experiments.trials(run.parameters) if trial not in tempered])
+
+
+def temperatures(run: Run) -> Rows:
+    """Yield the test accuracy of the internal classifiers that learn at further temperatures.
+
+    Args:
+        run: Which.
+
+    Yields:
+        temperature_factor, and the columns of `trials`.
+    """
+    for trial in experiments.tempered(run.parameters):
+        for row in _accuracies(run, [trial]):
+            yield {"temperature_factor": trial.temperature_factor, **row}
 
 
 def costs(run: Run) -> Rows:
@@ -115,6 +126,7 @@ TABLES: dict[str, Callable[[Run], Rows]] = {
     "curves": curves,
     "exits": exits,
     "trials": trials,
+    "temperatures": temperatures,
     "ensembles": ensembles.accuracies,
     "weights": ensembles.weight_rows,
     "early_exit": trade_offs.curves,
@@ -132,7 +144,7 @@ TABLES: dict[str, Callable[[Run], Rows]] = {
 }
 
 # Parameters that add rows to the tables of runs which are otherwise the same.
-CONTENTS = ("light_methods", "paper_methods", "flatness_controls", "flatness_biases")
+CONTENTS = ("temperatures", "light_methods", "paper_methods", "flatness_controls", "flatness_biases")
 
 
 @functools.cache
@@ -233,6 +245,15 @@ def _record(p: Parameters) -> dict[str, Any]:
         "steps": [_step_record(run) for run in selected],
         **runs.provenance(),
     }
+
+
+def _accuracies(run: Run, trials: Iterable[Trial]) -> Rows:
+    values = experiments.logits(run)
+    for trial in trials:
+        where = dataclasses.asdict(trial)
+        del where["temperature_factor"]  # 1, or told before
+        for number in range(1, NUM_EXITS):
+            yield from count(run, "test", values[f"test/{trial.key}/{number}"], where | {"exit": number})
 
 
 def _exit_costs(

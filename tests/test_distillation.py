@@ -120,7 +120,8 @@ def train_alone(backbone, trial, plan, batches, labels):
                 logits = exit_(stages[trial.modality][number], 2)
                 loss = functional.cross_entropy(logits, target)
                 if teacher != "labels":
-                    soft = -(finals[teacher].softmax(1) * logits.log_softmax(1)).sum(1).mean()
+                    t = trial.temperature_factor
+                    soft = -t * t * ((finals[teacher] / t).softmax(1) * (logits / t).log_softmax(1)).sum(1).mean()
                     loss = method.label_weight * loss + (1 - method.label_weight) * soft
                 optimiser.zero_grad()
                 loss.backward()
@@ -150,16 +151,19 @@ def train_together(backbones, bank, plan, wanted, teachers, folder):
     return types.SimpleNamespace(exits=exits, batches=batches)
 
 
+OTHERS = [Trial("motion", "light", "pkd", 3.0), Trial("motion", "light", "pkd", temperature_factor=4.0)]
+
+
 @pytest.fixture(scope="module")
 def together(backbones, bank, tmp_path_factory):
     def finals(batch, _):
         return {m: net(batch[m]) for m, net in backbones.items()}
 
-    wanted = [*TRIALS, Trial("motion", "light", "pkd", 3.0)]
+    wanted = [*TRIALS, *OTHERS]
     return train_together(backbones, bank, PLANS["coviar"], wanted, finals, tmp_path_factory.mktemp("together"))
 
 
-@pytest.mark.parametrize("trial", [*TRIALS, Trial("motion", "light", "pkd", 3.0)], ids=lambda trial: trial.key)
+@pytest.mark.parametrize("trial", [*TRIALS, *OTHERS], ids=lambda trial: trial.key)
 def test_training_together_equals_an_independent_loop_for_each_exit(backbones, bank, together, trial):
     torch.manual_seed(0)
     # A convolution behind batch norm multiplies float32's rounding; a light classifier does not.

@@ -169,6 +169,8 @@ def test_where_torch_sees_a_gpu_there_is_a_driver():
             {"backbone_weights": "a.pth", "backbone": "teamnet"},
             "backbone_weights = 'a.pth': only networks of the backbone 'coviar'",
         ),
+        ({"temperatures": "4, x"}, "temperatures = '4, x' must be numbers above 0, other than 1"),
+        ({"temperatures": "4,1.0"}, "temperatures = '4,1.0' must be numbers above 0, other than 1"),
         ({"backbone_recipe": "adam"}, "backbone_recipe = 'adam' must be 'scratch' or 'fine_tuning'"),
         ({"precision": "fp8"}, "precision = 'fp8' must be 'float32' or 'bfloat16'"),
         ({"frames": "disk"}, "frames = 'disk' must be 'bank' or 'decode'"),

@@ -45,6 +45,7 @@ TINY = {
     "exit_epochs": 1,
     "flatness_clips": 2,
     "flatness_probes": 2,
+    "temperatures": "4",
 }
 
 
@@ -102,6 +103,21 @@ def test_trials_hold_every_method_once_and_agree_with_the_exits(found):
     paper = trials.query("kind == 'paper'").merge(found["exits"], on=["modality", "method", "exit", "part", "group"])
     assert len(paper) == len(found["exits"].query("exit < 4 and part == 'test'"))
     assert (paper["correct_x"] == paper["correct_y"]).all()
+
+
+def test_what_learns_at_another_temperature_stands_apart(p, found):
+    softer, trials = found["temperatures"], found["trials"]
+    assert set(softer["temperature_factor"]) == {4.0}
+    assert {"pkd", "self"} <= set(softer.query("kind == 'paper'")["method"]) <= {"pkd", "self", "iframe"}
+    assert list(trials.columns) == [name for name in softer.columns if name != "temperature_factor"]
+    (run,) = study.selected_runs(p)
+    logits, data = experiments.logits(run), study.dataset(p)
+    answers = logits["test/motion/light/pkd/x1-t4/2"].argmax(1)
+    expected = sum(answers == [data.clips[index].label for index in data.splits[run.split].test])
+    assert (
+        correct(softer.query("modality == 'motion' and kind == 'light' and method == 'pkd' and exit == 2")) == expected
+    )
+    assert not np.array_equal(logits["test/motion/light/pkd/x1-t4/2"], logits["test/motion/light/pkd/x1/2"])
 
 
 def test_parts_share_no_group(found):
