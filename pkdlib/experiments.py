@@ -265,6 +265,19 @@ def tempered(p: Parameters) -> list[Trial]:
     ]
 
 
+def taught(p: Parameters, wanted: Sequence[Trial]) -> dict[str, Any]:
+    """Say what a training of internal classifiers takes of the registries of methods and plans.
+
+    Args:
+        p: The parameters.
+        wanted: What is trained.
+
+    Returns:
+        What `step` records of it, and `exit_logits_step` reads there.
+    """
+    return _tunings(p, *EXITS) | {"trials": _lessons(p, wanted)}
+
+
 def networks_of(run: Run, kind: str, method: str) -> dict[str, MultiExitNetwork]:
     """Join a run's backbones with the internal classifiers of one kind and method.
 

@@ -83,6 +83,8 @@ class Parameters:
         paper_methods: Methods that train the paper's own (which of TEAM-Net are light ones, too).
         audit_epochs: Epochs of the classifiers that are trained by the reference's choices.
         audit_classifiers: Which those are: `light`, or the `paper`'s own.
+        crossfit_folds: Parts of the training groups for the cross-fitted I-frame teacher, whose network is trained anew
+            without each; 0 for no such teacher.
         flatness_clips: Training clips on which curvature is measured.
         flatness_batch: Of these, clips at a time: memory grows with them.
         flatness_probes: Products that no measure of curvature may exceed.
@@ -137,6 +139,7 @@ class Parameters:
     paper_methods: str
     audit_epochs: int
     audit_classifiers: str = "light"
+    crossfit_folds: int = 0
     flatness_clips: int
     flatness_batch: int = 4
     flatness_probes: int
@@ -291,6 +294,7 @@ class Parameters:
             "temperatures",
             "light_methods",
             "paper_methods",
+            "crossfit_folds",
             "flatness_controls",
             "flatness_biases",
         }
@@ -336,7 +340,7 @@ def _checked(name: str, value: Any, kind: type) -> Any:
 
 def _check_ranges(parameters: Parameters) -> None:
     values = parameters.flat()
-    may_be_zero = {"split", "seed", "marionette_scene_bias", "workers"}
+    may_be_zero = {"split", "seed", "marionette_scene_bias", "workers", "crossfit_folds"}
     for name, value in values.items():
         if type(value) in (int, float) and name not in may_be_zero and not 0 < value < float("inf"):
             raise ParameterError(f"parameter {name} = {value!r} must be above 0")
@@ -371,6 +375,14 @@ def _check_ranges(parameters: Parameters) -> None:
         raise ParameterError(
             f"parameter iframe_network = {parameters.iframe_network!r}: the backbone {parameters.backbone!r} has no "
             "network for I-frames alone"
+        )
+    folds = parameters.crossfit_folds
+    if folds < 0 or folds == 1:
+        raise ParameterError(f"parameter crossfit_folds = {folds} must be at least 2, or 0 for no cross-fitted teacher")
+    if folds and "iframe" not in parameters.plan.networks:
+        raise ParameterError(
+            f"parameter crossfit_folds = {folds}: the backbone {parameters.backbone!r} has no network for I-frames "
+            "alone"
         )
     for name in ("split", "seed"):
         if values[name] < -1:

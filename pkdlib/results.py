@@ -8,7 +8,7 @@ from pkdlib import plans, resources, runs
 
 NAMES = (
     *("curves", "exits", "trials", "temperatures", "ensembles", "weights"),
-    *("early_exit", "policies", "latency", "decoding", "audit", "cost"),
+    *("early_exit", "policies", "latency", "decoding", "audit", "crossfit", "cost"),
     *("flatness", "flatness_spectrum", "flatness_slices", "flatness_surface", "flatness_exits", "flatness_biases"),
 )
 

@@ -12,7 +12,20 @@ from typing import Any
 
 import pandas as pd
 
-from pkdlib import audit, cost, ensembles, experiments, latency, methods, minima, places, runs, study, trade_offs
+from pkdlib import (
+    audit,
+    cost,
+    crossfit,
+    ensembles,
+    experiments,
+    latency,
+    methods,
+    minima,
+    places,
+    runs,
+    study,
+    trade_offs,
+)
 from pkdlib.distillation import Trial
 from pkdlib.networks import NUM_EXITS
 from pkdlib.parameters import Parameters
@@ -134,6 +147,7 @@ TABLES: dict[str, Callable[[Run], Rows]] = {
     "latency": latency.latency,
     "decoding": latency.decoding,
     "audit": audit.audit,
+    "crossfit": crossfit.accuracies,
     "cost": costs,
     "flatness": minima.measures,
     "flatness_spectrum": minima.spectrum,
@@ -144,7 +158,7 @@ TABLES: dict[str, Callable[[Run], Rows]] = {
 }
 
 # Parameters that add rows to the tables of runs which are otherwise the same.
-CONTENTS = ("temperatures", "light_methods", "paper_methods", "flatness_controls", "flatness_biases")
+CONTENTS = ("temperatures", "light_methods", "paper_methods", "crossfit_folds", "flatness_controls", "flatness_biases")
 
 
 @functools.cache
@@ -180,7 +194,7 @@ def tables_folder(p: Parameters) -> Path:
 
     Returns:
         `tables/split<k>_seed<s>` in the folder of the runs, with `0-2` for splits or seeds 0 to 2; a digest follows
-        where methods, or what is compared in flatness, are not the profile's.
+        where methods, or what else is compared, are not the profile's.
     """
     selected = study.selected_runs(p)
     splits, seeds = (sorted({getattr(run, name) for run in selected}) for name in ("split", "seed"))

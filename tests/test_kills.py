@@ -1,8 +1,10 @@
 """Every step that trains, killed after each checkpoint of each of its trainings, ends in the bits of one left alone."""
 
+import dataclasses
+
 import pytest
 
-from pkdlib import audit, experiments, minima, places, runs, study, training
+from pkdlib import audit, crossfit, experiments, minima, places, runs, study, training
 from pkdlib.parameters import Parameters
 
 TINY = {
@@ -39,11 +41,17 @@ def of_other_bias(run):
     return list((places.run_folder(run.parameters).parent).rglob("backbone-*"))
 
 
+def of_crossfit(run):
+    run = dataclasses.replace(run, parameters=dataclasses.replace(run.parameters, crossfit_folds=2))
+    return [*(crossfit.network_step(run, part) for part in range(2)), crossfit.exits_step(run)]
+
+
 # Step -> how it is made, and the trainings that it is to hold.
 STEPS = {
     "backbones": ("coviar", of_every_network(experiments.backbone_step), 3),
     "exits": ("coviar", lambda run: list(set(experiments.exits_steps(run).values())), 1),
     "audit": ("coviar", lambda run: [audit.audit_step(run)], 2),
+    "crossfit": ("coviar", of_crossfit, 6),
     "matched": ("coviar", of_control("matched"), 1),
     "mix": ("coviar", of_control("mix"), 2),
     "biases": ("coviar", of_other_bias, 3),

@@ -88,6 +88,7 @@ FLOORS = {
     "trade_offs": 5,
     "latency": 5,
     "audit": 5,
+    "crossfit": 5,
     "minima": 5,
     "tables": 5,
     "claims": 5,
