@@ -269,6 +269,49 @@ def max_t_interval(differences: Sequence[pd.DataFrame], level: float = 0.95) -> 
     )
 
 
+def planned_interval(pilot: pd.DataFrame, *, runs: int, groups: int, level: float = 0.95) -> Interval:
+    """Foresee how wide the interval of a study will be, from a pilot of few runs.
+
+    The model is that of `two_way_interval`. The spreads of groups, runs and cells are the usual estimates from the mean
+    squares of a two-way layout without repetition, none below 0; the study's variance is
+
+        V = s_group**2 / groups + s_run**2 / runs + s_cell**2 / (groups * runs)
+
+    with as many degrees of freedom as the pilot's estimate of it has (Satterthwaite), or as the study itself allows, if
+    that is fewer. Two runs tell little of the spread of runs.
+
+    Args:
+        pilot: columns `split`, `seed`, `group`, `difference`, of at least two runs of one split.
+        runs: that the study will have.
+        groups: that it will test.
+        level: probability to cover.
+
+    Returns:
+        The interval about the pilot's mean, for `smallest_effect`.
+
+    Raises:
+        ValueError: If the pilot is one run, or its runs do not test the same groups.
+    """
+    table = _check(pilot, [*CELL, "difference"], CELL)
+    cells = table.pivot(index="group", columns=RUN, values="difference").to_numpy(float)
+    if cells.shape[1] < 2 or np.isnan(cells).any():
+        raise ValueError("a pilot needs two runs at least, all of one split and its groups")
+    count, repeats = cells.shape
+    centred = cells - cells.mean()
+    by_group, by_run = centred.mean(axis=1), centred.mean(axis=0)
+    rest = centred - by_group[:, None] - by_run
+    squares = np.array([repeats * (by_group**2).sum(), count * (by_run**2).sum(), (rest**2).sum()])
+    own_degrees = np.array([count - 1, repeats - 1, (count - 1) * (repeats - 1)])
+    of_group, of_run, of_cell = squares / own_degrees
+    parts = np.array([(of_group - of_cell) / repeats / groups, (of_run - of_cell) / count / runs]).clip(min=0)
+    variance = parts.sum() + of_cell / (groups * runs)
+    known = (count - 1, repeats - 1)
+    spread = sum(part**2 / degrees for part, degrees in zip(parts, known, strict=True))
+    degrees = max(min(variance**2 / spread if spread else np.inf, groups - 1), 1.0)
+    sizes = {"num_runs": runs, "num_groups": groups}
+    return _student(cells.mean(), np.sqrt(variance), degrees, level, **sizes)
+
+
 def bonferroni_level(level: float, comparisons: int) -> float:
     """Give the level 1 - (1 - level) / comparisons of each interval for all of them to cover at `level`.
 

@@ -368,3 +368,27 @@ def test_tables_without_rows_or_values_are_refused(table):
         statistics.two_way_interval(table.iloc[:0])
     with pytest.raises(ValueError, match="no row, or an empty value"):
         statistics.two_way_interval(table.assign(difference=np.nan))
+
+
+def test_a_pilot_foresees_the_error_of_the_study():
+    rng = np.random.default_rng(5)
+
+    def cells(count, repeats):
+        noise = 12 * rng.standard_normal((count, 1)) + 1.5 * rng.standard_normal((1, repeats))
+        values = 3 + noise + 20 * rng.standard_normal((count, repeats))
+        names = [f"g{n:03}" for n in range(count)]
+        return pd.concat(
+            pd.DataFrame({"split": 0, "seed": seed, "group": names, "difference": values[:, seed]})
+            for seed in range(repeats)
+        )
+
+    variance = 12**2 / 170 + 1.5**2 / 5 + 20**2 / (170 * 5)
+    foreseen = [statistics.planned_interval(cells(60, 8), runs=5, groups=170) for _ in range(300)]
+    assert np.mean([own.standard_error**2 for own in foreseen]) == pytest.approx(variance, rel=0.1)
+    # From two runs the spread of runs comes out too large on average, since no estimate of it is below 0.
+    two = [statistics.planned_interval(cells(60, 2), runs=5, groups=170) for _ in range(300)]
+    assert 1.0 < np.mean([own.standard_error**2 for own in two]) / variance < 1.6
+    assert foreseen[0].num_runs == 5 and foreseen[0].num_groups == 170
+    assert np.mean([own.estimate for own in foreseen]) == pytest.approx(3, abs=0.5)
+    with pytest.raises(ValueError, match="two runs at least"):
+        statistics.planned_interval(cells(60, 1), runs=5, groups=170)
