@@ -332,4 +332,17 @@ CLAIMS = (
         primary=("PKD - CE: all together - clean",),
         caveat="The classifiers are light ones, trained for this comparison alone.",
     ),
+    Claim(
+        id="cross-fitted",
+        title="A teacher that has not seen the clip teaches better",
+        statement="Internal classifiers learn more from I-frame networks that were trained without the clip's group "
+        "than from one that knows it by heart.",
+        source="asked by this reproduction: a network's answers to its own training clips are nearly the labels",
+        paper_figure="none given",
+        kind="difference",
+        notebook="04_internal_classifiers",
+        tables=("crossfit", "trials"),
+        primary=("iframe with a cross-fitted teacher - iframe, mean over all exits",),
+        caveat="Each cross-fitted network was trained on fewer clips, so it is weaker; the classifiers are light ones.",
+    ),
 )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from pkdlib import flatness_comparisons, statistics
+from pkdlib import flatness_comparisons, methods, statistics
 from pkdlib.differences import Comparison, NotMeasured, Tables, required
 from pkdlib.plans import LIGHT_KINDS, PAPER_KINDS, PLANS
 from pkdlib.statistics import CELL, RUN
@@ -148,6 +148,35 @@ def _curriculum(tables: Tables) -> list[Comparison]:
 def _mean(exits: list[pd.DataFrame]) -> pd.DataFrame:
     # The exits' differences are of the same cells, in the same order.
     return exits[0].assign(difference=np.mean([exit_["difference"] for exit_ in exits], axis=0))
+
+
+def _cross_fitted(tables: Tables) -> list[Comparison]:
+    where = [*CELL, "modality", "kind", "method", "exit", "part", "clips", "correct"]
+    taught = required(tables, "crossfit", where)
+    ordinary = required(tables, "trials", [*where, "lr_factor"])
+    ordinary = ordinary[(ordinary["part"] == "test") & (ordinary["lr_factor"] == 1)]
+    taught = taught[(taught["part"] == "test") & (taught["exit"] <= 3)]
+    runs = taught[RUN].drop_duplicates()  # a study may have cross-fitted the teacher in some of its runs alone
+    ordinary = ordinary.merge(runs, on=RUN)
+    found = []
+    for method, rival in (("iframe", "iframe"), ("pkd", "pkd"), ("iframe", "ce"), ("pkd", "ce")):
+        exits = {
+            (modality, number): statistics.group_differences(
+                rows[rows["method"] == method],
+                ordinary[
+                    (ordinary["kind"] == kind)
+                    & (ordinary["method"] == methods.canonical(rival, modality))
+                    & _is_exit(ordinary, modality, number)
+                ],
+            )
+            for (kind, modality, number), rows in taught.groupby(["kind", "modality", "exit"], sort=False)
+        }
+        name = f"{method} with a cross-fitted teacher - {rival}"
+        found.append(Comparison(f"{name}, mean over all exits", (_mean(list(exits.values())),)))
+        for modality in dict.fromkeys(modality for modality, _ in exits):
+            own = [difference for (reads, _), difference in exits.items() if reads == modality]
+            found.append(Comparison(f"{name}, {modality} exits", (_mean(own),)))
+    return found
 
 
 def _is_exit(rows: pd.DataFrame, modality: str, number: int) -> pd.Series:
@@ -346,4 +375,5 @@ _COMPARISONS: dict[str, Callable[[Tables], list[Comparison]]] = {
     "early-exit-half": _half_cost,
     "transfer": _transfer,
     "protocol": _protocol,
+    "cross-fitted": _cross_fitted,
 }

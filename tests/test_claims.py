@@ -279,6 +279,25 @@ def test_pkd_is_set_against_each_other_method_where_they_differ():
     assert "exits of motion, residual" in found.loc["PKD - iframe, light classifiers", "sentence"]
 
 
+def test_a_cross_fitted_teacher_is_set_against_the_runs_own():
+    table = trials(np.random.default_rng(0), {"ce": -5.0, "self": 0.0, "iframe": 0.0, "pkd": 1.0})
+    runs_of_two = table[(table["split"] == 0) & (table["seed"] < 2) & (table["lr_factor"] == 1)]
+    taught = runs_of_two[runs_of_two["method"].isin(["iframe", "pkd"])]
+    # Where the student reads I-frames, the run's own teacher stands under the name `self`.
+    own = runs_of_two[(runs_of_two["modality"] == "iframe") & (runs_of_two["method"] == "self")].assign(method="iframe")
+    taught = pd.concat([taught, own])
+    taught["correct"] += (0.1 * taught["clips"]).round().astype(int) * (taught["method"] == "iframe")
+    teacher = taught.assign(kind="teacher", exit=4, part="train", modality="iframe", method="own")
+    tables = {"trials": table, "crossfit": pd.concat([taught, teacher]).drop(columns="lr_factor")}
+    found = rows_of(judge(tables, "marionette", "full"), "cross-fitted")
+    row = found.iloc[0]
+    assert (row.name, row["role"]) == ("iframe with a cross-fitted teacher - iframe, mean over all exits", "primary")
+    assert row["estimate"] == pytest.approx(10.0) and (row["seeds"], row["runs"]) == (2, 2)
+    assert found.loc["pkd with a cross-fitted teacher - pkd, motion exits", "estimate"] == pytest.approx(0.0)
+    assert found.loc["iframe with a cross-fitted teacher - ce, mean over all exits", "estimate"] > 12
+    assert len(found) == 16
+
+
 def test_a_policy_at_half_the_cost_is_judged_by_non_inferiority():
     rng, rows = np.random.default_rng(0), []
     for cell in cells():
