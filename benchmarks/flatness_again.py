@@ -17,7 +17,7 @@ import dataclasses
 
 import pandas as pd
 
-from pkdlib import experiments, minima, resources, runs, study, tables
+from pkdlib import experiments, minima, resources, results, runs, study, tables
 from pkdlib.controls import CONTROLS, SAME
 from pkdlib.parameters import Parameters
 from pkdlib.study import Run
@@ -39,12 +39,12 @@ def main():
     seeds = chosen.pop("seeds")
     p = Parameters.for_profile(chosen.pop("profile"), **chosen)
     place = resources.folder("results") / p.variant / p.dataset
-    path = place / "flatness.csv"
+    path = place / f"flatness{results.PACKED}"
     judge_per_deviation(path, p)
     for seed in range(seeds):
         run = Run(dataclasses.replace(p, flatness_controls=MATCHED), 0, seed)
         write(path, *matched_again(pd.read_csv(path), record_of(path), run))
-    judge_per_deviation(place / "flatness_biases.csv", p)
+    judge_per_deviation(place / f"flatness_biases{results.PACKED}", p)
 
 
 def judge_per_deviation(path, p):
@@ -127,7 +127,7 @@ def record_of(path):
 
 def record_path(path):
     """Say where that record lies."""
-    own = path.with_suffix(f".{runs.RECORD}")
+    own = path.with_name(f"{path.name.removesuffix(results.PACKED)}.{runs.RECORD}")
     return own if own.is_file() else path.parent / runs.RECORD
 
 
@@ -138,7 +138,7 @@ def noted(record, what, made):
 
 def write(path, table, record):
     """Write a table and its record."""
-    tables._write_csv(table, path)
+    tables.write(table, path)
     runs.write_json(record_path(path), record)
     print(f"{path}: {len(table)} rows", flush=True)
 

@@ -12,6 +12,9 @@ NAMES = (
     *("flatness", "flatness_spectrum", "flatness_slices", "flatness_surface", "flatness_exits", "flatness_biases"),
 )
 
+# The ending of a study's tables, which pandas unpacks as it reads: counts by group make long ones.
+PACKED = ".csv.xz"
+
 
 def published(profile: str, dataset: str) -> dict[str, pd.DataFrame]:
     """Read committed results.
@@ -24,7 +27,7 @@ def published(profile: str, dataset: str) -> dict[str, pd.DataFrame]:
         Name -> table; empty where none are committed. Tables of the time when there was one backbone do not name it: it
         is the default.
     """
-    found = _tables(f"{profile}/{dataset}", NAMES)
+    found = _tables(f"{profile}/{dataset}", NAMES, PACKED)
     return {name: table.assign(backbone=table.get("backbone", plans.DEFAULT)) for name, table in found.items()}
 
 
@@ -37,7 +40,7 @@ def published_sets(fewest_seeds: int = 1) -> list[tuple[str, str]]:
     Returns:
         (profile, dataset) pairs, those in the paper's regime first: its own data, and there the strong I-frame network.
     """
-    records = [path.parent / runs.RECORD for path in resources.folder("results").glob("*/*/exits.csv")]
+    records = [path.parent / runs.RECORD for path in resources.folder("results").glob(f"*/*/exits{PACKED}")]
     seeds = {path: {run["seed"] for run in runs.read_json(path)["runs"]} for path in records}
     found = [(p.parent.parent.name, p.parent.name) for p, own in seeds.items() if len(own) >= fewest_seeds]
     return sorted(found, key=_rank)
@@ -104,6 +107,6 @@ def _rank(names: tuple[str, str]) -> tuple:
     return not dataset.startswith("ucf101"), not strong, profile, dataset
 
 
-def _tables(place: str, names: Iterable[str]) -> dict[str, pd.DataFrame]:
-    paths = {name: resources.folder("results") / place / f"{name}.csv" for name in names}
+def _tables(place: str, names: Iterable[str], ending: str = ".csv") -> dict[str, pd.DataFrame]:
+    paths = {name: resources.folder("results") / place / f"{name}{ending}" for name in names}
     return {name: pd.read_csv(path) for name, path in paths.items() if path.is_file()}

@@ -57,7 +57,7 @@ def record_of(p):
 
 
 def test_curvature_in_the_inputs_units_comes_out_as_it_is_measured_now(p, measured, tmp_path):
-    path = tmp_path / "flatness.csv"
+    path = tmp_path / f"flatness{again.results.PACKED}"
     as_it_was(measured).to_csv(path, index=False)
     again.runs.write_json(tmp_path / "run.json", record_of(p))
     for _ in range(2):  # a second time there is nothing to do

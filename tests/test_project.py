@@ -16,6 +16,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from pkdlib import results
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ADDRESS = PROJECT["urls"]["Repository"]
@@ -206,6 +208,11 @@ class TestNotebook:
     def test_header_names_the_command_that_reruns_it(self, source):
         text = source.read_text(encoding="utf-8")
         assert f"papermill notebooks/{source.stem}.ipynb" in text or f"--only {source.stem[:2]}" in text
+
+
+def test_results_take_less_than_30_megabytes():
+    assert sum(path.stat().st_size for path in (ROOT / "results").rglob("*") if path.is_file()) < 30e6
+    assert not [path for path in (ROOT / "results").glob("*/*/*.csv") if path.stem in results.NAMES]  # those are packed
 
 
 def test_the_chapters_are_all_there():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pkdlib import cascade_charts, resources, second_backbone
+from pkdlib import cascade_charts, resources, results, second_backbone
 from pkdlib.plans import PLANS
 
 GROUPS = ("a", "b", "c", "d")
@@ -78,7 +78,7 @@ def committed(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         for name, table in found.items():
             kept = table.drop(columns="backbone") if profile == "quick" else table
-            kept.to_csv(folder / f"{name}.csv", index=False)
+            kept.to_csv(folder / f"{name}{results.PACKED}", index=False)
         (folder / "run.json").write_text('{"runs": [{"split": 0, "seed": 0}]}', encoding="utf-8")
     original = resources.folder
     monkeypatch.setattr(resources, "folder", lambda name: tmp_path if name == "results" else original(name))

@@ -1,6 +1,7 @@
 import dataclasses
 import itertools
 import json
+import lzma
 
 import numpy as np
 import pandas as pd
@@ -337,6 +338,18 @@ def test_tables_written_by_name_keep_a_record_of_their_own_until_all_are_written
     assert json.loads((where / "audit.run.json").read_text(encoding="utf-8"))["runs"] == [{"split": 0, "seed": 0}]
     tables.publish(p, tmp_path)
     assert sorted(path.name for path in where.glob("*.json")) == ["run.json"]
+
+
+def test_published_tables_are_packed_and_equal_tables_are_equal_bytes(p, found, tmp_path):
+    first, second = (tables.publish(p, tmp_path / name) for name in "ab")
+    names = {f"{name}.csv.xz" for name in tables.TABLES}
+    assert {path.name for path in first.iterdir()} == names | {runs.RECORD}
+    for name in names:
+        packed = (first / name).read_bytes()
+        assert packed == (second / name).read_bytes()
+        # What is packed is what lies beside the runs, which no packing touched.
+        assert lzma.decompress(packed) == (tables.tables_folder(p) / name.removesuffix(".xz")).read_bytes()
+        pd.testing.assert_frame_equal(pd.read_csv(first / name), found[name.removesuffix(".csv.xz")], rtol=1e-9)
 
 
 def test_published_results_come_back_and_are_judged(p, found, tmp_path, monkeypatch):
