@@ -251,6 +251,20 @@ def test_a_planted_gain_of_one_exit_is_found_there_and_only_there():
     assert "marionette, profile full: 5 seeds, 15 runs, 12 groups" in largest["sentence"]
 
 
+def test_the_verdict_on_pkd_tells_what_the_last_teacher_knows_more():
+    table = exits(np.random.default_rng(0), {})
+    ends = [
+        cell | {"modality": m, "method": "backbone", "exit": 4, "part": part, "clips": 40, "correct": correct}
+        for cell in cells()
+        for m, correct in (("iframe", 30), ("motion", 12), ("residual", 36))
+        for part in ("validation", "test")
+    ]
+    found = rows_of(judge({"exits": pd.concat([table, pd.DataFrame(ends)])}, "marionette", "full"), "ic-gain")
+    told = "has on validation clips +45.0 points over the motion network and -15.0 points over the residual network."
+    assert told in found["sentence"].iloc[0]
+    assert not found["sentence"].iloc[1:].str.contains("last teacher, ").any()
+
+
 def trials(rng, gains):
     """All three exits of three modalities; `gains` in points by method."""
     rows = []
