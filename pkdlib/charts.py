@@ -6,11 +6,12 @@ costs are GMAC (1e9 multiply-accumulates).
 """
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from pkdlib import encodings
 from pkdlib.controls import MEASURES
-from pkdlib.display import picture, show
+from pkdlib.display import INK, picture, show
 from pkdlib.encodings import (
     DATASET_LABELS,
     EXIT_LABELS,
@@ -27,6 +28,7 @@ __all__ = [
     "differences",
     "exit_costs",
     "flatness",
+    "gain_by_advantage",
     "modality_profile",
     "picture",
     "published",
@@ -331,3 +333,58 @@ def accuracy_by_method(summary: pd.DataFrame) -> alt.FacetChart:
         .properties(width=180, height=alt.Step(22))
         .facet(column=encodings.modality_facet(frame))
     )
+
+
+def gain_by_advantage(points: pd.DataFrame, lines: pd.DataFrame) -> alt.LayerChart:
+    """Draw what learning from a teacher gains over labels against how much better than the student it is.
+
+    Args:
+        points: Of `advantages.points`; an end of an interval that is not finite is not drawn.
+        lines: Of `advantage_reports.drawn_lines`; there may be none.
+
+    Returns:
+        A point and the interval of its gain per row; each line with the band of its interval.
+    """
+    frame = points.replace([np.inf, -np.inf], np.nan)
+    frame["taught by"] = np.where(frame["method"] == "pkd", "PKD (its last teacher)", "one teacher")
+    for name in ("student", "teacher"):
+        frame[name] = frame[name].map(MODALITY_LABELS)
+    frame["exit"] = frame["exit"].map(EXIT_LABELS)
+    studies, shapes, kinds = (
+        list(dict.fromkeys(column))
+        for column in (frame["data"], lines["shape"], ("one teacher", "PKD (its last teacher)"))
+    )
+    x = alt.X("advantage:Q", title="teacher's advantage (percentage points)")
+    y_title = "gain over labels (percentage points)"
+    zero = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(opacity=0.5)
+    base = alt.Chart(frame).encode(x=x, color=encodings.series_colour("data", studies, columns=2))
+    intervals = base.mark_rule(strokeWidth=1, opacity=0.3).encode(
+        y=alt.Y("gain_low:Q", title=y_title), y2="gain_high:Q"
+    )
+    tips = ["data:N", "taught by:N", "student:N", "exit:N", "teacher:N"]
+    tips += encodings.tips(
+        frame,
+        advantage="advantage (points)",
+        advantage_low="from",
+        advantage_high="to",
+        gain="gain (points)",
+        gain_low="gain from",
+        gain_high="gain to",
+    )
+    marks = base.mark_point(size=45).encode(
+        y=alt.Y("gain:Q", title=y_title),
+        shape=encodings.series_shape("taught by", kinds).legend(
+            orient="bottom", columns=1, symbolFillColor=SERIES_COLOURS[0], symbolStrokeWidth=0
+        ),
+        tooltip=tips,
+    )
+    fitted = alt.Chart(lines).encode(x=x)
+    band = fitted.mark_area(opacity=0.12, color=INK).encode(y="low:Q", y2="high:Q", detail="shape:N")
+    dashes = alt.Scale(domain=shapes, range=[[1, 0], [5, 3]][: len(shapes)])
+    line = fitted.mark_line(color=INK).encode(
+        y="estimate:Q",
+        strokeDash=alt.StrokeDash("shape:N", scale=dashes, legend=encodings.stroke_legend("bottom", columns=1)),
+    )
+    layers = [zero.encode(x="at:Q"), zero.encode(y="at:Q"), intervals, marks]
+    layers += [band, line] if len(lines) else []
+    return alt.layer(*layers).properties(width=330, height=320)

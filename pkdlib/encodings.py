@@ -81,18 +81,18 @@ def name_of(identifier: str) -> str:
     return NAMES.get(identifier, identifier.replace("_", " "))
 
 
-def stroke_legend(orient: str = "top") -> alt.Legend:
+def stroke_legend(orient: str = "top", columns: int | None = None) -> alt.Legend:
     """Make the legend of stroke dashes.
 
     Args:
         orient: Where it stands.
+        columns: Of the legend; as many as fit where not given.
 
     Returns:
         The legend.
     """
-    return alt.Legend(
-        title=None, orient=orient, symbolType="stroke", symbolSize=500, symbolStrokeColor=SERIES_COLOURS[0]
-    )
+    symbols = {"symbolType": "stroke", "symbolSize": 500, "symbolStrokeColor": SERIES_COLOURS[0]}
+    return alt.Legend(title=None, orient=orient, columns=columns or 0, **symbols)
 
 
 def series_colour(field: str, names: list[str], columns: int | None = None) -> alt.Color:

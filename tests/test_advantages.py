@@ -1,0 +1,369 @@
+"""Lines of gain against advantage: planted ones come back, and intervals cover what was simulated."""
+
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from pkdlib import advantages, methods, resources, results, statistics
+from pkdlib.advantages import POINT
+from pkdlib.differences import NotMeasured
+
+NETWORKS = ("iframe", "motion", "residual")
+EXITS = (1, 2, 3)
+# Validation accuracy, in per cent, of the networks of several studies.
+MARIONETTE = {"iframe": 62, "motion": 92, "residual": 87}
+UT = {"iframe": 60, "motion": 55, "residual": 51}
+PLAIN = {"iframe": 34, "motion": 29, "residual": 46}
+STRONG = {"iframe": 70, "motion": 29, "residual": 46}
+
+
+def tables(accuracy, gain, seeds=(0, 1), kind="light") -> dict[str, pd.DataFrame]:
+    """Tables of 100 clips a group where a single teacher gains just `gain(its advantage)` of them, and PKD loses 3."""
+    exits, trials = [], []
+    for seed, network, (part, group) in itertools.product(
+        seeds, NETWORKS, (("validation", "v1"), ("validation", "v2"), ("test", "t1"))
+    ):
+        right = accuracy[network] if part == "validation" else 50
+        exits.append((0, seed, network, "backbone", 4, part, group, 100, right))
+        exits.append((0, seed, network, "ce", 3, part, group, 100, 1))
+    for seed, group, student, exit_, method in itertools.product(seeds, ("t1", "t2"), NETWORKS, EXITS, methods.METHODS):
+        if methods.canonical(method, student) != method:
+            continue
+        stages = methods.METHODS[method].stages
+        teacher = student if stages[0].teacher == methods.OWN else stages[0].teacher
+        gained = gain(accuracy[teacher] - accuracy[student]) if len(stages) == 1 and method != "ce" else 0
+        right = 40 + seed + 5 * (group == "t2") + gained - 3 * (method == "pkd")
+        for lr_factor, epochs_factor, correct in ((1.0, 1, right), (3.0, 1, 99), (1.0, 2, 98)):
+            row = (0, seed, student, kind, method, lr_factor, epochs_factor, exit_, "test", group, 100, correct)
+            trials.append(row)
+    counts = ["exit", "part", "group", "clips", "correct"]
+    return {
+        "exits": pd.DataFrame(exits, columns=["split", "seed", "modality", "method", *counts]),
+        "trials": pd.DataFrame(
+            trials, columns=["split", "seed", "modality", "kind", "method", "lr_factor", "epochs_factor", *counts]
+        ),
+    }
+
+
+@pytest.fixture
+def commit(tmp_path, monkeypatch):
+    """What writes tables as committed results, of which there are no others."""
+    original = resources.folder
+    monkeypatch.setattr(resources, "folder", lambda name: tmp_path if name == "results" else original(name))
+
+    def write(profile: str, dataset: str, found: dict[str, pd.DataFrame]) -> None:
+        folder = tmp_path / profile / dataset
+        folder.mkdir(parents=True)
+        for name, table in found.items():
+            table.to_csv(folder / f"{name}.csv", index=False)
+        runs = found["exits"][["split", "seed"]].drop_duplicates().to_dict("records")
+        (folder / "run.json").write_text(json.dumps({"runs": runs}), encoding="utf-8")
+
+    return write
+
+
+# --- simulation ------------------------------------------------------------------------------------------------
+
+
+def layout(splits: int, seeds: int, per_split: int) -> pd.MultiIndex:
+    """The cells of a study: a split tests every so many groups, and validates on those that the next one tests."""
+    cells = [
+        (part, split, seed, f"g{group:02}")
+        for part, later in (("test", 0), ("validation", 1))
+        for split, seed, group in itertools.product(range(splits), range(seeds), range(per_split * splits))
+        if group % splits == (split + later) % splits
+    ]
+    return pd.MultiIndex.from_tuples(cells, names=["part", *statistics.CELL])
+
+
+def simulate(rng, studies, truth, spreads, quality=0.0) -> pd.DataFrame:
+    """Draw cells: the truth, and for each network and classifier an effect of the run, of the group and of the cell.
+
+    `studies` holds data, source, accuracies and layout of each. What two studies of a source share is drawn once.
+    `quality` is the spread, from run to run, of what a network is worth on any clips; its pupils gain accordingly.
+    """
+    drawn: dict[tuple, np.ndarray] = {}
+
+    def noise(key, *sides):
+        if key not in drawn:
+            drawn[key] = sum(
+                spread * rng.standard_normal(codes.max() + 1)[codes] for spread, codes in zip(*sides, strict=True)
+            )
+        return drawn[key]
+
+    found = []
+    for data, source, accuracy, index in studies:
+        frame = index.to_frame(index=False)
+        sides = [frame.groupby(by).ngroup().to_numpy() for by in (statistics.RUN, "group")] + [np.arange(len(frame))]
+        test = (frame["part"] == "test").to_numpy()
+        worth = {n: accuracy[n] + noise((source, n, accuracy[n]), [quality], sides[:1]) for n in NETWORKS}
+        seen = {n: worth[n] + noise((source, n, accuracy[n], "seen"), spreads, sides) for n in NETWORKS}
+        columns = {}
+        for student, exit_, teacher in itertools.product(NETWORKS, EXITS, NETWORKS):
+            here = (source, student, accuracy[student], exit_)
+            learnt = noise((*here, teacher, accuracy[teacher]), spreads, sides) - noise(here, spreads, sides)
+            gain = truth(worth[teacher] - worth[student]) + learnt
+            place = (data, source, "light", student, exit_, f"{teacher}_only", teacher)
+            columns[place] = np.where(test, gain, seen[teacher] - seen[student])
+        found.append(
+            pd.concat({source: pd.DataFrame(columns, index=index).rename_axis(columns=POINT)}, names=["source"])
+        )
+    return pd.concat(found, axis=1)
+
+
+SEVERAL = [
+    ("marionette", "marionette", MARIONETTE, layout(3, 5, 8)),
+    ("ut", "ut", UT, layout(5, 5, 4)),
+    ("plain", "ucf101", PLAIN, layout(3, 2, 12)),
+    ("strong", "ucf101", STRONG, layout(3, 2, 12)),
+]
+SPREADS = (1.5, 2.5, 8.0)  # of runs, groups and cells, in points
+REPETITIONS = 100
+
+
+def projected(studies, truth, shape) -> np.ndarray:
+    """The coefficients of the line through the true points."""
+    x = np.array(
+        [a[t] - a[s] for _, _, a, _ in studies for s, _, t in itertools.product(NETWORKS, EXITS, NETWORKS)], float
+    )
+    columns = [x] if shape == "straight" else [np.minimum(x, 0), np.maximum(x, 0)]
+    return np.linalg.lstsq(np.stack([np.ones_like(x), *columns], axis=1), truth(x), rcond=None)[0]
+
+
+def straight(x):
+    return -1.0 + 0.1 * x
+
+
+def kinked(x):
+    return 0.25 * np.minimum(x, 0)
+
+
+# --- points ----------------------------------------------------------------------------------------------------
+
+
+def test_every_network_teaches_every_exit_of_each_once():
+    points = advantages.points(advantages.differences(tables(MARIONETTE, lambda x: x // 10), "marionette", "here"))
+    alone, pkd = points[points["method"] != "pkd"], points[points["method"] == "pkd"]
+    assert sorted(map(tuple, alone[["student", "exit", "teacher"]].to_numpy())) == sorted(
+        itertools.product(NETWORKS, EXITS, NETWORKS)
+    )
+    assert set(alone.loc[alone["teacher"] == alone["student"], "method"]) == {"self"}
+    for own in (alone, pkd):
+        expected = own["teacher"].map(MARIONETTE) - own["student"].map(MARIONETTE)
+        np.testing.assert_allclose(own["advantage"], expected)
+    np.testing.assert_allclose(alone["gain"], alone["advantage"] // 10)
+    assert len(pkd) == 9 and set(pkd["teacher"]) == {"iframe"} and set(pkd["gain"]) == {-3.0}
+
+
+def test_a_points_intervals_are_those_of_its_paired_differences():
+    found = results.published("full", "marionette")
+    points = advantages.points(advantages.differences(found, "marionette", "here"))
+    trials, exits = found["trials"], found["exits"]
+    trials = trials[(trials["lr_factor"] == 1) & (trials["kind"] == "light")]
+    row = points.set_index(["kind", "student", "exit", "method"]).loc["light", "residual", 2, "iframe"]
+    own = trials[(trials["modality"] == "residual") & (trials["exit"] == 2)]
+    gain = statistics.group_differences(*(own[own["method"] == name] for name in ("iframe", "ce")))
+    ends = exits[(exits["method"] == "backbone") & (exits["part"] == "validation")]
+    advantage = statistics.group_differences(*(ends[ends["modality"] == name] for name in ("iframe", "residual")))
+    for name, differences in (("gain", gain), ("advantage", advantage)):
+        interval = statistics.two_way_interval(differences)
+        expected = [interval.estimate, interval.low, interval.high, interval.standard_error]
+        np.testing.assert_allclose(row[[name, f"{name}_low", f"{name}_high", f"{name}_error"]].tolist(), expected)
+
+
+def test_what_was_not_tested_everywhere_is_told():
+    found = tables(MARIONETTE, lambda x: 0)
+    trials = found["trials"]
+    lacking = (trials["method"] == "iframe") & (trials["seed"] == 1)
+    with pytest.raises(ValueError, match=r"here: .* lacks a method in some split, seed and group"):
+        advantages.differences(found | {"trials": trials[~lacking]}, "marionette", "here")
+
+
+def test_a_teacher_without_a_network_of_its_own_has_no_advantage():
+    found = {
+        name: table[table["modality"] == "iframe"].assign(modality="joint")
+        for name, table in tables(MARIONETTE, lambda x: 1).items()
+    }
+    points = advantages.points(advantages.differences(found, "marionette", "here"))
+    assert set(points["method"]) == {"self"} and set(points["advantage"]) == {0.0}
+    untaught = found | {"trials": found["trials"].query("method in ('ce', 'pkd')")}
+    assert advantages.points(advantages.differences(untaught, "marionette", "here")).empty
+
+
+def test_all_committed_results_of_several_seeds_are_found(commit):
+    commit("full", "ut_interaction", tables(UT, lambda x: x))
+    commit("full", "ucf101-25", tables(PLAIN, lambda x: x))
+    commit("full-lite", "ucf101-25", tables(STRONG, lambda x: x))
+    commit("quick", "marionette", tables(MARIONETTE, lambda x: 7, seeds=(0,)))
+    points = advantages.points(advantages.studies())
+    assert points.groupby(["data", "source"]).size().to_dict() == {
+        ("ucf101-25 (full)", "ucf101"): 36,
+        ("ucf101-25 (full-lite)", "ucf101"): 36,
+        ("ut_interaction (full)", "ut_interaction"): 36,
+    }
+
+
+def test_the_committed_studies_have_all_their_points():
+    points = advantages.points(advantages.studies())
+    light = points[(points["kind"] == "light") & (points["method"] != "pkd")]
+    assert {"marionette (full)", "ut_interaction (full)"} <= set(light["data"])
+    assert set(light.groupby("data").size()) == {27}
+
+
+# --- lines -----------------------------------------------------------------------------------------------------
+
+
+def test_planted_lines_come_back(commit):
+    commit("full", "marionette", tables(MARIONETTE, lambda x: 2 + x // 5))  # multiples of 5 apart
+    commit("full-lite", "ucf101-25", tables({"iframe": 80, "motion": 30, "residual": 45}, lambda x: 2 + x // 5))
+    cells = advantages.single(advantages.studies())
+    for by in ((), ("data", "student", "exit")):
+        line = advantages.fit(cells, by=by)
+        np.testing.assert_allclose(line.slopes()[["estimate", "low", "high"]], [[0.2] * 3], atol=1e-9)
+        np.testing.assert_allclose(line.at([0.0, 10.0])["estimate"], [2.0, 4.0], atol=1e-9)
+    np.testing.assert_allclose(advantages.fit(cells).zero(), [-10.0] * 3, atol=0.11)
+
+
+def test_a_bend_comes_back():
+    cells = advantages.differences(tables(MARIONETTE, lambda x: min(x, 0) // 5), "marionette", "here")
+    line = advantages.fit(advantages.single(cells), "bent")
+    np.testing.assert_allclose(line.slopes()["estimate"], [0.2, 0.0, -0.2], atol=1e-9)
+    np.testing.assert_allclose(line.at([-10.0, 0.0, 10.0])["estimate"], [-2.0, 0.0, 0.0], atol=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(["straight", "bent"]), st.sampled_from([[], ["student", "exit"]]))
+def test_an_influence_is_what_a_cells_weight_moves(seed, shape, by):
+    """Against the formula of the coefficients, with each mean of cells weighted: the infinitesimal jackknife."""
+    rng = np.random.default_rng(seed)
+    cells = simulate(rng, SEVERAL[:1], straight, SPREADS)
+    line, points = advantages.fit(cells, shape, by), advantages.points(cells)
+    ((influence, runs, groups),) = line.influences
+    own = pd.get_dummies(points[by].astype(str).agg(" ".join, axis=1) if by else points["source"]).to_numpy(float)
+    error = points["advantage_error"].to_numpy()
+    row = rng.integers(len(cells))
+
+    def coefficients(weight):
+        weights = np.ones(len(cells))
+        weights[row] = weight
+        part = cells.index.get_level_values("part")
+        y, x = (np.average(cells[part == p], axis=0, weights=weights[part == p]) for p in ("test", "validation"))
+        slopes = [x] if shape == "straight" else [np.minimum(x, 0), np.maximum(x, 0)]
+        sides = [x < np.inf] if shape == "straight" else [x < 0, x > 0]
+        design = np.column_stack([own, *slopes])
+        chance = np.diag([0.0] * own.shape[1] + [(error[side] ** 2).sum() for side in sides])
+        return np.linalg.solve(design.T @ design - chance, design.T @ y)
+
+    np.testing.assert_allclose(line.coefficients, coefficients(1.0))
+    change = (coefficients(1.0 + 1e-4) - coefficients(1.0 - 1e-4)) / 2e-4
+    np.testing.assert_allclose(influence[row], change, rtol=1e-3, atol=1e-6)
+    place = cells.index[row]
+    same = cells.index.get_level_values("group") == place[-1]
+    np.testing.assert_array_equal(groups == groups[row], same)
+    same = [key[2:4] == place[2:4] for key in cells.index]
+    np.testing.assert_array_equal(runs == runs[row], same)
+
+
+def test_a_study_twice_is_no_surer_than_once():
+    first = simulate(np.random.default_rng(0), SEVERAL[:1], straight, SPREADS)
+    again = first.rename(columns={"marionette": "again"}, level="data")
+    elsewhere = again.rename(columns={"marionette": "other"}, level="source").rename({"marionette": "other"})
+    (once,), (twice,), (two,) = (
+        advantages.fit(cells).slopes()[["estimate", "low", "high"]].to_numpy()
+        for cells in (first, pd.concat([first, again], axis=1), pd.concat([first, elsewhere], axis=1))
+    )
+    np.testing.assert_allclose(twice, once)
+    assert two[2] - two[1] < 0.8 * (once[2] - once[1])
+
+
+def test_other_studies_cells_do_not_count():
+    cells = simulate(
+        np.random.default_rng(0), [SEVERAL[0], ("larger", "marionette", STRONG, layout(5, 9, 8))], kinked, SPREADS
+    )
+    own = simulate(np.random.default_rng(0), SEVERAL[:1], kinked, SPREADS)
+    chosen = cells.loc[:, cells.columns.get_level_values("data") == "marionette"]
+    pd.testing.assert_frame_equal(advantages.fit(chosen).slopes(), advantages.fit(own).slopes())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("studies", "truth"), [(SEVERAL, straight), (SEVERAL[:1], kinked)], ids=["several", "one"])
+def test_intervals_cover_the_line_through_the_true_points(studies, truth):
+    rng = np.random.default_rng(0)
+    covered, naive = [], []
+    for _ in range(REPETITIONS):
+        cells = simulate(rng, studies, truth, SPREADS, quality=1.5)
+        for shape in ("straight", "bent"):
+            true, line = projected(studies, truth, shape), advantages.fit(cells, shape)
+            told = pd.concat([line.at([0.0]), line.slopes().iloc[: len(true) - 1]])
+            covered.extend(zip(itertools.repeat(shape), range(3), (told["low"] <= true) & (true <= told["high"])))
+        points = advantages.points(cells)
+        simple = stats.linregress(points["advantage"], points["gain"])
+        reach = stats.t.ppf(0.975, len(points) - 2) * simple.intercept_stderr
+        naive.append(abs(simple.intercept - projected(studies, truth, "straight")[0]) <= reach)
+    found = pd.DataFrame(covered, columns=["shape", "what", "covered"]).groupby(["shape", "what"])["covered"].mean()
+    assert len(found) == 5 and found.min() >= 0.88, found
+    if truth is straight:
+        assert np.mean(naive) < 0.85  # least squares takes points for independent, which share runs and clips
+
+
+@pytest.mark.slow
+def test_chance_in_advantages_does_not_flatten_the_line():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(REPETITIONS):
+        cells = simulate(rng, SEVERAL[1:2], straight, [2.2 * spread for spread in SPREADS])
+        points, line = advantages.points(cells), advantages.fit(cells)
+        (slope,) = line.slopes().itertuples()
+        simple = np.polyfit(points["advantage"], points["gain"], 1)[0]
+        found.append((slope.estimate, simple, line.reliability, slope.low <= 0.1 <= slope.high))
+    (corrected, simple, reliability, covered), spread = np.mean(found, axis=0), np.std(found, axis=0)
+    assert 0.5 < reliability < 0.9
+    assert abs(corrected - 0.1) < 3 * spread[0] / np.sqrt(REPETITIONS)
+    assert covered >= 0.88
+
+
+def test_where_the_line_crosses_zero_is_where_its_interval_does():
+    line = advantages.fit(simulate(np.random.default_rng(3), SEVERAL, lambda x: -2.0 + 0.2 * x, SPREADS))
+    at, low, high = line.zero()
+    assert abs(line.at([at])["estimate"][0]) < 1e-9 and low < at < high
+    ends = line.at([low, high])
+    assert abs(ends["high"][0]) < 0.05 and abs(ends["low"][1]) < 0.05
+    (costs,), (pays,) = line.decided(-1), line.decided(1)
+    assert costs == (line.seen[0], pytest.approx(low, abs=0.11)) and pays == (
+        pytest.approx(high, abs=0.11),
+        line.seen[1],
+    )
+
+
+def test_a_slope_that_may_be_zero_has_no_crossing():
+    line = advantages.fit(simulate(np.random.default_rng(0), SEVERAL, lambda x: 0.0 * x, SPREADS))
+    assert line.zero() is None
+    paying = advantages.fit(simulate(np.random.default_rng(0), SEVERAL, lambda x: 20 + 0.2 * x, SPREADS))
+    assert paying.zero() is None and paying.decided(-1) == [] and paying.decided(1) == [paying.seen]
+
+
+def test_points_that_tell_no_line_are_refused():
+    nothing = advantages.differences({**tables(UT, lambda x: 0)}, "ut", "here").iloc[:, :0]
+    with pytest.raises(NotMeasured, match="there are no points"):
+        advantages.fit(nothing)
+    alike = [("a", "a", dict(zip(NETWORKS, (50, 52, 54), strict=True)), layout(3, 1, 4))]
+    refused = set()
+    for seed in range(8):
+        cells = simulate(np.random.default_rng(seed), alike, straight, SPREADS)
+        points = advantages.points(cells)
+        if (points["advantage"] ** 2).sum() > (points["advantage_error"] ** 2).sum():
+            advantages.fit(cells)
+            continue
+        refused.add(seed)
+        with pytest.raises(NotMeasured, match=r"differ by no more than chance$"):
+            advantages.fit(cells)
+    assert 0 < len(refused) < 8
+    own = cells.loc[:, cells.columns.get_level_values("teacher") == cells.columns.get_level_values("student")]
+    with pytest.raises(NotMeasured, match="chance on one side of equal accuracy"):
+        advantages.fit(own, "bent")
