@@ -1,14 +1,15 @@
 """What the page on internal classifiers says of when a teacher helps: the lines and the points, in words and tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pkdlib import advantages
-from pkdlib.advantages import ALL, WITHOUT, Line
+from pkdlib.advantages import ALL, PAPER, WITHOUT, Line
 from pkdlib.differences import NotMeasured
+from pkdlib.plans import LIGHT_KINDS
 from pkdlib.summaries import KIND_NAMES, METHOD_NAMES, MODALITY_NAMES
 
 SHAPES = {"straight": "straight", "bent": "bent at equal accuracy"}
@@ -34,21 +35,28 @@ def fitted(cells: pd.DataFrame) -> dict[tuple[str, str], Line | str]:
     return found
 
 
-def drawn_lines(lines: dict[tuple[str, str], Line | str], name: str) -> pd.DataFrame:
-    """Give the lines through a set of points, to draw.
+def panels(
+    cells: pd.DataFrame, lines: dict[tuple[str, str], Line | str]
+) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """Yield what to draw for light classifiers, and for the paper's where these are others.
 
     Args:
-        lines: Of `fitted`.
-        name: Of the set.
+        cells: A table of cells, of `advantages`.
+        lines: Of `fitted`, through these cells.
 
-    Returns:
-        shape, advantage, estimate, low, high: wherever advantages were seen; no row where there is no line.
+    Yields:
+        What the classifiers are called; their points, PKD's too; the lines wherever advantages were seen, with the
+        columns shape, advantage, estimate, low, high.
     """
-    found = [pd.DataFrame(columns=["shape", "advantage", "estimate", "low", "high"])]
-    for shape, title in SHAPES.items():
-        if isinstance(line := lines[name, shape], Line):
-            found.append(line.over_the_seen().assign(shape=title))
-    return pd.concat(found[1:] or found, ignore_index=True)
+    points = advantages.points(cells)
+    light = points["kind"].isin(LIGHT_KINDS)
+    for name, own in ((ALL, points[light]), (PAPER, points[~light])):
+        drawn = [pd.DataFrame(columns=["shape", "advantage", "estimate", "low", "high"])]
+        for shape, title in SHAPES.items():
+            if isinstance(line := lines[name, shape], Line):
+                drawn.append(line.over_the_seen().assign(shape=title))
+        if len(own):
+            yield " and ".join(map(KIND_NAMES.get, own["kind"].unique())), own, pd.concat(drawn[1:] or drawn)
 
 
 def lines_table(lines: dict[tuple[str, str], Line | str]) -> pd.DataFrame:
@@ -118,9 +126,9 @@ def found(lines: dict[tuple[str, str], Line | str]) -> str:
         return f"No line tells when a teacher helps: {straight}."
     slope = next(straight.slopes().itertuples())
     told = [
-        f"Through {straight.num_points} points, at advantages of {_span(*straight.seen)}, the straight line gains "
-        f"{_told(next(straight.at([0.0]).itertuples()))} points over labels from a teacher as good as the student "
-        f"network, and {PER} points of advantage add {_told(slope, PER)}. {_zero_sentence(straight)}"
+        f"By the straight line through {straight.num_points} points, at advantages of {_span(*straight.seen)}, a "
+        f"teacher as good as the student network gains {_told(next(straight.at([0.0]).itertuples()))} points over "
+        f"labels, and {PER} points of advantage add {_told(slope, PER)}. {_zero_sentence(straight)}"
     ]
     if isinstance(bent, Line):
         below, above, change = bent.slopes().itertuples()
@@ -141,23 +149,24 @@ def seen(points: pd.DataFrame) -> str:
         points: Of `advantages.points`.
 
     Returns:
-        A sentence for single teachers, and one for PKD, by its last teacher.
+        A sentence for single teachers, and one for PKD, by its last teacher; empty where there are no points.
     """
-    told = []
-    for name, own in (("single teachers", points["method"] != "pkd"), ("PKD", points["method"] == "pkd")):
-        sides = {"weaker": points["advantage"] < 0, "stronger": points["advantage"] > 0}
-        sides["the student's own end"] = points["teacher"] == points["student"]
-        parts = [_counted(points[own & side], words) for words, side in sides.items() if (own & side).any()]
+    pkd, told = points["method"] == "pkd", []
+    for name, it, own in (("a single teacher", "it", points[~pkd]), ("PKD", "its last teacher", points[pkd])):
+        sides = {
+            f"where {it} is weaker than the student network": own["advantage"] < 0,
+            f"where {it} is stronger": own["advantage"] > 0,
+            f"where {it} is the student network": own["teacher"] == own["student"],
+        }
+        parts = [f"{_counted(own[side])} {words}" for words, side in sides.items() if side.any()]
         if parts:
-            told.append(f"Of {name}: {'; '.join(parts)}.")
-    return " ".join(told) or "These runs have no teacher whose network has an accuracy of its own."
+            told.append(f"By the points' own intervals, {name} {', '.join(parts)}.")
+    return " ".join(told)
 
 
-def _counted(own: pd.DataFrame, words: str) -> str:
-    up, down = int((own["gain_low"] > 0).sum()), int((own["gain_high"] < 0).sum())
-    return (
-        f"where the (last) teacher is {words}, the gain lies above 0 at {up} and below at {down} of {len(own)} points"
-    )
+def _counted(points: pd.DataFrame) -> str:
+    up, down = int((points["gain_low"] > 0).sum()), int((points["gain_high"] < 0).sum())
+    return f"gains at {up} and loses at {down} of {len(points)} points"
 
 
 def _left_out(lines: dict[tuple[str, str], Line | str]) -> str:

@@ -32,11 +32,12 @@ POINT = ["data", "source", "kind", "student", "exit", "method", "teacher"]
 FEWEST_SEEDS = 2
 LEVEL = 0.95
 
-ALL, WITHOUT = "all", "without "  # the name of a set of points, and how others begin
+# Names of sets of points: of light classifiers, of the paper's; and how those without a study begin.
+ALL, PAPER, WITHOUT = "all", "the paper's classifiers", "without "
 
 _TRIAL = ["kind", "modality", "exit", "method"]
 _FINAL = 4  # a network's own end
-_STEP = 0.1  # points of advantage between the places where a line is looked at
+_STEP = 0.1  # points of advantage between the places where a line's interval is compared with 0
 
 # How each row of a table of cells moves some numbers, (rows, numbers), with its run and its group as indices.
 _Influence = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -88,14 +89,18 @@ class Line:
         wanted = np.vstack([each, each[1:] - each[:-1]])
         return self._intervals(np.hstack([np.zeros((len(wanted), len(self.intercepts))), wanted]))
 
-    def over_the_seen(self) -> pd.DataFrame:
+    def over_the_seen(self, step: float = 1.0) -> pd.DataFrame:
         """Give the line wherever advantages were seen, and nowhere beyond.
 
+        Args:
+            step: From one advantage to the next, in percentage points.
+
         Returns:
-            The columns of `at`, from the smallest to the largest advantage, closely spaced.
+            The columns of `at`, at both ends and at all multiples of the step between them.
         """
         low, high = self.seen
-        return self.at(np.linspace(low, high, max(2, round((high - low) / _STEP) + 1)))
+        between = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+        return self.at(np.union1d([low, high], between))
 
     def decided(self, sign: int) -> list[tuple[float, float]]:
         """Say where, among the advantages seen, the whole interval of the line lies on one side of 0.
@@ -108,7 +113,7 @@ class Line:
         Returns:
             The first and last advantage of every such stretch, in order.
         """
-        line = self.over_the_seen()
+        line = self.over_the_seen(_STEP)
         inside = (line["low"] > 0) if sign > 0 else (line["high"] < 0)
         stretches = line[inside].groupby((inside != inside.shift()).cumsum())["advantage"]
         return [(float(low), float(high)) for low, high in stretches.agg(["min", "max"]).to_numpy()]
@@ -121,7 +126,7 @@ class Line:
             interval holds 0, infinite where these go on beyond all that were seen. None where the slope's interval
             holds 0, so that there may be no crossing, or where the line crosses 0 beyond the advantages seen.
         """
-        slope, line = self.slopes().iloc[0], self.over_the_seen()
+        slope, line = self.slopes().iloc[0], self.over_the_seen(_STEP)
         crossing = -float(self.intercepts @ self.coefficients[: len(self.intercepts)]) / slope["estimate"]
         low, high = self.seen
         if slope["low"] <= 0 <= slope["high"] or not low <= crossing <= high:
@@ -253,7 +258,7 @@ def fit(cells: pd.DataFrame, shape: str = "straight", by: Sequence[str] = ()) ->
         The line.
 
     Raises:
-        NotMeasured: If there are no points, or their advantages differ by no more than chance.
+        NotMeasured: If there are no points, or their advantages differ by no more than chance, as far as that is known.
     """
     measured = points(cells)
     if measured.empty:
@@ -262,10 +267,12 @@ def fit(cells: pd.DataFrame, shape: str = "straight", by: Sequence[str] = ()) ->
     x, y, error = (measured[name].to_numpy(float) for name in ("advantage", "gain", "advantage_error"))
     alike = measured.groupby(list(by)).ngroup() if by else np.zeros(len(x), int)
     intercepts = np.eye(alike.max() + 1)[alike]
+    if not np.isfinite(error).all():
+        raise NotMeasured("one group in one run does not tell how much of an advantage is chance")
     slopes, derivatives = _shaped(x, shape)
     design, moved = np.hstack([intercepts, slopes]), np.hstack([np.zeros_like(intercepts), derivatives])
     moments = design.T @ design - (moved.T * error**2) @ moved
-    if not np.isfinite(moments).all() or np.linalg.eigvalsh(moments).min() <= 1e-9 * len(x):
+    if np.linalg.eigvalsh(moments).min() <= 1e-9 * len(x):
         where = " on one side of equal accuracy" if shape == "bent" else ""
         raise NotMeasured(f"the advantages of these points differ by no more than chance{where}")
     inverse = np.linalg.inv(moments)
@@ -304,7 +311,7 @@ def selections(cells: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, tuple[str, 
     if source.nunique() > 1:
         several = [name for name in source.unique() if data[source == name].nunique() > 1]
         found |= {f"{WITHOUT}all of {name}": (main.loc[:, source != name], ()) for name in several}
-    return found | {"the paper's classifiers": (paper, ())}
+    return found | {PAPER: (paper, ())}
 
 
 def _none() -> pd.DataFrame:

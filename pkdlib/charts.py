@@ -339,8 +339,8 @@ def gain_by_advantage(points: pd.DataFrame, lines: pd.DataFrame) -> alt.LayerCha
     """Draw what learning from a teacher gains over labels against how much better than the student it is.
 
     Args:
-        points: Of `advantages.points`; an end of an interval that is not finite is not drawn.
-        lines: Of `advantage_reports.drawn_lines`; there may be none.
+        points: Of `advantages.points`; an interval without end is not drawn.
+        lines: Of `advantage_reports.panels`; there may be none.
 
     Returns:
         A point and the interval of its gain per row; each line with the band of its interval.

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from pkdlib import (
+    advantage_reports,
+    advantages,
     cascade_reports,
     coverage,
     flatness_reports,
@@ -43,6 +45,7 @@ def collect() -> dict[str, Any]:
     values["methods_table"] = reports.methods_table()
     values["pkd_shares"] = reports.schedule(methods.METHODS["pkd"])
     values["team_shares"] = reports.schedule(methods.TEAM_METHODS["pkd"])
+    values["advantages_found"] = advantage_reports.found(advantage_reports.fitted(advantages.studies()))
     values["mix_rates"] = flatness_reports.mix_rates()
     values["smallest_effects"] = coverage.smallest_effects(verdicts)
     values["decoder_speed"] = _told(speeds.decoder_speed, results.decoder())

@@ -167,7 +167,24 @@ def _methods():
     return pd.DataFrame(rows, columns=["modality", "method", "accuracy", "low", "high"])
 
 
+def _gains():
+    rows = [
+        ("here", "light", m, 1, k, t, x, y)
+        for m, k, t, x, y in (("motion", "iframe", "iframe", -30.0, -8.0), ("iframe", "pkd", "iframe", 0.0, 1.0))
+    ]
+    frame = pd.DataFrame(rows, columns=["data", "kind", "student", "exit", "method", "teacher", "advantage", "gain"])
+    ends = {"advantage_low": frame["advantage"] - 2, "advantage_high": frame["advantage"] + 2}
+    return frame.assign(**ends, gain_low=frame["gain"] - 1, gain_high=[-7.0, np.inf])
+
+
+def _gains_and_lines(points):
+    places = [-30.0, 0.0]
+    line = pd.DataFrame({"shape": "straight", "advantage": places, "estimate": 0.0, "low": -1.0, "high": 1.0})
+    return charts.gain_by_advantage(points, line)
+
+
 CHARTS = {
+    _gains_and_lines: _gains,
     charts.accuracy_by_method: _methods,
     charts.modality_profile: _profile,
     charts.accuracies: _ends,
@@ -234,6 +251,7 @@ def test_every_number_axis_says_what_it_is(draw):
         "cost (GMAC per video)",
         "accumulated motion (pixels)",
         "percentage points",
+        "gain over labels (percentage points)",
     }
     assert titles & units
 

@@ -95,6 +95,8 @@ FLOORS = {
     "tables": 5,
     "claims": 5,
     "differences": 5,
+    "advantages": 5,
+    "advantage_reports": 5,
     "flatness_comparisons": 5,
     "comparisons": 5,
     "verdicts": 5,
