@@ -61,7 +61,7 @@ def commit(tmp_path, monkeypatch):
         folder = tmp_path / profile / dataset
         folder.mkdir(parents=True)
         for name, table in found.items():
-            table.to_csv(folder / f"{name}.csv", index=False)
+            table.to_csv(folder / f"{name}{results.PACKED}", index=False)
         runs = found["exits"][["split", "seed"]].drop_duplicates().to_dict("records")
         (folder / "run.json").write_text(json.dumps({"runs": runs}), encoding="utf-8")
 
