@@ -48,12 +48,12 @@ MEASURES = {
 }
 # The one that neither the scale of weights nor their number changes: it can compare different architectures.
 PRIMARY_MEASURE = "average_sharpness"
-SAME = "same"
+SAME, MIX = "same", "mix"
 CONTROLS = {
     SAME: Control(title="one architecture, one recipe", unchanged=("iframe", "motion", "residual", "joint")),
     "matched": Control(title="the same at matched training loss", matched=True),
     # The reference's rates: 0.01 for motion, 0.005 for residuals, 0.0003 for I-frames.
-    "mix": Control(
+    MIX: Control(
         title="the paper's proportions",
         size="small-mix",
         lr_factors={"residual": 0.5, "iframe": 0.03},

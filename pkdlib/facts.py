@@ -11,6 +11,7 @@ from pkdlib import (
     flatness_reports,
     methods,
     paper_scale,
+    regime,
     reports,
     resources,
     results,
@@ -46,6 +47,10 @@ def collect() -> dict[str, Any]:
     values["pkd_shares"] = reports.schedule(methods.METHODS["pkd"])
     values["team_shares"] = reports.schedule(methods.TEAM_METHODS["pkd"])
     values["advantages_found"] = advantage_reports.found(advantage_reports.fitted(advantages.studies()))
+    values["ucf_recipes"] = regime.recipes()
+    values["ucf_networks"] = regime.networks()
+    values["ucf_foreseen"] = regime.foreseen()
+    values["ucf_control"] = regime.control()
     values["mix_rates"] = flatness_reports.mix_rates()
     values["smallest_effects"] = coverage.smallest_effects(verdicts)
     values["decoder_speed"] = _told(speeds.decoder_speed, results.decoder())

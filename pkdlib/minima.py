@@ -31,7 +31,7 @@ from pkdlib import (
     study,
     training,
 )
-from pkdlib.controls import CONTROLS, SAME, selected
+from pkdlib.controls import CONTROLS, MIX, SAME, selected
 from pkdlib.levels import Level
 from pkdlib.networks import Staged
 from pkdlib.objective import Batch, Objective
@@ -201,12 +201,15 @@ def measures(run: Run) -> Rows:
 
     Yields:
         control, modality, measure, value, standard_error; measures are those of `flatness.measures`, the loss and
-        accuracy on all training and test clips, and the standard deviation of the inputs.
+        accuracy on all training and test clips, and the standard deviation of the inputs. With an I-frame network of
+        its own a run's networks are in the paper's proportions as they are: they stand under `mix`, alone, as no
+        control makes them alike.
     """
-    for control in selected(run.parameters.flatness_controls):
-        for modality in run.parameters.plan.networks:
+    p = run.parameters
+    for control in (SAME,) if p.iframe_network else selected(p.flatness_controls):
+        for modality in p.plan.networks:
             for row in _measured(run, control, modality):
-                yield {"control": control, "modality": modality, **row}
+                yield {"control": MIX if p.iframe_network else control, "modality": modality, **row}
 
 
 @functools.cache

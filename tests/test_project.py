@@ -97,6 +97,7 @@ FLOORS = {
     "differences": 5,
     "advantages": 5,
     "advantage_reports": 5,
+    "regime": 5,
     "flatness_comparisons": 5,
     "comparisons": 5,
     "verdicts": 5,
