@@ -124,7 +124,7 @@ SEVERAL = [
     ("strong", "ucf101", STRONG, layout(3, 2, 12)),
 ]
 SPREADS = (1.5, 2.5, 8.0)  # of runs, groups and cells, in points
-REPETITIONS = 100
+REPETITIONS = 60
 
 
 def projected(studies, truth, shape) -> np.ndarray:
@@ -246,7 +246,6 @@ def test_an_influence_is_what_a_cells_weight_moves(seed, shape, by):
     line, points = advantages.fit(cells, shape, by), advantages.points(cells)
     ((influence, runs, groups),) = line.influences
     own = pd.get_dummies(points[by].astype(str).agg(" ".join, axis=1) if by else points["source"]).to_numpy(float)
-    error = points["advantage_error"].to_numpy()
     row = rng.integers(len(cells))
 
     def coefficients(weight):
@@ -255,10 +254,7 @@ def test_an_influence_is_what_a_cells_weight_moves(seed, shape, by):
         part = cells.index.get_level_values("part")
         y, x = (np.average(cells[part == p], axis=0, weights=weights[part == p]) for p in ("test", "validation"))
         slopes = [x] if shape == "straight" else [np.minimum(x, 0), np.maximum(x, 0)]
-        sides = [x < np.inf] if shape == "straight" else [x < 0, x > 0]
-        design = np.column_stack([own, *slopes])
-        chance = np.diag([0.0] * own.shape[1] + [(error[side] ** 2).sum() for side in sides])
-        return np.linalg.solve(design.T @ design - chance, design.T @ y)
+        return np.linalg.lstsq(np.column_stack([own, *slopes]), y, rcond=None)[0]
 
     np.testing.assert_allclose(line.coefficients, coefficients(1.0))
     change = (coefficients(1.0 + 1e-4) - coefficients(1.0 - 1e-4)) / 2e-4
@@ -307,25 +303,20 @@ def test_intervals_cover_the_line_through_the_true_points(studies, truth):
         reach = stats.t.ppf(0.975, len(points) - 2) * simple.intercept_stderr
         naive.append(abs(simple.intercept - projected(studies, truth, "straight")[0]) <= reach)
     found = pd.DataFrame(covered, columns=["shape", "what", "covered"]).groupby(["shape", "what"])["covered"].mean()
-    assert len(found) == 5 and found.min() >= 0.88, found
+    assert len(found) == 5 and found.min() >= 0.86, found
     if truth is straight:
         assert np.mean(naive) < 0.85  # least squares takes points for independent, which share runs and clips
 
 
 @pytest.mark.slow
-def test_chance_in_advantages_does_not_flatten_the_line():
+def test_reliability_says_how_much_chance_flattens_the_line():
     rng = np.random.default_rng(0)
-    found = []
-    for _ in range(REPETITIONS):
-        cells = simulate(rng, SEVERAL[1:2], lambda x: 2.0 * x, [1.5 * spread for spread in SPREADS])
-        points, line = advantages.points(cells), advantages.fit(cells)
-        (slope,) = line.slopes().itertuples()
-        simple = np.polyfit(points["advantage"], points["gain"], 1)[0]
-        found.append((slope.estimate, simple, line.reliability, slope.low <= 2.0 <= slope.high))
-    corrected, simple, reliability, covered = np.mean(found, axis=0)
-    assert 0.7 < reliability < 0.95 and simple < 1.9
-    assert abs(corrected - 2.0) < abs(simple - 2.0) / 2
-    assert covered >= 0.88
+    studies = [(f"study {n}", f"source {n}", UT, layout(3, 2, 4)) for n in range(8)]
+    lines = [advantages.fit(simulate(rng, studies, lambda x: 2.0 * x, SPREADS)) for _ in range(10)]
+    slope = np.mean([line.slopes()["estimate"][0] for line in lines])
+    reliability = np.mean([line.reliability for line in lines])
+    assert 0.6 < reliability < 0.9
+    assert slope / 2 == pytest.approx(reliability, abs=0.05)
 
 
 def test_where_the_line_crosses_zero_is_where_its_interval_does():
@@ -349,24 +340,15 @@ def test_a_slope_that_may_be_zero_has_no_crossing():
 
 
 def test_points_that_tell_no_line_are_refused():
-    nothing = advantages.differences({**tables(UT, lambda x: 0)}, "ut", "here").iloc[:, :0]
-    with pytest.raises(NotMeasured, match="there are no points"):
-        advantages.fit(nothing)
-    alike = [("a", "a", dict(zip(NETWORKS, (50, 52, 54), strict=True)), layout(3, 1, 4))]
-    refused = set()
-    for seed in range(8):
-        cells = simulate(np.random.default_rng(seed), alike, straight, SPREADS)
-        points = advantages.points(cells)
-        if (points["advantage"] ** 2).sum() > (points["advantage_error"] ** 2).sum():
-            advantages.fit(cells)
-            continue
-        refused.add(seed)
-        with pytest.raises(NotMeasured, match=r"differ by no more than chance$"):
-            advantages.fit(cells)
-    assert 0 < len(refused) < 8
-    own = cells.loc[:, cells.columns.get_level_values("teacher") == cells.columns.get_level_values("student")]
-    with pytest.raises(NotMeasured, match="chance on one side of equal accuracy"):
-        advantages.fit(own, "bent")
+    cells = simulate(np.random.default_rng(0), SEVERAL[:1], straight, SPREADS)
+    student, teacher = (cells.columns.get_level_values(name) for name in ("student", "teacher"))
+    for chosen in (cells.iloc[:, :0], cells.loc[:, teacher == student]):
+        with pytest.raises(NotMeasured, match=r"there are too few different advantages$"):
+            advantages.fit(chosen)
+    weaker = cells.loc[:, (student == "motion") | (teacher == student)]
+    assert advantages.fit(weaker).num_points == 15
+    with pytest.raises(NotMeasured, match=r"too few different advantages on both sides of equal accuracy$"):
+        advantages.fit(weaker, "bent")
 
 
 # --- words and pictures ----------------------------------------------------------------------------------------
@@ -411,7 +393,8 @@ def test_the_tables_hold_every_line_and_every_point(told):
     assert table.loc[("marionette (full)", "straight"), "points"] == "27"
     assert table.loc[("without marionette (full)", "straight"), "crosses 0 at"] == "not told"  # it does beyond
     assert (
-        table.loc[("the paper's classifiers", "straight"), "gain at equal accuracy"] == "no line: there are no points"
+        table.loc[("the paper's classifiers", "straight"), "gain at equal accuracy"]
+        == "no line: there are too few different advantages"
     )
     points = advantage_reports.points_table(advantages.points(cells))
     assert len(points) == 72 and {"own end", "PKD", "motion teacher"} <= set(points["taught by"])
@@ -443,7 +426,9 @@ def test_a_run_of_one_group_has_points_and_no_line():
 def test_without_results_there_is_nothing_to_show(commit):
     cells = advantages.studies()
     lines = advantage_reports.fitted(cells)
-    assert advantage_reports.found(lines) == "No line tells when a teacher helps: there are no points."
+    assert (
+        advantage_reports.found(lines) == "No line tells when a teacher helps: there are too few different advantages."
+    )
     assert list(advantage_reports.panels(cells, lines)) == []
     assert advantage_reports.seen(advantages.points(cells)) == ""
     assert advantage_reports.points_table(advantages.points(cells)).empty
