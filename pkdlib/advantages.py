@@ -106,7 +106,7 @@ class Line:
     def decided(self, sign: int) -> list[tuple[float, float]]:
         """Say where, among the advantages seen, the whole interval of the line lies on one side of 0.
 
-        The ends towards 0 are those of the interval of the advantage at which the line crosses 0 (Fieller's).
+        The ends towards 0 are those of the interval of the advantage at which a straight line crosses 0: `zero`.
 
         Args:
             sign: 1 for above 0, where teachers pay; -1 for below.
@@ -123,9 +123,9 @@ class Line:
         """Say where a straight line crosses 0.
 
         Returns:
-            The advantage, and the ends of its interval (Fieller's): those of the advantages at which the line's own
-            interval holds 0, infinite where these go on beyond all that were seen. None where the slope's interval
-            holds 0, so that there may be no crossing, or where the line crosses 0 beyond the advantages seen.
+            The advantage, and the ends of its interval by Fieller's method, which holds every advantage where the
+            line's own interval holds 0; infinite where these go on beyond all that were seen. None where the slope's
+            interval holds 0, so that there may be no crossing, or where the line crosses 0 beyond the advantages seen.
         """
         slope, line = self.slopes().iloc[0], self.over_the_seen(_STEP)
         crossing = -float(self.intercepts @ self.coefficients[: len(self.intercepts)]) / slope["estimate"]

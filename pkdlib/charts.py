@@ -385,6 +385,6 @@ def gain_by_advantage(points: pd.DataFrame, lines: pd.DataFrame) -> alt.LayerCha
         y="estimate:Q",
         strokeDash=alt.StrokeDash("shape:N", scale=dashes, legend=encodings.stroke_legend("bottom", columns=1)),
     )
-    layers = [zero.encode(x="at:Q"), zero.encode(y="at:Q"), intervals, marks]
-    layers += [band, line] if len(lines) else []
-    return alt.layer(*layers).properties(width=330, height=320)
+    below, above = ([band], [line]) if len(lines) else ([], [])
+    axes = [zero.encode(x="at:Q"), zero.encode(y="at:Q")]
+    return alt.layer(*axes, *below, intervals, marks, *above).properties(width=330, height=320)
