@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from pkdlib import architectures, clips, early_exit, runs, wise
+from pkdlib import architectures, clips, early_exit, resources, runs, wise
 from pkdlib.early_exit import Policy
 from pkdlib.networks import MultiExitNetwork, Staged
 from pkdlib.transcode import transcode
@@ -25,7 +25,7 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
 
 class CascadeError(Exception):
-    """A folder that holds no readable cascade; the message names it."""
+    """A cascade that cannot be read or shipped; the message names its folder."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,7 @@ class Prediction:
         exit: The exit that answered, as `modality-exit`.
         gmac: What was spent until then, decoding apart.
         labels: All classes that the networks know.
+        trained_on: The name of the data set whose clips they learned from.
     """
 
     label: str
@@ -74,6 +75,7 @@ class Prediction:
     exit: str
     gmac: float
     labels: tuple[str, ...]
+    trained_on: str
 
 
 def save(cascade: Cascade, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
@@ -83,11 +85,16 @@ def save(cascade: Cascade, folder: Path, *, dtype: torch.dtype = torch.float32) 
         cascade: What to write.
         folder: Where; made if missing.
         dtype: Of the weights on disk; float16 halves a file that is to be shipped.
+
+    Raises:
+        CascadeError: If a weight is infinite in that type, or not a number; nothing is written then.
     """
     tensors = {}
     for name, network in cascade.networks.items():
         for key, value in network.state_dict().items():
-            tensors[f"{name}.{key}"] = value.to(dtype) if value.is_floating_point() else value
+            kept = tensors[f"{name}.{key}"] = value.to(dtype) if value.is_floating_point() else value
+            if not kept.isfinite().all():
+                raise CascadeError(f"{folder} is not written: the weight {name}.{key} does not fit into {dtype}")
     description = {
         "classes": cascade.classes,
         "kind": cascade.kind,
@@ -118,7 +125,11 @@ def load(folder: Path) -> Cascade:
     folder = Path(folder)
     for name in (WEIGHTS, DESCRIPTION):
         if not (folder / name).is_file():
-            raise CascadeError(f"{folder} holds no model ({name} is missing); give a run's `model` folder")
+            known = ", ".join(resources.models())
+            raise CascadeError(
+                f"{folder} holds no model ({name} is missing): name one that comes with pkdlib ({known}), or a folder "
+                "that `pkd export` wrote"
+            )
     try:
         description = runs.read_json(folder / DESCRIPTION)
         tensors = load_file(folder / WEIGHTS)
@@ -138,15 +149,15 @@ def load(folder: Path) -> Cascade:
         raise CascadeError(f"{folder} holds a damaged model: {str(error).splitlines()[0]}") from error
 
 
-def predict(path: Path, checkpoint: Path) -> Prediction:
+def predict(path: Path, model: Path) -> Prediction:
     """Recognise the action in a video, stopping at the first sure exit.
 
-    A video that is not in the paper's form is transcoded first, into a temporary file. What no exit asks for is not
-    decoded: a policy that begins with motion and leaves there reads no picture.
+    A video that is not in the paper's form is transcoded first, as training clips are, into a temporary file. What no
+    exit asks for is not decoded: a policy that begins with motion and leaves there reads no picture.
 
     Args:
         path: Any decodable video.
-        checkpoint: A folder of a cascade: a run's `model` step, or the one shipped.
+        model: A folder of a cascade: a run's `model` step, or one that is shipped.
 
     Returns:
         The prediction.
@@ -155,7 +166,7 @@ def predict(path: Path, checkpoint: Path) -> Prediction:
         VideoError: If the video cannot be read.
         CascadeError: If the folder holds no cascade.
     """  # noqa: DOC502
-    cascade = load(checkpoint)
+    cascade = load(model)
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "clip.mp4"
         transcode(path, source, fewest=2)
@@ -172,6 +183,7 @@ def predict(path: Path, checkpoint: Path) -> Prediction:
         exit=wise.visiting_order(cascade.policy.order)[exit_],
         gmac=float(cascade.costs[exit_]),
         labels=cascade.classes,
+        trained_on=cascade.origin["dataset"],
     )
 
 

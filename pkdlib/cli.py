@@ -130,14 +130,18 @@ def _predict(chosen: argparse.Namespace) -> None:
         pass  # a file that cannot be read is told before the seconds that torch takes to load
     from pkdlib import cascades
 
-    shipped = resources.folder("results") / "model"
-    answer = cascades.predict(Path(chosen.clip), Path(chosen.checkpoint or shipped))
+    shipped = resources.models()
+    model = chosen.model or next(iter(shipped))
+    answer = cascades.predict(Path(chosen.clip), shipped.get(model, Path(model)))
     _say("class", answer.label)
     _say("confidence", f"{answer.confidence:.3f}")
     _say("exit", answer.exit)
     _say("GMAC spent", f"{answer.gmac:.3f}")
-    _say("knows only", ", ".join(answer.labels))
-    _say("warning", "footage unlike its training clips is out of its domain: there its answer means nothing")
+    _say("model", model)
+    _say("knows only", f"{len(answer.labels)} actions: {', '.join(answer.labels)}")
+    drawn = answer.trained_on == "marionette"
+    _say("domain", "drawn figures, as Marionette's" if drawn else f"videos of these actions, as {answer.trained_on}'s")
+    _say("warning", "a clip out of its domain is answered, too, but there its answer means nothing")
 
 
 def _export(chosen: argparse.Namespace) -> None:
@@ -147,7 +151,7 @@ def _export(chosen: argparse.Namespace) -> None:
     if chosen.results:
         _say("results", str(reproduce.publish(parameters, Path(chosen.results), chosen.tables)))
     if chosen.model:
-        models.ship(parameters, Path(chosen.model))
+        models.ship(parameters, Path(chosen.model), _log)
         _say("model", chosen.model)
     if chosen.target or not (chosen.results or chosen.model):
         target = Path(chosen.target or "export")
@@ -240,7 +244,9 @@ def _parser() -> argparse.ArgumentParser:
     command = _add(commands, "predict", _predict, "recognise the action in a clip", _PREDICT_HELP)
     command.add_argument("clip", metavar="CLIP", help="a video file that `pkd inspect` can read")
     command.add_argument(
-        "--checkpoint", metavar="DIR", help="a model that `pkd export` wrote (the one that comes with pkdlib)"
+        "--model",
+        metavar="NAME",
+        help=f"{' or '.join(resources.MODELS)}, which come with pkdlib (the first), or a folder of `pkd export`",
     )
 
     command = _add(commands, "train", _train, "train one network, on several GPUs if need be", _TRAIN_HELP)
@@ -311,9 +317,13 @@ minutes for each of its 15 splits and seeds). Needs pip install 'pkdlib[train,bo
 """
 _PREDICT_HELP = """\
 Name the action in a clip, how sure the network is, at which exit it answered, and what that cost in GMAC (1e9
-multiply-accumulates). It stops as soon as it is sure. It knows only the classes that it prints.
+multiply-accumulates). It stops as soon as it is sure. It knows only the classes that it prints. A clip that is not in
+the paper's form is transcoded first, as those were that it learned from.
 
-example: pkd predict clip.avi --checkpoint export
+examples:
+  pkd predict basketball.mp4
+  pkd predict clip.avi --model marionette
+  pkd predict clip.avi --model export
 takes:   a few seconds, mostly to load torch; needs pip install 'pkdlib[train]'
 """
 _TRAIN_HELP = """\
@@ -328,12 +338,14 @@ examples:
 takes:   minutes at quick; at paper see the book's page on it; needs pip install 'pkdlib[train]'
 """
 _EXPORT_HELP = """\
-Write the weights (safetensors) and the logits of a run to a folder that `pkd predict --checkpoint` reads. The
+Write the weights (safetensors) and the logits of a run to a folder that `pkd predict --model` reads. The
 parameters name the run, as they do for `pkd reproduce`.
 
 examples:
   pkd export --profile quick --target my_weights
   pkd export --profile quick --results results --model results/model
+  pkd export --profile full --dataset ucf101 --root ucf_part --set iframe_network=lite --split 0 --seed 0 \\
+    --model results/model-ucf101-25
 takes:   seconds where the run is finished; needs pip install 'pkdlib[train]'
 """
 _DATA_HELP = """\

@@ -5,6 +5,9 @@ import tomllib
 from pathlib import Path
 
 FOLDERS = ("notebooks", "profiles", "results")
+# Models for `pkd predict`, by the data that they were trained on -> folder in `results/`. Real actions come first:
+# that is what most clips of one's own show.
+MODELS = {"ucf101-25": "model-ucf101-25", "marionette": "model"}
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -29,6 +32,16 @@ def folder(name: str) -> Path:
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is missing: install pkdlib again, or run from a complete checkout")
     return path
+
+
+def models() -> dict[str, Path]:
+    """List the models that come with the library.
+
+    Returns:
+        Name -> folder; the first answers where none is named.
+    """
+    places = {name: folder("results") / place for name, place in MODELS.items()}
+    return {name: place for name, place in places.items() if (place / "model.json").is_file()}
 
 
 def repository() -> Path | None:

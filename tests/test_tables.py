@@ -385,6 +385,38 @@ def test_export_writes_what_predict_reads(p, found, tmp_path):
     }
 
 
+def test_what_is_shipped_is_checked_in_half_precision_and_says_where_it_comes_from(p, tmp_path, monkeypatch):
+    lines = []
+    models.ship(p, tmp_path / "shipped", log=lines.append)
+    assert {value.dtype for value in load_file(tmp_path / "shipped" / "model.safetensors").values()} == {
+        torch.float16,
+        torch.int64,
+    }
+    (run,) = study.selected_runs(p)
+    origin = cascades.load(tmp_path / "shipped").origin
+    # The executor, as `pkd predict` runs it, answers as the table of weights and logits says.
+    cascade, truth = cascades.load(models.model_step(run)), experiments.labels(run, "validation")
+    system = trade_offs.System("paper", "pkd", cascade.policy.order)
+    scores = system.scores(run, "validation")
+    exits = early_exit.leave_at(scores, cascade.policy.threshold)
+    right = int((scores[np.arange(len(exits)), exits].argmax(axis=1) == truth).sum())
+    assert origin["validation"]["clips"] == len(truth) and origin["validation"]["right_as_trained"] == right
+    assert lines == [
+        f"{origin['validation']['right']} of {len(truth)} validation clips are answered rightly in half precision, "
+        f"{right} as it was trained"
+    ]
+    assert origin["clips"]["licence"] == study.dataset(p).licence and set(origin["begun_from"].values()) == {""}
+    lite = study.Run(dataclasses.replace(p, iframe_network="lite", backbone_weights="marionette"), 0, 0)
+    begun_from = models._sources(lite)["begun_from"]
+    assert "Apache-2.0" in begun_from["iframe"] and begun_from["motion"] == "marionette"
+
+    answers = iter((len(truth), 0))
+    monkeypatch.setattr(models, "_right", lambda run, cascade: next(answers))
+    with pytest.raises(cascades.CascadeError, match="worse is not written: 0 of"):
+        models.ship(p, tmp_path / "worse")
+    assert not (tmp_path / "worse").exists()
+
+
 def test_teamnets_tables_are_of_one_network_with_four_exits(team):
     found = tables.all_tables(team)
     for name, frame in found.items():
