@@ -87,6 +87,29 @@ def test_a_picture_that_is_not_libavcodec_s_is_found(tmp_path, monkeypatch):
     assert result.returncode == 1 and "frame 3 is not libavcodec's" in result.stdout, result.stdout + result.stderr
 
 
+def test_a_picture_that_libavcodec_did_not_write_whole_is_counted_but_not_found(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import fuzz_decode
+    from damaged_files import OWN, Mutation, write_clip
+
+    write_clip(tmp_path / "clip.m4v", *OWN["mpeg4_p.m4v"], (96, 80))
+    mutation = Mutation("one bit", "", "clip.m4v", (tmp_path / "clip.m4v").read_bytes())
+    decode = fuzz_decode.plain_pass
+
+    def judged(differs):
+        # Frame 3 is darker; of a picture with unwritten parts only where its memory was used before.
+        def darker(path, kept=None):
+            for number, image in enumerate(decode(path, kept)):
+                yield image // 2 if number == 3 and differs(kept) else image
+
+        monkeypatch.setattr(fuzz_decode, "plain_pass", darker)
+        return fuzz_decode.judge(mutation, 0, tmp_path)
+
+    assert judged(lambda kept: False) == {"outcome": "read whole", "differs": False}
+    assert judged(lambda kept: kept is None)["outcome"].startswith("undefined: ")
+    assert "frame 3 is not libavcodec's" in judged(lambda kept: True)["detail"]
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_found(tmp_path, fault):
     files, code = FAULTS[fault]
