@@ -98,6 +98,7 @@ FLOORS = {
     "advantages": 5,
     "advantage_reports": 5,
     "regime": 5,
+    "teachers": 5,
     "flatness_comparisons": 5,
     "comparisons": 5,
     "verdicts": 5,
