@@ -110,6 +110,21 @@ def test_a_clip_is_answered_by_the_model_that_is_named_and_by_real_actions_where
     assert "other holds no model" in line and "(ucf101-25, marionette)" in line
 
 
+@pytest.mark.parametrize("name", resources.MODELS)
+def test_every_model_that_is_named_is_shipped_and_may_be_loaded(name):
+    folder = resources.models()[name]
+    shipped = cascades.load(folder)
+    assert shipped.origin["dataset"] == name and next(iter(resources.models())) == "ucf101-25"
+    assert (folder / cascades.WEIGHTS).stat().st_size < 14e6
+    if name == "ucf101-25":
+        assert len(shipped.classes) == 25 and "WalkingWithDog" in shipped.classes
+        assert "Apache-2.0" in shipped.origin["begun_from"]["iframe"]
+        assert "YouTube" in shipped.origin["clips"]["licence"]
+        assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")
+        checked = shipped.origin["validation"]
+        assert checked["right"] >= checked["right_as_trained"] - checked["clips"] / 100
+
+
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(CascadeError, match=r"holds no model \(model\.safetensors is missing\)"):
         cascades.load(tmp_path)
