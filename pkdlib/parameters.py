@@ -316,8 +316,14 @@ def _read_profile(profile: Any, dataset: Any, backbone: Any) -> dict[str, Any]:
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml") if "." not in file.stem))
         raise ParameterError(f"profile = {profile!r} is not known; the profiles are: {known}")
     # What every profile says otherwise for one backbone, such as a learning rate; and what this one does for one
-    # backbone, or for one data set, such as more epochs where the clips are few.
-    names = (profile, f"any.{backbone}", f"{profile}.{backbone}", f"{profile}.{dataset}")
+    # backbone, for one data set, such as more epochs where the clips are few, or for both together.
+    names = (
+        profile,
+        f"any.{backbone}",
+        f"{profile}.{backbone}",
+        f"{profile}.{dataset}",
+        f"{profile}.{dataset}.{backbone}",
+    )
     files = [path for path in (folder / f"{name}.yaml" for name in names) if path.is_file()]
     return {name: value for file in files for name, value in yaml.safe_load(file.read_text(encoding="utf-8")).items()}
 

@@ -200,6 +200,13 @@ def test_changed_values_get_a_folder_of_their_own():
     assert changed.variant.startswith("smoke-")
 
 
+@pytest.mark.parametrize("profile", ["quick", "full"])
+def test_what_a_data_set_has_for_separate_networks_is_not_for_a_joint_one(profile):
+    p, team = (Parameters.for_profile(profile, dataset="ucf101", backbone=name) for name in ("coviar", "teamnet"))
+    assert p.backbone_weights == "marionette" and not team.backbone_weights and not team.iframe_network
+    assert (p.variant, team.variant) == ({"quick": "quick-lite", "full": "full"}[profile], f"{profile}-teamnet")
+
+
 def test_a_backbone_has_its_own_values_and_its_own_folder():
     p = Parameters.for_profile("smoke", backbone="teamnet")
     assert (p.variant, p.plan) == ("smoke-teamnet", PLANS["teamnet"])

@@ -89,9 +89,9 @@ def test_a_part_is_named_wherever_its_results_are(ucf, tmp_path, copied, monkeyp
     assert said[0].startswith("UCF-101: 2 of 3 classes, 20 of 30 clips") and dataset.name == "ucf101-2"
     p = Parameters.for_profile("quick", dataset="ucf101", root=str(tmp_path / "root"))
     assert study.dataset(p) == dataset and len(study.selected_runs(p)) == 1
-    assert places.run_folder(p) == reproduce.output_folder(p) == resources.place("runs/quick/ucf101-2")
+    assert places.run_folder(p) == reproduce.output_folder(p) == resources.place("runs/quick-lite/ucf101-2")
     where = tables.publish(p, tmp_path / "results", ())
-    assert where == tmp_path / "results" / "quick" / "ucf101-2"
+    assert where == tmp_path / "results" / "quick-lite" / "ucf101-2"
     assert json.loads((where / "run.json").read_text(encoding="utf-8"))["data"]["name"] == "ucf101-2"
     other = Parameters.for_profile("quick", dataset="folder", root=str(tmp_path / "root"), pattern="_(g..)_")
     assert reproduce.output_folder(other).name.startswith("folder-")
