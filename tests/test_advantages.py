@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pkdlib import advantage_reports, advantages, charts, methods, resources, results, statistics
+from pkdlib import advantage_reports, advantages, charts, methods, regime, resources, results, statistics
 from pkdlib.advantages import POINT
 from pkdlib.differences import NotMeasured
 
@@ -201,6 +201,7 @@ def test_all_committed_results_of_several_seeds_are_found(commit):
     commit("full", "ucf101-25", tables(PLAIN, lambda x: x))
     commit("full-lite", "ucf101-25", tables(STRONG, lambda x: x))
     commit("quick", "marionette", tables(MARIONETTE, lambda x: 7, seeds=(0,)))
+    commit("full", regime.CONTROL, tables(PLAIN, lambda x: 7))
     points = advantages.points(advantages.studies())
     assert points.groupby(["data", "source"]).size().to_dict() == {
         ("ucf101-25 (full)", "ucf101"): 36,
