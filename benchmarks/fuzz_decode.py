@@ -491,7 +491,7 @@ def run(folder, args):
     if args.write:
         slowest = max(answer.get("seconds", 0) for answer in answers)
         told = {"command": f"python benchmarks/fuzz_decode.py --count {args.count} --seed {args.seed} --write"}
-        told |= {"sources": len(sources), "checksum": checksum, "mutations": len(answers), "findings": len(findings)}
+        told |= {"clips": len(sources), "checksum": checksum, "mutations": len(answers), "findings": len(findings)}
         told |= {"slowest_seconds": round(slowest, 1), "memory_mib": levels, "ffmpeg": av.ffmpeg_version_info}
         write(table, told)
     if args.keep:
