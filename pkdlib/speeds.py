@@ -31,17 +31,16 @@ def decoder_speed(timed: pd.DataFrame) -> str:
         timed: Of `results.decoder`.
 
     Returns:
-        A Markdown table: a column a file, ratios to the floor where there is one, else milliseconds a call.
+        A Markdown table: a column a file, ratios to the floor where there is one, else milliseconds a call; empty where
+        a file was not read so.
     """
     files = timed["file"].unique()
     header = ["what is read", *(name.removesuffix("_mpeg4.mp4").replace("_", " ") for name in files)]
     rows = []
     for what, group in timed[~timed["what"].str.startswith("floor")].groupby("what", sort=False):
-        cells = group.set_index("file").loc[files]
-        ratios, times = cells["ratio"], cells["milliseconds"]
-        rows.append([what, *(f"{value:.1f} ms" for value in times)])
-        if ratios.notna().all():
-            rows[-1] = [what, *(f"{value:.2f} ×" for value in ratios)]
+        cells = group.set_index("file").reindex(files)
+        column, form = ("ratio", "{:.2f} ×") if cells["ratio"].notna().any() else ("milliseconds", "{:.1f} ms")
+        rows.append([what, *("" if np.isnan(value) else form.format(value) for value in cells[column])])
     return as_markdown(pd.DataFrame(rows, columns=header))
 
 

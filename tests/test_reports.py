@@ -370,6 +370,13 @@ def test_pages_are_made_of_a_run_whose_memory_could_not_be_measured(tmp_path, mo
     assert facts.collect()["book_cost"] == "On two cores it took 0 minutes after the installation."
 
 
+def test_what_a_file_was_not_timed_for_is_left_empty():
+    timed = [("a", "open", 2.0, 0.1), ("b", "floor", 4.0, 1.0), ("b", "seek", 3.0, None)]
+    table = speeds.decoder_speed(pd.DataFrame(timed, columns=["file", "what", "milliseconds", "ratio"]))
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    assert cells == [["open", "0.10 ×", ""], ["seek", "", "3.0 ms"]]
+
+
 def test_the_readers_tables_say_what_the_committed_files_hold():
     folder = resources.folder("results") / "readers"
     with (folder / "speed.csv").open() as file:
