@@ -52,6 +52,7 @@ ADDRESS_SPACE = 4 << 30  # bytes; a file that asks for more shows as a MemoryErr
 OPEN_FILES = 1024  # the usual limit, so that the answers do not depend on the machine's
 GROWTH = 30  # MiB that the replays may add to a process
 PASSES = 6
+PATIENCE = 30  # seconds that may pass for each second of processor time, on a busy machine
 
 # ---- What each file goes through, in the child -----------------------------------------------------------------------
 
@@ -293,12 +294,12 @@ class Worker:
         return {"finding": "crash", "detail": f"exit status {child.wait()}\n{self._tail()}"}
 
     def _comes(self, limit):
-        """Wait for an answer: for `limit` seconds of the child's processor time, and five times that in all."""
+        """Wait for an answer: for `limit` seconds of the child's processor time, and PATIENCE times that in all."""
         before, seconds = processor_time(self._child.pid), 0
         # Seconds are counted one by one, so that those in which all of this was stopped are not.
         while not select.select([self._child.stdout], [], [], 1)[0]:
             seconds += 1
-            if seconds >= 5 * limit or processor_time(self._child.pid) - before > limit:
+            if seconds >= PATIENCE * limit or processor_time(self._child.pid) - before > limit:
                 return False
         return True
 
@@ -338,6 +339,8 @@ def run_all(numbers, folder, args):
         while not waiting.empty():
             try:
                 answers.append(worker.run(waiting.get_nowait()))
+                if "finding" in answers[-1]:
+                    print("{number}: {finding}, {detail:.200}".format(**answers[-1]), file=sys.stderr, flush=True)
             except queue.Empty:
                 break
             if sys.stderr.isatty() and time.monotonic() > told + 2:

@@ -44,7 +44,7 @@ def transcode(path, *rest, **size):
 """
 FAULTS = {
     "crash": ("m3.", "os.abort()"),
-    "hang": ("m3.", "time.sleep(60)"),
+    "hang": ("m3.", "time.sleep(600)"),
     "exception": ("m3.", "1 / 0"),
     "promise": ("m3.", "raise VideoError('a message without the path')"),
     "files": ("m3.", "kept.append(open(path))"),
