@@ -449,6 +449,44 @@ def test_a_killed_run_goes_on_where_it_was(root, tmp_path):
     assert len(list(cache.glob("*/*.mp4"))) == 48
 
 
+CRASH = """
+import os, sys
+from pkdlib.datasets import _transcoding, folder
+transcode = _transcoding.transcode
+def crash(video, target, **options):
+    os.abort() if "jump/ben" in str(video) else transcode(video, target, **options)
+_transcoding.transcode = crash
+{guard}folder.load(sys.argv[1], sys.argv[2], pattern=sys.argv[3], num_folds=4, workers=2)
+"""
+
+
+def _crash(root, cache, tmp_path, guard):
+    script = tmp_path / "crash.py"
+    script.write_text(CRASH.format(guard=guard), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    command = [sys.executable, str(script), str(root), str(cache), PATTERN]
+    result = subprocess.run(
+        command, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=120, check=False
+    )
+    assert result.returncode == 1, result.stderr
+    return result.stdout, result.stderr.splitlines()[-1]
+
+
+def test_a_video_that_kills_its_process_is_named_and_stops_no_other(root, tmp_path):
+    said, error = _crash(root, tmp_path / "cache", tmp_path, 'if __name__ == "__main__": ')
+    reason = f"{root / 'jump' / 'ben_1.avi'}: the process that transcodes it is killed"
+    assert f"failed: {reason}" in said and "1 of 8 clips cannot be read" in error and reason in error
+    assert len(list((tmp_path / "cache").glob("*/*.mp4"))) == 7
+    # The others need not be made again.
+    said, error = _crash(root, tmp_path / "cache", tmp_path, 'if __name__ == "__main__": ')
+    assert said.count("failed: ") == 1 and reason in error
+
+
+def test_processes_that_cannot_start_are_no_video_s_fault(root, tmp_path):
+    said, error = _crash(root, tmp_path / "cache", tmp_path, guard="")
+    assert "ends at once" in error and "__main__" in error and "failed" not in said
+
+
 def test_a_folder_is_summed_up_before_anything_is_made(root, tmp_path, monkeypatch, capsys):
     for shade in range(3):
         _mux(root / "run" / f"anna_{shade + 2}.MTS", ".MTS", frames=30)

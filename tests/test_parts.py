@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pkdlib import banks, cli, places, reproduce, resources, study, tables, transcode
-from pkdlib.datasets import DatasetError, hmdb51, official, parts, preparation, ucf101
+from pkdlib.datasets import DatasetError, _transcoding, hmdb51, official, parts, preparation, ucf101
 from pkdlib.parameters import Parameters
 
 UCF, HMDB = whole.UCF, whole.HMDB
@@ -35,7 +35,7 @@ def copied(monkeypatch):
         shutil.copyfile(source, target)
         done.append(source)
 
-    monkeypatch.setattr(preparation, "transcode", copy)
+    monkeypatch.setattr(_transcoding, "transcode", copy)
     return done
 
 
@@ -175,7 +175,7 @@ def test_a_damaged_clip_among_good_ones(ucf, tmp_path):
     with pytest.raises(DatasetError, match=r"1 of 30 clips cannot be transcoded .* all others are made: ") as error:
         preparation.prepare_part(UCF, tmp_path / "root", ucf, lists=tmp_path / "listed", log=said.append)
     assert "\n" not in str(error.value)
-    assert [line.split(":")[1].strip() for line in said if line.startswith("failed")] == ["YoYo/v_YoYo_g04_c01"]
+    assert [line.split(": ")[1] for line in said if line.startswith("failed")] == [str(damaged)]
     damaged.unlink()
     dataset, said = prepare(ucf, tmp_path / "root")
     assert dataset.name == "ucf101-29clips" and "29 of 29 clips are there, their checksums right" in said

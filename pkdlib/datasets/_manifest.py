@@ -65,7 +65,7 @@ class Manifest:
         Returns:
             The path: the name's UTF-8 on disk, whatever this system's own encoding of names.
         """
-        return self.folder / os.fsdecode(name.encode())
+        return located(self.folder, name)
 
     def holds(self, name: str, origin: dict | None = None) -> bool:
         """Say whether a clip is there, whole, and made from this origin.
@@ -158,6 +158,19 @@ class Manifest:
         """
         lines = [f"{self._clips[name]['sha256']}  {name}\n" for name in sorted(names)]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def located(folder: Path, name: str) -> Path:
+    """Say where a clip of a folder is, or is to be.
+
+    Args:
+        folder: The folder of clips.
+        name: Path of the clip within it.
+
+    Returns:
+        The path: the name's UTF-8 on disk, whatever this system's own encoding of names.
+    """
+    return folder / os.fsdecode(name.encode())
 
 
 def _digest(path: Path) -> str:

@@ -123,7 +123,7 @@ def generate(
         manifest.save()  # so that a folder that holds any clip says with which parameters it was made
         _make(missing, manifest, workers)
     clips = tuple(
-        Clip(Path(recipe.file).stem, manifest.folder / recipe.file, recipe.action, _group(recipe.actor))
+        Clip(Path(recipe.file).stem, manifest.path(recipe.file), recipe.action, _group(recipe.actor))
         for recipe in recipes
     )
     checksum = manifest.checksum([recipe.file for recipe in recipes])
@@ -230,7 +230,7 @@ def _make(recipes: list[Recipe], manifest: Manifest, workers: int) -> None:
     progress = tqdm(total=len(recipes), desc="drawing Marionette", unit="clip", disable=None)
     try:
         # Closed here, so that an interruption stops the workers at once.
-        with progress, closing(results(make, recipes, workers)) as made:
+        with progress, closing(results(make, recipes, workers, _killed)) as made:
             for recipe in made:
                 manifest.add(recipe.file)
                 progress.update()
@@ -246,6 +246,10 @@ def _make_clip(recipe: Recipe, folder: Path) -> Recipe:
     except OSError as error:
         raise DatasetError(f"cannot write {target}: {error}") from error
     return recipe
+
+
+def _killed(recipe: Recipe) -> Recipe:
+    raise DatasetError(f"the process that makes {recipe.file} is killed (too little memory?); run again to go on")
 
 
 def _splits(clips: tuple[Clip, ...], actors: int) -> tuple[Split, ...]:

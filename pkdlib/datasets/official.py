@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pkdlib.datasets import Clip, Dataset, DatasetError, Split, parts
-from pkdlib.datasets._manifest import Manifest
+from pkdlib.datasets._manifest import Manifest, located
 from pkdlib.datasets.archives import readable
 
 VALIDATION_SHARE = 0.15  # of each class's training clips, at most, as far as its groups allow
@@ -175,7 +175,7 @@ def assemble(official: Official, lists: Lists, root: Path, checksum: str, *, nam
         DatasetError: If a part of a split is empty.
     """  # noqa: DOC502
     clips = tuple(
-        Clip(clip, root / "clips" / clip_file(clip), lists.classes.index(action_of(clip)), official.group(clip))
+        Clip(clip, located(root / "clips", clip_file(clip)), lists.classes.index(action_of(clip)), official.group(clip))
         for clip in lists.names
     )
     splits = tuple(_split(clips, split) for split in lists.splits)

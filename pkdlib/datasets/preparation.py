@@ -3,22 +3,19 @@
 Each step is skipped where its result is there, so the same command goes on where the last run ended, however it ended.
 """
 
-import contextlib
 import difflib
 import shlex
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from pkdlib.container import VideoError, open_stream, packets
 from pkdlib.datasets import Dataset, DatasetError, parts
 from pkdlib.datasets._manifest import Manifest
-from pkdlib.datasets._workers import results
+from pkdlib.datasets._transcoding import transcode_all
 from pkdlib.datasets.archives import bsdtar, readable, unpack
 from pkdlib.datasets.downloads import download
 from pkdlib.datasets.official import (
@@ -38,7 +35,6 @@ from pkdlib.datasets.official import (
 )
 from pkdlib.datasets.parts import Part
 from pkdlib.datasets.sources import SUFFIXES
-from pkdlib.transcode import transcode
 
 _GB = 1e9
 _FEWEST_CLASSES = 2
@@ -396,25 +392,11 @@ def _transcode_missing(listed: Lists, videos: dict[str, Path], manifest: Manifes
         if made and manifest.intact(file):
             continue
         if name not in videos:
-            raise DatasetError(f"{manifest.folder / file} is damaged, and its original video is no longer there")
-        jobs.append((name, videos[name], manifest.folder / file))
+            raise DatasetError(f"{manifest.path(file)} is damaged, and its original video is no longer there")
+        jobs.append((file, videos[name], origins[name]))
     log(f"{len(listed.names) - len(jobs):,} of {len(listed.names):,} clips are there, their checksums right")
-    if not jobs:
-        return
-    failures = []
-    manifest.save()
-    progress = tqdm(total=len(jobs), desc="transcoding", unit="clip", disable=None)
-    try:
-        with progress, contextlib.closing(results(_transcode, jobs, workers)) as made:
-            for name, problem, gop in made:
-                if problem:
-                    failures.append(f"{name}: {problem}")
-                else:
-                    manifest.add(clip_file(name), origins[name], original_gop=gop)
-                progress.update()
-    finally:
-        manifest.save()
-    for failure in sorted(failures):
+    failures = transcode_all(jobs, manifest, "transcoding", workers)
+    for failure in failures:
         log(f"failed: {failure}")
     if failures:
         counted = f"{len(failures):,} of {len(listed.names):,} clips"
@@ -422,26 +404,6 @@ def _transcode_missing(listed: Lists, videos: dict[str, Path], manifest: Manifes
             f"{counted} cannot be transcoded (listed above); all others are made: replace these videos, or remove them "
             "where a part will do, and run again"
         )
-
-
-def _transcode(job: tuple[str, Path, Path]) -> tuple[str, str, int]:
-    name, video, target = job
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        transcode(video, target, fewest=2)
-        return name, "", _longest_gop(video)
-    except VideoError as error:
-        return name, str(error).encode(errors="replace").decode(), 0
-    except OSError as error:
-        raise DatasetError(f"cannot write {target}: {error}") from error
-
-
-def _longest_gop(video: Path) -> int:
-    # Frames from a key frame to the next, or to the end; by the packets alone.
-    with open_stream(video) as (container, stream):
-        keys = [packet.is_keyframe for packet in packets(container, stream)]
-    starts = [number for number, key in enumerate(keys) if key]
-    return max((after - before for before, after in pairwise([*starts, len(keys)])), default=len(keys))
 
 
 def _report_gops(dataset: Dataset, manifest: Manifest, log: Log) -> None:
