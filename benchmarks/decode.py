@@ -4,9 +4,10 @@ Usage: python benchmarks/decode.py [--write] [CLIP ...]   (default: ../shared/cl
 
 There are two floors: one PyAV pass over the clip that decodes each frame and exports its motion vectors, and one that
 converts each frame to RGB besides. Everything runs on one core, with one thread, in turns within one run, so that the
-ratios hold on a busy machine; the times are CPU times, the median of 7. A clip is opened anew for each pass, without a
-kept index, and for random samples with one. The long file is one clip, 60 times over. With `--write` the table goes to
-`results/decode`.
+ratios hold on a busy machine; the times are CPU times, the median of 7 (of 3 for passes over the long file). A clip is
+opened anew for each pass, without a kept index, and for random samples with one. The long file is one clip, 60 times
+over. The parts of a pass, each by itself on frames that are decoded already, tell where its time goes. With `--write`
+the table goes to `results/decode`.
 """
 
 import argparse
@@ -18,17 +19,19 @@ import sys
 import tempfile
 import time
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import av
 import numpy as np
 
-from pkdlib import runs
+from pkdlib import motion, runs
 from pkdlib.bitstream import CompressedVideo, View
 
 REPEATS = 7
+REPEATS_OF_LONG = 3
 FOLDS = 60
+PARTED = 96  # frames on which the parts of a pass are measured
 LONG = 6000  # frames of the file whose reading is weighed
 SAMPLES = 40  # random samples in one measurement
 CROP = View(crop=(16, 58, 224, 224))
@@ -108,15 +111,44 @@ PASSES = {
 }
 
 
-def passes(path):
-    """Give a row for each way to read a clip: its time, and its ratio to the floor."""
+def parts(path):
+    """Return parts of a pass over a clip without B-frames, and how many times longer it is than what they work on."""
+    with CompressedVideo(path) as video:
+        frames = list(islice(video.frames(motion=False, residual=False, vectors=True), PARTED))
+        height, width, whole = video.height, video.width, video.num_frames / len(frames)
+    gops = [[(frame.vectors, "past") for frame in frames if frame.gop == gop] for gop in range(frames[-1].gop + 1)]
+    places, colours = motion.still(height, width).copy(), frames[0].image.copy()
+    plans = [plan for gop in gops for plan in motion.plans(gop, height, width)]
+
+    def each(function):
+        for frame in frames:
+            function(frame)
+
+    def move(plane):
+        for plan in plans:
+            motion.move(plane, plane, plan.past)
+
+    return {
+        "a part: finding what moves, and from where": lambda: [motion.plans(gop, height, width) for gop in gops],
+        "a part: moving the places of pixels": partial(move, places),
+        "a part: moving their colours": partial(move, colours),
+        "a part: subtracting places": partial(each, lambda frame: motion.displacement(places)),
+        "a part: subtracting pictures": partial(each, lambda frame: motion.residual(frame.image, colours)),
+    }, whole
+
+
+def passes(path, repeats):
+    """Give a row for each way to read a clip, and each part of it: its time, and its ratio to the floor."""
     tasks = {rgb: partial(floor, path, rgb) for rgb in (False, True)}
     tasks |= {name: partial(task, path) for name, (task, _) in PASSES.items()}
-    medians = interleaved(tasks)
+    pieces, whole = parts(path)
+    medians = interleaved(tasks | pieces, repeats)
     yield path.name, "floor: one PyAV pass with vectors", medians[False], 1.0
     yield path.name, "floor: one PyAV pass with vectors and RGB", medians[True], 1.0
     for name, (_, rgb) in PASSES.items():
         yield path.name, name, medians[name], medians[name] / medians[rgb]
+    for name in pieces:
+        yield path.name, name, whole * medians[name], whole * medians[name] / medians[True]
 
 
 def samples(path, cache):
@@ -183,7 +215,7 @@ def main():
         largest = max(clips, key=lambda path: path.stat().st_size)
         long = concatenated(largest, Path(folder) / f"{FOLDS}x_{largest.name}", FOLDS)
         for path in [*clips, long]:
-            for row in chain(passes(path), samples(path, folder)):
+            for row in chain(passes(path, REPEATS_OF_LONG if path is long else REPEATS), samples(path, folder)):
                 rows.append(row)
                 name, what, seconds, ratio = row
                 told = "" if ratio is None else f"{ratio:7.2f} x its floor"

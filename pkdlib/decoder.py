@@ -7,19 +7,19 @@ same in every run (with threads for frames, those of H.264 B-frames are not).
 import threading
 from collections.abc import Container, Iterator
 from contextlib import suppress
-from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
 
 import av
 import numpy as np
 from av.codec.context import Flags
+from av.sidedata.motionvectors import MotionVectors
 from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from pkdlib.container import LARGEST_PICTURE, DamagedVideo, UnsupportedVideo, reason
-from pkdlib.motion import MOST_WAITING
+from pkdlib.motion import MOST_WAITING, VECTOR
 
 # glibc hands memory above a bound back to the system at once, and getting it again costs more than the arithmetic on
 # it. A block that is freed raises the bound to its size; this one is never touched, so that it costs nothing.
@@ -27,6 +27,10 @@ np.empty(2**24, np.uint8)
 
 _local = threading.local()
 
+_TYPES = {kind.value: kind.name for kind in PictureType}
+# libavcodec's AVMotionVector, as `MotionVectors.to_ndarray` reads it, which makes it up anew for each frame.
+_FIELDS = [(name, VECTOR[name]) for name in VECTOR.names]
+_EXPORTED = np.dtype([*_FIELDS[:7], ("flags", np.uint64), *_FIELDS[7:]], align=True)
 # Vectors do not depend on what these leave out. (MPEG-4's pictures could be made smaller, too, which is faster still,
 # but then libavcodec does not tell a damaged one.)
 _VECTORS_ALONE = {"skip_idct": "all", "skip_loop_filter": "all"}
@@ -62,40 +66,47 @@ class Picture:
     Attributes:
         packet: Number of the packet that it came in.
         is_key: Whether decoding can begin here.
-        is_interlaced: Whether it consists of two fields.
         type: "I", "P", "B" or another of libavcodec's picture types.
     """
 
     def __init__(self, frame: av.VideoFrame, coding: Coding):
         """Keep the frame."""
-        self._frame, self._coding = frame, coding
-        self.packet, self.is_key = frame.pts, bool(frame.key_frame)
-        self.is_interlaced = frame.interlaced_frame
-        self.type = PictureType(frame.pict_type).name
+        self._frame, self._coding, self._image = frame, coding, None
+        self.packet, self.is_key, self.type = frame.pts, frame.key_frame, _TYPES[frame.pict_type]
 
-    @cached_property
+    @property
+    def is_interlaced(self) -> bool:
+        """Whether it consists of two fields."""
+        return self._frame.interlaced_frame
+
+    @property
     def image(self) -> np.ndarray:
         """The picture, uint8 (H, W, 3) RGB."""
         # Of PyAV's packed formats only rgb24 and bgr24 are right at every width. One reformatter for all frames of a
         # thread: setting one up anew for each frame costs more than the conversion.
-        if not hasattr(_local, "reformatter"):
-            _local.reformatter = VideoReformatter()
-        return _local.reformatter.reformat(self._frame, format="rgb24", threads=1).to_ndarray()
+        if self._image is None:
+            if not hasattr(_local, "reformatter"):
+                _local.reformatter = VideoReformatter()
+            self._image = _local.reformatter.reformat(self._frame, format="rgb24", threads=1).to_ndarray()
+        return self._image
 
     @property
     def vectors(self) -> np.ndarray | None:
         """The motion vectors as PyAV exports them, or None."""
         # `frame.side_data` would tie frame and container in a circle, and no frame's memory be free for the next one.
-        data = SideDataContainer(self._frame).get("MOTION_VECTORS")
-        if data is None:
-            return None
-        vectors = data.to_ndarray()
-        if self._coding.left or self._coding.top:
-            vectors = vectors.copy()
-            for side in ("src", "dst"):
-                vectors[f"{side}_x"] -= self._coding.left
-                vectors[f"{side}_y"] -= self._coding.top
-        return vectors
+        for data in SideDataContainer(self._frame):
+            if isinstance(data, MotionVectors):
+                vectors = np.frombuffer(data, _EXPORTED)
+                return _moved(vectors, self._coding) if self._coding.left or self._coding.top else vectors
+        return None
+
+
+def _moved(vectors: np.ndarray, coding: Coding) -> np.ndarray:
+    vectors = vectors.copy()
+    for side in ("src", "dst"):
+        vectors[f"{side}_x"] -= coding.left
+        vectors[f"{side}_y"] -= coding.top
+    return vectors
 
 
 def decode(
@@ -135,15 +146,12 @@ def decode(
             begun = begun or picture.is_key
             if not begun:
                 continue
-            here = start + count + len(waiting)
-            if gap is not None and picture.packet is not None and picture.packet >= gap:
-                raise DamagedVideo(
-                    f"{source}: damaged: a frame is missing before frame {here}, which may refer to it; "
-                    f"{count} sound frames {before}",
-                    count,
-                )
-            if frame.is_corrupt:
-                raise DamagedVideo(f"{source}: damaged: frame {here} is corrupt; {count} sound frames {before}", count)
+            follows_gap = gap is not None and picture.packet is not None and picture.packet >= gap
+            if follows_gap or frame.is_corrupt:
+                here = start + count + len(waiting)
+                what = f"a frame is missing before frame {here}, which may refer to it"
+                what = what if follows_gap else f"frame {here} is corrupt"
+                raise DamagedVideo(f"{source}: damaged: {what}; {count} sound frames {before}", count)
             waiting.append(picture)
             resized = (frame.width, frame.height) != (coding.width, coding.height)
             if picture.type != "B" or resized or len(waiting) > MOST_WAITING:

@@ -47,7 +47,7 @@ class Headers:
                 self._changed.pop(kind, None)
             else:
                 self._changed[kind], self.vary = number, True
-        return min(self._changed.values(), default=number)
+        return min(self._changed.values()) if self._changed else number
 
 
 def _of_h264(data: bytes, header: bytes) -> Iterator[tuple]:

@@ -241,7 +241,7 @@ def signature(packet: av.Packet, header: bytes | None) -> tuple[int, int, int]:
         comes with it.
     """
     place = -1 if packet.pos is None else packet.pos
-    return place, packet.size, zlib.crc32(packet, zlib.crc32(header or b""))
+    return place, packet.size, zlib.crc32(packet, zlib.crc32(header) if header else 0)
 
 
 def replacement(packet: av.Packet) -> bytes | None:
@@ -253,7 +253,8 @@ def replacement(packet: av.Packet) -> bytes | None:
     Returns:
         The new header, or None.
     """
-    return bytes(packet.get_sidedata("new_extradata")) if packet.has_sidedata("new_extradata") else None
+    # Hardly any packet has any, and asking for a certain one is slow.
+    return next((bytes(data) for data in packet.iter_sidedata() if data.data_type == "new_extradata"), None)
 
 
 def _by_number(container, stream, number: int) -> Iterator[av.Packet]:

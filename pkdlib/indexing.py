@@ -136,8 +136,9 @@ class _Found:
         beginning = self._headers.beginning(number, data, header)
         self._look(number, data)
         place, size, checksum = signature(packet, header)
-        times = (NONE if time is None else time for time in (packet.pts, packet.dts))
-        self.rows.append((place, size, *times, checksum, beginning, packet.is_discard, False))
+        shown, decoded = packet.pts, packet.dts
+        shown, decoded = NONE if shown is None else shown, NONE if decoded is None else decoded
+        self.rows.append((place, size, shown, decoded, checksum, beginning, packet.is_discard, False))
         self.keys.append(packet.is_keyframe)
         self.interlaced = self.interlaced or (self.codec == "mpeg2video" and mpeg.is_interlaced(data))
         is_key = h264.is_key(data, self.header) if self.codec == "h264" else packet.is_keyframe

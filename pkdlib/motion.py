@@ -14,7 +14,9 @@ B-frame.
 """
 
 import functools
-from collections.abc import Container, Iterable, Iterator
+from collections import deque
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -35,25 +37,41 @@ VECTOR = np.dtype(
         ("motion_x", np.int32),  # reference minus current, in parts of a pixel: src = dst + motion / motion_scale,
         ("motion_y", np.int32),  # without what is behind the point
         ("motion_scale", np.uint16),  # parts of a pixel: 2 or 4
-    ]
+    ],
+    align=True,  # else numpy reads each number byte by byte
 )
 _SMALLEST = 3  # 2**3 pixels: libavcodec tells of no smaller blocks
-_KEY = np.array([1, 2**16, 2**32, 2**40])  # a block's place and size as one number
+_KEY = np.array([1, 2**17, 2**34, 2**42, 2**50])  # a block's place, size and frame as one number
+_TOGETHER = 2**20  # pixels of the frames whose vectors are looked at at once: of small ones, one by one costs more
 MOST_WAITING = 32  # B-frames in a row; no encoder writes more than 16, and a damaged stream's must not pile up
 
 
-class Runs(NamedTuple):
-    """Rows of blocks to copy: horizontal runs of pixels, all of one width.
+class Rectangles(NamedTuple):
+    """Rectangles of pixels to copy, all of one size.
 
     Attributes:
-        width: Pixels of each run.
-        source: Flat index, row * picture width + column, of each run's first pixel in the reference, intp.
-        target: The same in the frame that is predicted, intp of the same shape.
+        width: Pixels across.
+        height: Pixels down.
+        source: Flat index, row * picture width + column, of each one's first pixel in the reference, intp (N,).
+        target: The same in the frame that is predicted, intp (N,).
     """
 
     width: int
+    height: int
     source: np.ndarray
     target: np.ndarray
+
+
+class Plan(NamedTuple):
+    """What a frame copies from its references.
+
+    Attributes:
+        future: From the one after it, first.
+        past: From the one before it.
+    """
+
+    future: list[Rectangles]
+    past: list[Rectangles]
 
 
 class Traced(NamedTuple):
@@ -117,86 +135,132 @@ def listed(vectors: np.ndarray | None) -> np.ndarray:
     Returns:
         `VECTOR` (N,), in the order of the export.
     """
-    copies = np.empty(0 if vectors is None else len(vectors), VECTOR)
+    copies = np.zeros(0 if vectors is None else len(vectors), VECTOR)  # what is between fields, too
     if vectors is not None:
         for name in VECTOR.names:  # by itself, a field is copied faster than all of them at once
             copies[name] = vectors[name]
     return copies
 
 
-def runs(vectors: np.ndarray, height: int, width: int) -> list[Runs]:
-    """Tell which pixels a frame's block vectors copy, and from where.
+def plans(frames: Sequence[tuple[np.ndarray | None, str]], height: int, width: int) -> list[Plan]:
+    """Tell which pixels frames copy by their block vectors, and from where.
 
     A block covers the w x h pixels centred on (dst_x, dst_y), and comes from as many centred on (src_x, src_y). It is
-    cut to the pixels that lie inside the picture and come from inside it.
+    cut to the pixels that lie inside the picture and come from inside it. What is known to change nothing is left out:
+    blocks that do not move, and blocks from the future where others are copied over them.
 
     Args:
-        vectors: Structured array with the fields w, h, src_x, src_y, dst_x and dst_y, as PyAV exports it.
-        height: Height of the picture, pixels.
-        width: Width of the picture, pixels.
+        frames: Of each frame its vectors, a structured array with the fields of `VECTOR`, as PyAV exports it, or None;
+            and its references: "past", where it has no other, "both", or "half" where the one after it is not known, so
+            that vectors to it are left out.
+        height: Height of the pictures, pixels.
+        width: Width of the pictures, pixels.
 
     Returns:
-        The blocks' rows, by their width. The order of the blocks is not kept: a codec's do not overlap.
+        A plan for each frame. The order of the blocks is not kept: a codec's do not overlap.
     """
-    return _runs(_blocks(vectors), height, width)
-
-
-def _blocks(vectors: np.ndarray) -> np.ndarray:
-    # Of each block first pixel, size and motion, (x, y) each, intp (3, 2, N).
-    blocks = np.empty((3, 2, len(vectors)), np.intp)
-    for into, (x, y) in zip(blocks, (("dst_x", "dst_y"), ("w", "h"), ("src_x", "src_y")), strict=True):
-        into[0], into[1] = vectors[x], vectors[y]
-    middle, size, motion = blocks
-    np.subtract(middle, motion, out=motion)
-    middle -= size >> 1
-    return blocks
-
-
-def _runs(blocks: np.ndarray, height: int, width: int) -> list[Runs]:
-    low, size, motion = blocks
-    limit = np.array([[width], [height]])
-    high = np.minimum(low + size, limit)
-    np.minimum(high, limit + motion, out=high)
-    low = np.maximum(low, 0)
-    np.maximum(low, motion, out=low)
-    wide, tall = high - low
-    line = np.array([1, width])
-    first, back = line @ low, line @ motion
-    found = []
-    for wanted in set(wide.tolist()):
-        chosen = (wide == wanted).nonzero()[0]
-        rows = tall.take(chosen)
-        heights = rows.tolist()
-        most = max(heights)
-        if wanted <= 0 or most <= 0:
-            continue
-        target = first.take(chosen)[:, None] + np.arange(0, most * width, width)
-        source = target - back.take(chosen)[:, None]
-        if min(heights) < most:  # some are cut above or below
-            inside = np.arange(most) < rows[:, None]
-            source, target = source[inside], target[inside]
-        found.append(Runs(wanted, source, target))
+    found = [Plan([], []) for _ in frames]
+    vectors, frame = _joined([vectors for vectors, _ in frames])
+    if all(references == "past" for _, references in frames):
+        moving = (vectors["dst_x"] != vectors["src_x"]) | (vectors["dst_y"] != vectors["src_y"])
+        past = _blocks(vectors.take(moving.nonzero()[0]), frame.compress(moving))
+    else:
+        blocks, source = _blocks(vectors, frame), vectors["source"]
+        alone, both = (np.array([asked == kind for _, asked in frames])[frame] for kind in ("past", "both"))
+        future, past = (blocks.compress(side, axis=1) for side in ((source > 0) & both, (source < 0) | alone))
+        # The future is copied first, so that the past has the last word: what it covers need not be copied before.
+        future = future.compress(~_covered(future, past, height, width), axis=1)
+        # A block of the past that does not move changes nothing, but where the future was written.
+        past = past.compress(past[_MOTION].any(axis=0) | _near(past, future, height, width), axis=1)
+        for frame, rectangles in _rectangles(future, height, width):
+            found[frame].future.append(rectangles)
+    for frame, rectangles in _rectangles(past, height, width):
+        found[frame].past.append(rectangles)
     return found
 
 
-def move(plane: np.ndarray, reference: np.ndarray, blocks: list[Runs]) -> None:
-    """Copy runs of pixels from a reference into a plane.
+def _joined(frames: list[np.ndarray | None]) -> tuple[np.ndarray, np.ndarray]:
+    # The vectors of all frames, and the number of each one's frame.
+    lists = [vectors for vectors in frames if vectors is not None]
+    kind = lists[0].dtype if lists else VECTOR
+    plain = np.dtype((np.void, kind.itemsize))  # as such they are joined in a tenth of the time
+    vectors = np.concatenate([np.empty(0, plain), *(vectors.view(plain) for vectors in lists)]).view(kind)
+    return vectors, np.arange(len(frames)).repeat([0 if each is None else len(each) for each in frames])
+
+
+# Of several frames' blocks, intp (7, N): first pixel, size and motion, (x, y) each, and the frame's number.
+_FIRST, _SIZE, _MOTION, _FRAME = slice(0, 2), slice(2, 4), slice(4, 6), 6
+
+
+def _blocks(vectors: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    blocks = np.empty((7, len(vectors)), np.intp)
+    for row, name in enumerate(("dst_x", "dst_y", "w", "h", "src_x", "src_y")):
+        blocks[row] = vectors[name]
+    np.subtract(blocks[_FIRST], blocks[_MOTION], out=blocks[_MOTION])
+    blocks[_FIRST] -= blocks[_SIZE] >> 1
+    blocks[_FRAME] = frame
+    return blocks
+
+
+def _rectangles(blocks: np.ndarray, height: int, width: int) -> Iterator[tuple[int, Rectangles]]:
+    # Whole blocks by their frame and size, and what is left of those that are cut, pixel by pixel.
+    first, size, motion, line = blocks[_FIRST], blocks[_SIZE], blocks[_MOTION], np.array([1, width])
+    start, limit = first - motion, np.array([[width], [height]])
+    whole = ((np.minimum(first, start) >= 0) & (np.maximum(first, start) + size <= limit)).all(axis=0)
+    if not whole.all():
+        yield from _pixels(blocks.compress(~whole, axis=1), height, width)
+        blocks = blocks.compress(whole, axis=1)
+    target, back = line @ blocks[_FIRST], line @ blocks[_MOTION]
+    kind = np.array([1, 1 << 8, 1 << 16]) @ blocks[[2, 3, _FRAME]]
+    order = kind.argsort(kind="stable")
+    kind, target, source = kind[order], target[order], (target - back)[order]
+    for begin, end in _equal(kind):
+        frame, size = divmod(int(kind[begin]), 1 << 16)
+        high, wide = divmod(size, 1 << 8)
+        if high and wide:
+            yield frame, Rectangles(wide, high, source[begin:end], target[begin:end])
+
+
+def _pixels(blocks: np.ndarray, height: int, width: int) -> Iterator[tuple[int, Rectangles]]:
+    motion, limit = blocks[_MOTION], np.array([[width], [height]])
+    low = np.maximum(np.maximum(blocks[_FIRST], motion), 0)
+    high = np.minimum(np.minimum(blocks[_FIRST] + blocks[_SIZE], limit), limit + motion)
+    most = np.arange(max((high - low).max(), 0))
+    (x, y), (inside_x, inside_y) = (low[..., None] + most, low[..., None] + most < high[..., None])
+    blocks_of, rows, columns = (inside_y[:, :, None] & inside_x[:, None]).nonzero()
+    target = y[blocks_of, rows] * width + x[blocks_of, columns]
+    source, frame = target - (np.array([1, width]) @ motion)[blocks_of], blocks[_FRAME, blocks_of]
+    for begin, end in _equal(frame):
+        yield int(frame[begin]), Rectangles(1, 1, source[begin:end], target[begin:end])
+
+
+def _equal(numbers: np.ndarray) -> Iterator[tuple[int, int]]:
+    # Where equal numbers begin and end, of numbers that are in order.
+    if len(numbers):
+        bounds = (numbers[1:] != numbers[:-1]).nonzero()[0] + 1
+        yield from pairwise([0, *bounds.tolist(), len(numbers)])
+
+
+def move(plane: np.ndarray, reference: np.ndarray, rectangles: list[Rectangles]) -> None:
+    """Copy pixels from a reference into a plane.
 
     Args:
         plane: What is written into, (H, W) or (H, W, 3), C-contiguous.
         reference: What is read, of the same shape and dtype. It may be the plane itself: all is read before anything
             is written.
-        blocks: The runs.
+        rectangles: Which.
     """
-    taken = [_as_runs(reference, width)[source] for width, source, _ in blocks]
-    for (width, _, target), values in zip(blocks, taken, strict=True):
-        _as_runs(plane, width)[target] = values
+    taken = [_as_rectangles(reference, each)[each.source] for each in rectangles]
+    for each, values in zip(rectangles, taken, strict=True):
+        _as_rectangles(plane, each)[each.target] = values
 
 
-def _as_runs(plane: np.ndarray, width: int) -> np.ndarray:
-    # Element i is the run of pixels that begins at pixel i, so that one index copies a whole run.
-    pixels, size = plane.shape[0] * plane.shape[1], plane.strides[1]
-    return np.ndarray((pixels - width + 1,), _bytes(width * size), plane, strides=(size,))
+def _as_rectangles(plane: np.ndarray, like: Rectangles) -> np.ndarray:
+    # Element i is the rectangle whose first pixel is pixel i, row by row, so that one index copies a whole one.
+    line, size = plane.strides[:2]
+    count = plane.shape[0] * plane.shape[1] - (like.height - 1) * plane.shape[1] - like.width + 1
+    shape, strides = ((count,), (size,)) if like.height == 1 else ((count, like.height), (size, line))
+    return np.ndarray(shape, _bytes(like.width * size), plane, strides=strides)
 
 
 @functools.cache
@@ -211,7 +275,7 @@ def trace(
     *,
     accumulate: bool = True,
     colours: bool = True,
-    wanted: Container[int] | None = None,
+    wanted: Collection[int] | None = None,
 ) -> Iterator[Traced]:
     """Trace the pixels of a GOP's pictures back to the I-frame, or to each picture's reference.
 
@@ -227,111 +291,133 @@ def trace(
     Yields:
         The wanted pictures, in display order. No picture after the last one needed is taken.
     """
-    pictures = enumerate(pictures)
-    _, reference = next(pictures)
-    own = still(height, width)
+    pictures = iter(pictures)
+    reference, own = next(pictures), still(height, width)
     if wanted is None or 0 in wanted:
         yield Traced(0, reference, own, None)
 
     def leading_to(picture) -> list[np.ndarray]:
         return [own.copy(), picture.image.copy(order="C")] if colours else [own.copy()]
 
-    def between(before: list[np.ndarray], after: list[np.ndarray] | None) -> Iterator[Traced]:
-        for position, picture in waiting:
-            yield _traced(position, picture, _bidirectional(picture.vectors, before, after))
-        waiting.clear()
-
-    planes, waiting = leading_to(reference) if accumulate else None, []
-    for position, picture in pictures:
-        is_wanted = wanted is None or position in wanted
-        if not accumulate and is_wanted and not waiting:
-            planes = leading_to(reference)
-        if picture.type == "B":
-            if len(waiting) == MOST_WAITING:
-                yield from between(planes, None)
-            if is_wanted:
-                waiting.append((position, picture))
-            continue
-        if accumulate or is_wanted or waiting:
-            before = [plane.copy() for plane in planes] if waiting else None
-            blocks = _moving(picture.vectors, height, width)
+    planes = leading_to(reference) if accumulate else []
+    last = None if wanted is None else max(wanted)
+    for steps in _together(_steps(pictures, accumulate, wanted), max(1, _TOGETHER // (height * width)), last):
+        planned = iter(plans([frame for step in steps for frame in step.asked()], height, width))
+        while steps:
+            step = steps.popleft()
+            *plans_between, plan = islice(planned, len(step.between) + 1)
+            if not accumulate and (step.between or step.is_wanted):
+                planes = leading_to(reference)
+            before = [plane.copy() for plane in planes] if step.between else []
             for plane in planes:
-                move(plane, plane, blocks)
-            yield from between(before, planes)
-            if is_wanted:
-                yield _traced(position, picture, planes)
-        reference = picture
-    yield from between(planes, None)
+                move(plane, plane, plan.past)
+            for (position, picture), own_plan in zip(step.between, plans_between, strict=True):
+                yield _traced(position, picture, _bidirectional(before, planes, own_plan))
+            if step.is_wanted:
+                yield _traced(step.position, step.picture, planes)
+            reference = step.picture or reference
+
+
+class _Step(NamedTuple):
+    # An I- or P-frame, or None where the video ends before one, and the B-frames before it that are wanted.
+    between: list[tuple[int, object]]
+    position: int
+    picture: object
+    is_wanted: bool
+    is_traced: bool
+
+    def asked(self) -> list[tuple[np.ndarray | None, str]]:
+        references = "both" if self.picture else "half"
+        own = self.picture.vectors if self.is_traced else None
+        return [*((picture.vectors, references) for _, picture in self.between), (own, "past")]
+
+
+def _steps(pictures: Iterator, accumulate: bool, wanted: Container[int] | None) -> Iterator[_Step]:
+    between, position = [], 0
+    for position, picture in enumerate(pictures, start=1):
+        is_wanted = wanted is None or position in wanted
+        if picture.type != "B":
+            yield _Step(between, position, picture, is_wanted, accumulate or is_wanted or bool(between))
+            between = []
+        elif is_wanted:
+            if len(between) == MOST_WAITING:
+                yield _Step(between, position - 1, None, False, False)
+                between = []
+            between.append((position, picture))
+    if between:
+        yield _Step(between, position, None, False, False)
+
+
+def _together(steps: Iterator[_Step], most: int, last: int | None) -> Iterator[deque[_Step]]:
+    # Steps of so many frames, but none after the last one needed. What cannot be read comes after what can.
+    taken, frames = deque(), 0
+    try:
+        for step in steps:
+            taken.append(step)
+            frames += len(step.between) + 1
+            if frames >= most or (last is not None and step.position >= last):
+                yield taken
+                taken, frames = deque(), 0
+    except Exception:
+        yield taken
+        raise
+    yield taken
 
 
 def _traced(position: int, picture, planes: list[np.ndarray]) -> Traced:
     return Traced(position, picture, planes[0], planes[1] if len(planes) > 1 else None)
 
 
-def _moving(vectors: np.ndarray | None, height: int, width: int) -> list[Runs]:
-    # A block that does not move copies each pixel to its own place, and can be left out.
-    if vectors is None:
-        return []
-    moving = (vectors["dst_x"] != vectors["src_x"]) | (vectors["dst_y"] != vectors["src_y"])
-    return runs(vectors.take(moving.nonzero()[0]), height, width)
-
-
-def _bidirectional(vectors, before: list[np.ndarray], after: list[np.ndarray] | None) -> list[np.ndarray]:
+def _bidirectional(before: list[np.ndarray], after: list[np.ndarray], plan: Plan) -> list[np.ndarray]:
     planes = [plane.copy() for plane in before]
-    if vectors is None:
-        return planes
-    height, width = before[0].shape
-    blocks, source = _blocks(vectors), vectors["source"]
-    past, future = (blocks.compress(side, axis=2) for side in (source < 0, (source > 0) & (after is not None)))
-    # The future first, and then the past, so that it has the last word: what it covers need not be copied before.
-    future = future.compress(~_covered(future, past, height, width), axis=2)
-    # A block of the past that does not move changes nothing, but where the future was written.
-    past = past.compress(past[2].any(axis=0) | _near(past, future, height, width), axis=2)
-    future, past = _runs(future, height, width), _runs(past, height, width)
-    for plane, old, new in zip(planes, before, after or before, strict=True):
-        move(plane, new, future)
-        move(plane, old, past)
+    for plane, old, new in zip(planes, before, after, strict=True):
+        move(plane, new, plan.future)
+        move(plane, old, plan.past)
     return planes
 
 
 def _covered(blocks: np.ndarray, others: np.ndarray, height: int, width: int) -> np.ndarray:
-    # Which blocks lie exactly where one of the others does that is not cut for where it comes from, bool (N,).
-    low, size, motion = others
-    start = low - motion
-    whole = (start >= 0) & (start + size <= np.array([[width], [height]])) | (motion == 0).all(axis=0)
-    others = others.compress(whole.all(axis=0), axis=2)
-    found, wanted = (_KEY @ each[:2].reshape(4, -1) for each in (blocks, others))
+    # Which blocks lie exactly where one of the others of their frame does that is not cut for where it comes from,
+    # bool (N,).
+    start, size, motion = others[_FIRST] - others[_MOTION], others[_SIZE], others[_MOTION]
+    whole = (start >= 0) & (start + size <= np.array([[width], [height]])) | (motion == 0)
+    others = others.compress(whole.all(axis=0), axis=1)
+    found, wanted = (_KEY @ each[[0, 1, 2, 3, _FRAME]] for each in (blocks, others))
     # A block is looked up where it begins; one whose place there others took is copied in vain.
-    keys = np.zeros(_squares_of(height, width, _SMALLEST), np.int64)
-    keys[_square(*others[0], _SMALLEST, width, len(keys))] = wanted
-    return keys[_square(*blocks[0], _SMALLEST, width, len(keys))] == found
+    squares = _Squares(blocks, others, height, width, _SMALLEST)
+    keys = np.zeros(squares.count, np.int64)
+    keys[squares.of(*others[_FIRST], others[_FRAME])] = wanted
+    return keys[squares.of(*blocks[_FIRST], blocks[_FRAME])] == found
 
 
 def _near(blocks: np.ndarray, others: np.ndarray, height: int, width: int) -> np.ndarray:
-    # Which blocks may overlap one of the others, bool (N,): those with a corner in a square where one of the others has
-    # a corner, too. No block is wider than a square.
+    # Which blocks may overlap one of the others of their frame, bool (N,): those with a corner in a square where one of
+    # the others has a corner, too. No block is wider than a square.
     if not others.size:
-        return np.zeros(blocks.shape[2], bool)
-    side = int(max(blocks[1].max(initial=1), others[1].max()) - 1).bit_length()
-    marks = np.zeros(_squares_of(height, width, side), bool)
+        return np.zeros(blocks.shape[1], bool)
+    side = int(max(blocks[_SIZE].max(initial=1), others[_SIZE].max()) - 1).bit_length()
+    squares = _Squares(blocks, others, height, width, side)
+    marks = np.zeros(squares.count, bool)
 
-    def corners(low: np.ndarray, size: np.ndarray, motion: np.ndarray) -> np.ndarray:
-        (left, top), (right, bottom) = low, low + (size - 1)
-        return _square(np.stack([left, right]), np.stack([top, bottom])[:, None], side, width, len(marks))
+    def corners(of: np.ndarray) -> np.ndarray:
+        (left, top), (right, bottom) = of[_FIRST], of[_FIRST] + (of[_SIZE] - 1)
+        return squares.of(np.stack([left, right]), np.stack([top, bottom])[:, None], of[_FRAME])
 
-    marks[corners(*others)] = True
-    return marks[corners(*blocks)].any(axis=(0, 1))
-
-
-# A grid of squares, of 2**side pixels a side, is laid over the picture. Squares far from each other may share a number.
+    marks[corners(others)] = True
+    return marks[corners(blocks)].any(axis=(0, 1))
 
 
-def _squares_of(height: int, width: int, side: int) -> int:
-    return 1 << ((height >> side) * (width >> side)).bit_length()
+class _Squares:
+    # A grid of squares, of 2**side pixels a side, over each frame. Squares far from each other may share a number.
 
+    def __init__(self, blocks: np.ndarray, others: np.ndarray, height: int, width: int, side: int):
+        self._side, self._down, self._across = side, (height >> side) + 1, (width >> side) + 1
+        frames = 1 + max(each[_FRAME].max(initial=0) for each in (blocks, others))
+        self.count = 1 << (int(frames) * self._down * self._across).bit_length()
 
-def _square(x: np.ndarray, y: np.ndarray, side: int, width: int, count: int) -> np.ndarray:
-    return ((y >> side) * ((width >> side) + 1) + (x >> side)) & (count - 1)
+    def of(self, x: np.ndarray, y: np.ndarray, frame: np.ndarray) -> np.ndarray:
+        row = frame * self._down + (y >> self._side)
+        return (row * self._across + (x >> self._side)) & (self.count - 1)
 
 
 def residual(

@@ -101,7 +101,7 @@ class View:
             uint8 if it is neither resized nor normalised, else float32; (h, w, 3) at the size asked for.
         """
         image = self._sized(image)
-        return _normalised(image, np.multiply(255, IMAGENET_MEAN), IMAGENET_STD) if self.normalise else image
+        return _normalised(image, IMAGENET_MEAN, IMAGENET_STD) if self.normalise else image
 
     def motion(self, motion: np.ndarray) -> np.ndarray:
         """Show cropped motion.
@@ -116,7 +116,7 @@ class View:
             motion = motion.copy()
             np.negative(motion[..., 0], out=motion[..., 0])
         motion = self._sized(motion_bytes(motion) if self.normalise else motion)
-        return _normalised(motion, 127.5, 1.0) if self.normalise else motion
+        return _normalised(motion, (0.5, 0.5), (1.0, 1.0)) if self.normalise else motion
 
     def residual(self, residual: np.ndarray) -> np.ndarray:
         """Show a cropped residual.
@@ -128,7 +128,7 @@ class View:
             int16 if it is neither resized nor normalised, else float32; (h, w, 3) at the size asked for.
         """
         residual = self._sized(residual_bytes(residual) if self.normalise else residual)
-        return _normalised(residual, 127.5, IMAGENET_STD) if self.normalise else residual
+        return _normalised(residual, (0.5, 0.5, 0.5), IMAGENET_STD) if self.normalise else residual
 
     def _sized(self, array: np.ndarray) -> np.ndarray:
         if self.size is not None and array.shape[:2] != tuple(self.size):
@@ -180,13 +180,17 @@ def _between(first: np.ndarray, second: np.ndarray, part: np.ndarray) -> np.ndar
     return second
 
 
-def _normalised(array: np.ndarray, centre, std) -> np.ndarray:
+def _normalised(array: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
+    # Bytes / 255, less the mean, divided by the deviation of each channel.
     height, width, channels = array.shape
-    # A row at a time: over the few channels of a pixel, numpy takes twenty times as long.
-    centre, scale = (
-        np.tile(np.broadcast_to(np.asarray(value, np.float32), channels), width)
-        for value in (centre, np.divide(1, np.multiply(255, std)))
-    )
+    centre, scale = _line(mean, std, width)
     result = np.subtract(array.reshape(height, width * channels), centre, dtype=np.float32)
     result *= scale
     return result.reshape(array.shape)
+
+
+@functools.lru_cache(maxsize=64)
+def _line(mean: tuple[float, ...], std: tuple[float, ...], width: int) -> tuple[np.ndarray, np.ndarray]:
+    # A row at a time: over the few channels of a pixel, numpy takes twenty times as long.
+    values = np.multiply(255, mean), np.divide(1, np.multiply(255, std))
+    return tuple(np.tile(value.astype(np.float32), width) for value in values)

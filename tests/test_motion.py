@@ -174,11 +174,12 @@ def test_no_vectors_are_no_motion(vectors):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(*[st.integers(-(2**15), 2**15 - 1)] * 4, *[st.integers(0, 255)] * 2), max_size=20))
 def test_vectors_of_a_damaged_stream_stay_inside_the_picture(rows):
-    vectors = np.array([(-1, w, h, a, b, c, d) for a, b, c, d, w, h in rows], VECTOR)
-    for width, source, target in motion.runs(vectors, HEIGHT, WIDTH):
-        for first in (source, target):
-            assert first.min() >= 0 and first.max() + width <= HEIGHT * WIDTH
-            assert (first % WIDTH + width <= WIDTH).all()
+    vectors = np.array([(side, w, h, a, b, c, d) for a, b, c, d, w, h in rows for side in (-1, 1)], VECTOR)
+    for plan in motion.plans([(vectors, "past"), (vectors, "both")], HEIGHT, WIDTH):
+        for width, height, *firsts in (*plan.past, *plan.future):
+            for first in firsts:
+                assert first.min() >= 0
+                assert (first % WIDTH + width <= WIDTH).all() and (first // WIDTH + height <= HEIGHT).all()
 
 
 def test_the_places_of_the_largest_pictures_are_told_apart():
