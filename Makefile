@@ -27,9 +27,9 @@ test: $(INSTALLED)
 	mkdir -p $(TEST_ROOT)
 	@date +%s > $(TEST_ROOT)/began
 	cp -R _config.yml _toc.yml book $(TEST_ROOT)/
-	set -o pipefail; PKD_PEAK=$(TEST_ROOT)/tests.peak $(BIN)/pytest --ignore=tests/test_browser.py | tee $(TEST_ROOT)/pytest.log
+	set -o pipefail; PKD_PEAK=$(TEST_ROOT)/tests.peak $(BIN)/pytest --ignore=tests/companion/book/test_browser.py | tee $(TEST_ROOT)/pytest.log
 	$(BIN)/pkd book --root $(TEST_ROOT)
-	PKD_PEAK=$(TEST_ROOT)/browser.peak PKD_BOOK=$(TEST_ROOT)/_build/html $(BIN)/pytest tests/test_browser.py
+	PKD_PEAK=$(TEST_ROOT)/browser.peak PKD_BOOK=$(TEST_ROOT)/_build/html $(BIN)/pytest tests/companion/book/test_browser.py
 	@echo "{\"test_seconds\": $$(( $$(date +%s) - $$(cat $(TEST_ROOT)/began) ))," \
 	  "\"test_peak_memory_mib\": $$(sort -g $(TEST_ROOT)/*.peak | tail -n 1)}" > $(TEST_ROOT)/timings.json
 	@echo 'The library and the notebooks (the closing line of the first pytest again):'

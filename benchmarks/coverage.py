@@ -5,7 +5,7 @@ Usage: python benchmarks/coverage.py [--write]
 A cell is a group of clips tested in a run (split, seed); each data set's groups and runs are those of the `full`
 profile. Every simulated difference is the sum of an effect of its group, one of its run, one of its split where asked
 for, and the cell's own noise; the true mean is 0. An interval covers if 0 lies in it. The largest of nine exits, each
-with such differences and half its variance shared with the others, is judged by `statistics.max_t_interval`, and, to
+with such differences and half its variance shared with the others, is judged by `intervals.max_t_interval`, and, to
 show why, by the best exit's own interval. A true effect is put in, as large as the smallest that such data are usually
 said to show, and counted how often it is found. At last come values that exist once a run: sums of an effect of the
 split and of one of the run. With `--write` the tables go to `results/coverage`.
@@ -18,9 +18,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from pkdlib import results, runs, statistics
-from pkdlib.datasets.marionette import NUM_SPLITS
-from pkdlib.parameters import Parameters
+from pkdlib import _files
+from pkdlib.companion import results, store
+from pkdlib.companion.parameters import Parameters
+from pkdlib.data.marionette.marionette import NUM_SPLITS
+from pkdlib.statistics import intervals
 
 LEVEL = 0.95
 POWER = 0.8
@@ -55,8 +57,8 @@ def layouts():
     ]
     exits = results.published("full", "ut_interaction")["exits"]
     return {
-        "marionette": pd.DataFrame(cells, columns=statistics.CELL),
-        "ut_interaction": exits.loc[exits["part"] == "test", statistics.CELL].drop_duplicates(),
+        "marionette": pd.DataFrame(cells, columns=intervals.CELL),
+        "ut_interaction": exits.loc[exits["part"] == "test", intervals.CELL].drop_duplicates(),
     }
 
 
@@ -64,7 +66,7 @@ def simulate(rng, cells, size, *, group=0, run=0, cell=0, split=0, tails=None):
     """Draw differences of true mean 0, (*size, cells)."""
     noise = rng.standard_normal if tails is None else lambda shape: rng.standard_t(tails, shape)
     values = cell * noise((*size, len(cells)))
-    for spread, keys in ((group, ["group"]), (run, statistics.RUN), (split, ["split"])):
+    for spread, keys in ((group, ["group"]), (run, intervals.RUN), (split, ["split"])):
         index = numbered(cells, keys)
         values += spread * rng.standard_normal((*size, index.max() + 1))[..., index]
     return values
@@ -82,8 +84,8 @@ def means(values, clusters):
 
 
 def two_way(values, by_run, by_group):
-    """Give the ends of the study's intervals, as `statistics.two_way_interval` has them."""
-    variance, degrees = statistics.two_way_variance(values, by_run, by_group)
+    """Give the ends of the study's intervals, as `intervals.two_way_interval` has them."""
+    variance, degrees = intervals.two_way_variance(values, by_run, by_group)
     return around(values.mean(axis=-1), np.sqrt(variance), degrees)
 
 
@@ -125,7 +127,7 @@ def coverage_of_one(rng, cells, spreads):
     """Yield the coverage of each method for one comparison."""
     values = simulate(rng, cells, (REPETITIONS,), **spreads)
     for name, method in METHODS.items():
-        yield {"method": name, **covered(method(values, numbered(cells, statistics.RUN), numbered(cells, ["group"])))}
+        yield {"method": name, **covered(method(values, numbered(cells, intervals.RUN), numbered(cells, ["group"])))}
 
 
 def coverage_of_largest(rng, cells, spreads):
@@ -133,19 +135,19 @@ def coverage_of_largest(rng, cells, spreads):
     size = (LARGEST_REPETITIONS, EXITS)
     values = simulate(rng, cells, (LARGEST_REPETITIONS, 1), **spreads) + simulate(rng, cells, size, **spreads)
     values /= np.sqrt(2)
-    largest = [statistics.max_t_interval([cells.assign(difference=row) for row in rows], LEVEL) for rows in values]
+    largest = [intervals.max_t_interval([cells.assign(difference=row) for row in rows], LEVEL) for rows in values]
     yield {"method": "max-t", **covered(zip(*((one.low, one.high) for one in largest), strict=True))}
     best = np.take_along_axis(values, values.mean(axis=-1).argmax(axis=1)[:, None, None], axis=1)[:, 0]
-    ends = two_way(best, numbered(cells, statistics.RUN), numbered(cells, ["group"]))
+    ends = two_way(best, numbered(cells, intervals.RUN), numbered(cells, ["group"]))
     yield {"method": "two-way of the best exit", **covered(ends)}
 
 
 def power(rng, cells, spreads):
     """Put in the smallest effect that such data are usually said to show, and count how often it is found."""
     values = simulate(rng, cells, (REPETITIONS,), **spreads)
-    variance, degrees = statistics.two_way_variance(values, numbered(cells, statistics.RUN), numbered(cells, ["group"]))
+    variance, degrees = intervals.two_way_variance(values, numbered(cells, intervals.RUN), numbered(cells, ["group"]))
     low, high = around(values.mean(axis=-1), np.sqrt(variance), degrees)
-    # As `statistics.smallest_effect` does, for all data at once.
+    # As `intervals.smallest_effect` does, for all data at once.
     smallest = np.median((high - low) / 2 + stats.t.ppf(POWER, degrees) * np.sqrt(variance))
     return {"smallest_effect": smallest, "power": (low + smallest > 0).mean(), "repetitions": REPETITIONS}
 
@@ -168,7 +170,7 @@ def write(tables):
     for name, rows in tables.items():
         rows.to_csv(TABLES / f"{name}.csv", index=False, float_format="%.4f", lineterminator="\n")
     told = {"command": "python benchmarks/coverage.py --write", "seed": SEED, "level": LEVEL, "exits": EXITS}
-    runs.write_json(TABLES / runs.RECORD, {**told, "spreads": SPREADS, **runs.provenance()})
+    _files.write_json(TABLES / store.RECORD, {**told, "spreads": SPREADS, **store.provenance()})
 
 
 def main():

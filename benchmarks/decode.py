@@ -25,8 +25,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pkdlib import motion, runs
-from pkdlib.bitstream import CompressedVideo, View
+from pkdlib import _files
+from pkdlib.companion import store
+from pkdlib.video import motion
+from pkdlib.video.reader import CompressedVideo, View
 
 REPEATS = 7
 REPEATS_OF_LONG = 3
@@ -177,7 +179,7 @@ def concatenated(path, target, times):
 def peak_memory(path):
     """Return the largest memory of a process that reads all of a file in one pass, in MiB, and of one that opens it."""
     program = (
-        "import sys; from pkdlib.bitstream import CompressedVideo; video = CompressedVideo(sys.argv[1])\n"
+        "import sys; from pkdlib.video.reader import CompressedVideo; video = CompressedVideo(sys.argv[1])\n"
         "if sys.argv[2] == 'read':\n  for frame in video.frames(): pass\n"
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )
@@ -195,7 +197,7 @@ def write(rows):
         for name, what, seconds, ratio in rows:
             table.writerow([name, what, f"{seconds * 1e3:.2f}", "" if ratio is None else f"{ratio:.2f}"])
     told = {"command": "python benchmarks/decode.py --write", "repeats": REPEATS, "ffmpeg": av.ffmpeg_version_info}
-    runs.write_json(TABLES / runs.RECORD, {**told, **runs.provenance()})
+    _files.write_json(TABLES / store.RECORD, {**told, **store.provenance()})
 
 
 def main():

@@ -13,8 +13,9 @@ import time
 
 import torch
 
-from pkdlib import distillation, methods, networks
-from pkdlib.networks import CHANNELS, MODALITIES
+from pkdlib.distillation import schedules, train_exits
+from pkdlib.models import backbones as networks
+from pkdlib.models.backbones import CHANNELS, MODALITIES
 
 CLASSES, CLIPS, SEGMENTS, SIDE = 12, 8, 3, 96
 PROGRESS = 0.5  # of the training: each schedule is at its last stage
@@ -22,9 +23,9 @@ PROGRESS = 0.5  # of the training: each schedule is at its last stage
 
 def step(backbones, groups, optimisers, batch, labels) -> None:
     """Make one step of training."""
-    features, finals = distillation.frozen_pass(backbones, batch)
+    features, finals = train_exits.frozen_pass(backbones, batch)
     for group, optimiser in zip(groups, optimisers, strict=True):
-        loss = group.losses(features, finals, labels, PROGRESS, SEGMENTS, methods.METHODS, 1.0).sum()
+        loss = group.losses(features, finals, labels, PROGRESS, SEGMENTS, schedules.METHODS, 1.0).sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -32,13 +33,13 @@ def step(backbones, groups, optimisers, batch, labels) -> None:
 
 def needed(trial) -> set[str]:
     """Name the networks that a trial computes: its student's, and its present teacher's if that is another."""
-    teacher = methods.teacher_at(methods.METHODS[trial.method].stages, PROGRESS)
+    teacher = schedules.teacher_at(schedules.METHODS[trial.method].stages, PROGRESS)
     return {trial.modality, teacher} & set(MODALITIES)
 
 
 def seconds(backbones, wanted, batch, labels) -> float:
     """Time one step with these trials, after one to warm up."""
-    groups = distillation.stacked(backbones, wanted, num_classes=CLASSES, segments=SEGMENTS, seed=0)
+    groups = train_exits.stacked(backbones, wanted, num_classes=CLASSES, segments=SEGMENTS, seed=0)
     optimisers = [torch.optim.Adam(group.parameters(), eps=1e-3) for group in groups]
     used = set().union(*map(needed, wanted))
     nets = {name: net for name, net in backbones.items() if name in used}
@@ -61,7 +62,7 @@ def main() -> None:
     batch = {m: torch.randn(CLIPS, SEGMENTS, CHANNELS[m], SIDE, SIDE) for m in MODALITIES}
     labels = torch.eye(CLASSES)[:CLIPS]
     for kind in ("light", "paper"):
-        wanted = distillation.trials(kind, methods.METHODS)
+        wanted = train_exits.trials(kind, schedules.METHODS)
         ratios = []
         for _ in range(rounds):
             together = seconds(backbones, wanted, batch, labels)

@@ -17,10 +17,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from pkdlib import cascades, classifiers, cost, early_exit, networks, wise
-from pkdlib.early_exit import Policy
-from pkdlib.networks import CHANNELS, MODALITIES, NUM_EXITS
-from pkdlib.plans import PLANS
+from pkdlib.companion.presets import PLANS
+from pkdlib.early_exit import policies, predictor
+from pkdlib.early_exit.policies import Policy
+from pkdlib.ensemble import wise
+from pkdlib.models import backbones, cost, exit_heads
+from pkdlib.models.backbones import CHANNELS, MODALITIES, NUM_EXITS
 
 CLASSES, SEGMENTS, SIDE, CLIPS = 12, 3, 96, 32
 ORDER = PLANS["coviar"].orders[0]
@@ -37,7 +39,7 @@ def policy(leave: int) -> Policy:
 def executor(nets, batch, leave: int) -> Callable[[], object]:
     """Make a call that classifies a batch and leaves at one exit."""
     chosen, count = policy(leave), len(batch["motion"])
-    return lambda: early_exit.execute(
+    return lambda: policies.execute(
         nets, lambda m, left: batch[m] if len(left) == count else batch[m][left], count, chosen
     )
 
@@ -49,17 +51,15 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    bare = {m: networks.backbone(modality=m, size="small", num_classes=CLASSES).eval() for m in MODALITIES}
+    bare = {m: backbones.backbone(modality=m, size="small", num_classes=CLASSES).eval() for m in MODALITIES}
     clips = {m: torch.randn(CLIPS, SEGMENTS, CHANNELS[m], SIDE, SIDE) for m in MODALITIES}
     for size in (1, 32):
         batches = [{m: clips[m][start : start + size] for m in MODALITIES} for start in range(0, CLIPS, size)]
         for kind in PLANS["coviar"].kinds:
-            exits = {
-                m: classifiers.internal_classifiers(kind, backbone=b, num_classes=CLASSES) for m, b in bare.items()
-            }
-            nets = {m: cascades.assemble(backbone, exits[m]) for m, backbone in bare.items()}
+            exits = {m: exit_heads.internal_classifiers(kind, backbone=b, num_classes=CLASSES) for m, b in bare.items()}
+            nets = {m: predictor.assemble(backbone, exits[m]) for m, backbone in bare.items()}
             costs = {m: cost.exit_costs(net, clips[m][:1]) for m, net in nets.items()}
-            paid = early_exit.cascade_costs({m: figures.cumulative for m, figures in costs.items()}, ORDER)
+            paid = policies.cascade_costs({m: figures.cumulative for m, figures in costs.items()}, ORDER)
             whole = sum(figures.bare for figures in costs.values())
             measure(bare, nets, batches, paid / whole, f"batch {size}, {kind} classifiers", rounds)
 

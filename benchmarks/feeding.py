@@ -3,7 +3,7 @@
 Usage: python benchmarks/feeding.py [--write] [--samples N] [CLIP ...]   (default: ../shared/clips/paper_datasets/*)
 
 The clips are first brought to the paper's form (340 x 256, MPEG-4 Part 2, GOP 12). Each sample then is a clip of three
-segments at 224 pixels, with the multi-scale crop and flip, as `pkdlib.feeding` gives it to a training. The floor is
+segments at 224 pixels, with the multi-scale crop and flip, as `pkdlib.data.loader` gives it to a training. The floor is
 what libavcodec takes, on one core, to decode the frames that the same samples need and to export their vectors: from
 each segment's key frame to its place. Timed beside it, in turns, so that the ratios hold on a busy machine: all of the
 work in this process, as where a processor trains; and one process and two that read ahead, with the crop and the
@@ -34,9 +34,12 @@ import av
 import numpy as np
 import torch
 
-from pkdlib import banks, clips, runs, transcode
-from pkdlib.bitstream import CompressedVideo
-from pkdlib.feeding import Feed, Part
+from pkdlib import _files
+from pkdlib.companion import store
+from pkdlib.data import frame_cache, sampling
+from pkdlib.data.loader import Feed, Part
+from pkdlib.video import transcode
+from pkdlib.video.reader import CompressedVideo
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES, THROUGHPUT = ROOT / "results" / "feeding", ROOT / "results" / "throughput" / "throughput.csv"
@@ -63,26 +66,26 @@ def main() -> None:
     if arguments.write:
         write(TABLES / "speed.csv", speeds)
         write(TABLES / "memory.csv", [memory])
-        runs.write_json(TABLES / runs.RECORD, runs.provenance() | {"clips": [path.name for path in sources]})
+        _files.write_json(TABLES / store.RECORD, store.provenance() | {"clips": [path.name for path in sources]})
 
 
-def in_paper_form(sources: list[Path], folder: Path) -> banks.ClipFiles:
+def in_paper_form(sources: list[Path], folder: Path) -> frame_cache.ClipFiles:
     """Transcode the clips, and list each one often enough for a few batches."""
     for number, source in enumerate(sources):
         transcode.transcode(source, folder / f"{number}.mp4")
     paths = sorted(folder.iterdir()) * (-(-BATCH * BATCHES // len(sources)))
-    return banks.ClipFiles(
+    return frame_cache.ClipFiles(
         tuple(paths), torch.zeros(len(paths), dtype=torch.int64), ALL_FRAMES, 256, folder / "indices"
     )
 
 
-def feed(files: banks.ClipFiles, modalities: tuple[str, ...], workers: int) -> Feed:
+def feed(files: frame_cache.ClipFiles, modalities: tuple[str, ...], workers: int) -> Feed:
     """Prepare a feed of a few batches an epoch."""
     shape = {"size": SIZE, "segments": SEGMENTS, "batch_size": BATCH, "parts": 1, "seed": 0, "device": "cpu"}
     return Feed(files, range(BATCH * BATCHES), modalities, **shape, workers=workers)
 
 
-def rates(files: banks.ClipFiles, name: str, modalities: tuple[str, ...]) -> list[dict[str, float | str]]:
+def rates(files: frame_cache.ClipFiles, name: str, modalities: tuple[str, ...]) -> list[dict[str, float | str]]:
     """Time a few batches decoded by the floor, in this process, and ahead by one process and by two."""
     feeds = {workers: feed(files, modalities, workers) for workers in (0, 1, 2)}
     for own in feeds.values():  # start the processes
@@ -108,13 +111,13 @@ def rates(files: banks.ClipFiles, name: str, modalities: tuple[str, ...]) -> lis
     ]
 
 
-def drawn(files: banks.ClipFiles, epoch: int) -> list[tuple[Path, list[tuple[int, int]]]]:
+def drawn(files: frame_cache.ClipFiles, epoch: int) -> list[tuple[Path, list[tuple[int, int]]]]:
     """List the key frames and places that an epoch's samples decode."""
     found = []
     for clip in range(BATCH * BATCHES):
         with CompressedVideo(files.paths[clip]) as video:
             inter = [i for gop in video.gops for i in range(gop.start + 1, gop.start + gop.length)]
-            places = clips.segment_draws(len(inter), SEGMENTS, np.random.default_rng((0, epoch, clip)))
+            places = sampling.segment_draws(len(inter), SEGMENTS, np.random.default_rng((0, epoch, clip)))
             found.append((files.paths[clip], [(video.gops[video.locate(inter[i])[0]].start, inter[i]) for i in places]))
     return found
 
@@ -134,7 +137,7 @@ def floor(wanted: list[tuple[Path, list[tuple[int, int]]]]) -> None:
                         vectors.to_ndarray()
 
 
-def growth(files: banks.ClipFiles, samples: int) -> dict[str, float]:
+def growth(files: frame_cache.ClipFiles, samples: int) -> dict[str, float]:
     """Read many samples, one modality after the other, and compare the memory at the beginning and the end."""
     found: dict[str, float] = {"samples": samples}
     for name, workers, look in (("held", 0, held), ("resident", 2, resident)):
@@ -189,7 +192,7 @@ def consume(parts: Iterator[Part]) -> None:
 
 def read(parts: Iterator[Part]) -> None:
     """Go through parts, but leave out what a GPU does of them."""
-    with mock.patch.object(clips, "finish", lambda drawn, size, device: {}):
+    with mock.patch.object(sampling, "finish", lambda drawn, size, device: {}):
         consume(parts)
 
 

@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from pkdlib import flatness, landscape, networks, sharpness, spectra, traces
-from pkdlib.objective import Batch, Objective
-from pkdlib.operators import GaussNewton, Hessian, InputHessian
+from pkdlib.flatness import landscape, sharpness, spectra, traces
+from pkdlib.flatness import measures as flatness
+from pkdlib.flatness.objective import Batch, Objective
+from pkdlib.flatness.operators import GaussNewton, Hessian, InputHessian
+from pkdlib.models import backbones
 
 CLASSES = 12
 SEGMENTS = 3
@@ -37,7 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    network = networks.backbone(modality="iframe", size="small", num_classes=CLASSES)
+    network = backbones.backbone(modality="iframe", size="small", num_classes=CLASSES)
     batches = make_clips(arguments.clips)
     train(network, batches, arguments.epochs)
     objective = Objective(network, batches)

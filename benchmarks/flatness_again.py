@@ -4,7 +4,7 @@ Usage: python benchmarks/flatness_again.py PROFILE DATASET [--backbone NAME] [--
     [--seeds N]
 
 Input curvature was once written down in the units of each network's own input: a constant factor away from what it is
-now, by `minima.input_deviation` of the same clips, whose checksum must be the committed record's. So its rows are
+now, by `flatness.input_deviation` of the same clips, whose checksum must be the committed record's. So its rows are
 multiplied, in `flatness` and `flatness_biases`, and the deviations become rows of their own.
 
 With `--seeds`, the networks at matched loss of that many seeds of split 0 are trained and measured, down to the highest
@@ -17,10 +17,12 @@ import dataclasses
 
 import pandas as pd
 
-from pkdlib import experiments, minima, resources, results, runs, study, tables
-from pkdlib.controls import CONTROLS, SAME
-from pkdlib.parameters import Parameters
-from pkdlib.study import Run
+from pkdlib import _files, _resources
+from pkdlib.companion import results, store, tables, workspace
+from pkdlib.companion.confounders import CONTROLS, SAME
+from pkdlib.companion.experiments import flatness, training
+from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.workspace import Run
 
 BY_INPUT = ("input_trace", "input_top_eigenvalue")
 MATCHED = "matched"
@@ -38,7 +40,7 @@ def main():
     chosen = vars(parser.parse_args())
     seeds = chosen.pop("seeds")
     p = Parameters.for_profile(chosen.pop("profile"), **chosen)
-    place = resources.folder("results") / p.variant / p.dataset
+    place = _resources.folder("results") / p.variant / p.dataset
     path = place / f"flatness{results.PACKED}"
     judge_per_deviation(path, p)
     for seed in range(seeds):
@@ -58,7 +60,7 @@ def per_deviation(table, record, p):
     for name, value in p.only(*SAME_DATA).items():
         if record["parameters"].get(name, value) != value:
             raise SystemExit(f"{name} was {record['parameters'][name]} then, and is {value} now")
-    if study.dataset(p).checksum != record["data"]["checksum"]:
+    if workspace.dataset(p).checksum != record["data"]["checksum"]:
         raise SystemExit("the clips are not those of the committed table: their checksum is another")
     where = ["scene_bias", "split", "modality"] if "scene_bias" in table else ["split", "modality"]
     networks = [*where[:-1], "seed", "backbone", *({"control"} & set(table)), "modality"]
@@ -67,11 +69,11 @@ def per_deviation(table, record, p):
         values = dict(zip(networks, own, strict=True))
         bias = values.get("scene_bias", p.marionette_scene_bias)
         data = dataclasses.replace(p, marionette_scene_bias=bias)
-        deviation = minima.input_deviation(data, values["split"], values["modality"])
+        deviation = flatness.input_deviation(data, values["split"], values["modality"])
         deviations[tuple(values[name] for name in where)] = {
             **{name: values[name] for name in where},
             "deviation": deviation,
-            "data": study.dataset(data).checksum,
+            "data": workspace.dataset(data).checksum,
         }
         rows = rows.copy()
         rows.loc[rows["measure"].isin(BY_INPUT), ["value", "standard_error"]] *= deviation**2
@@ -92,7 +94,7 @@ def matched_again(table, record, run):
         own = table[here & (table["control"] == SAME) & (table["modality"] == modality)]
         keep(run, modality, own[["measure", "value", "standard_error"]].to_dict("records"))
     where = {"split": run.split, "seed": run.seed, "backbone": run.parameters.backbone}
-    found = pd.DataFrame([{**where, **row} for row in minima.measures(run)], columns=table.columns)
+    found = pd.DataFrame([{**where, **row} for row in flatness.measures(run)], columns=table.columns)
     finished = [] if MATCHED not in record.get("again", {}) else record["again"][MATCHED]["seeds"]
     others = table[(table["control"] != MATCHED) | (table["seed"].isin(finished) & ~here)]
     merged = pd.concat([others, found])
@@ -114,32 +116,32 @@ def keep(run, modality, rows):
     """Write committed measures of a run's own network into the folder of runs, as a finished step of other code."""
     run.store.step(
         f"flatness-{SAME}-{modality}",
-        lambda target: runs.write_json(target / "measures.json", rows),
-        experiments.settings(run, *minima.deciding(SAME, modality)),
+        lambda target: _files.write_json(target / "measures.json", rows),
+        training.settings(run, *flatness.deciding(SAME, modality)),
         {"code": "committed"},
     )
 
 
 def record_of(path):
     """Read the record of a table: its own, or that of all tables in its folder."""
-    return runs.read_json(record_path(path))
+    return _files.read_json(record_path(path))
 
 
 def record_path(path):
     """Say where that record lies."""
-    own = path.with_name(f"{path.name.removesuffix(results.PACKED)}.{runs.RECORD}")
-    return own if own.is_file() else path.parent / runs.RECORD
+    own = path.with_name(f"{path.name.removesuffix(results.PACKED)}.{store.RECORD}")
+    return own if own.is_file() else path.parent / store.RECORD
 
 
 def noted(record, what, made):
     """Add to a record what was made again, by which code and where."""
-    return record | {"again": record.get("again", {}) | {what: {**made, **runs.provenance()}}}
+    return record | {"again": record.get("again", {}) | {what: {**made, **store.provenance()}}}
 
 
 def write(path, table, record):
     """Write a table and its record."""
     tables.write(table, path)
-    runs.write_json(record_path(path), record)
+    _files.write_json(record_path(path), record)
     print(f"{path}: {len(table)} rows", flush=True)
 
 

@@ -45,8 +45,8 @@ import numpy as np
 from av.codec.context import Flags
 from damaged_files import KINDS, Mutation, gather_sources, mutate
 
-from pkdlib import transcode
-from pkdlib.bitstream import CompressedVideo, VideoError
+from pkdlib.video import transcode
+from pkdlib.video.reader import CompressedVideo, VideoError
 
 TABLES = Path(__file__).resolve().parents[1] / "results" / "fuzz"
 
@@ -90,7 +90,7 @@ def plain_pass(path, kept=None):
 
     A list can keep the decoder's frames, so that none of their memory is used again.
     """
-    from pkdlib import container  # what only some runs need; the tests put another package in this one's place
+    from pkdlib.video import container  # what only some runs need; the tests put another package in this one's place
 
     begun = False
     with container.open_stream(path) as (opened, stream):
@@ -435,7 +435,8 @@ def report(answers, table):
 
 def write(table, told):
     """Keep the table, with the record of its run."""
-    from pkdlib import runs
+    from pkdlib import _files
+    from pkdlib.companion import store
 
     TABLES.mkdir(parents=True, exist_ok=True)
     outcomes = sorted({outcome for row in table.values() for outcome in row})
@@ -443,7 +444,7 @@ def write(table, told):
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["mutation", *outcomes])
         lines.writerows([kind, *(row[outcome] for outcome in outcomes)] for kind, row in table.items())
-    runs.write_json(TABLES / runs.RECORD, {**told, **runs.provenance()})
+    _files.write_json(TABLES / store.RECORD, {**told, **store.provenance()})
 
 
 def main():

@@ -20,8 +20,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from pkdlib import runs, tables
-from pkdlib.parameters import Parameters
+from pkdlib import _files
+from pkdlib.companion import store, tables
+from pkdlib.companion.parameters import Parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "results" / "grid"
@@ -60,7 +61,7 @@ def main() -> int:
             writer = csv.DictWriter(file, found, lineterminator="\n")
             writer.writeheader()
             writer.writerow(found)
-        runs.write_json(TARGET / runs.RECORD, runs.provenance())
+        _files.write_json(TARGET / store.RECORD, store.provenance())
     return int(found["notebooks_redone"] > AT_ONCE or found["steps_redone"] > 0 or found["tables_that_differ"] > 0)
 
 
@@ -120,7 +121,7 @@ def executed(folder: Path) -> dict[Path, int]:
 
 def finished(folder: Path) -> dict[Path, int]:
     """List the finished steps of the grid's cells, with when each was written."""
-    pattern = f"runs/[!g]*/*/split*/seed*/*/{runs.RECORD}"
+    pattern = f"runs/[!g]*/*/split*/seed*/*/{store.RECORD}"
     return {path: path.stat().st_mtime_ns for path in folder.glob(pattern)}
 
 

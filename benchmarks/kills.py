@@ -25,7 +25,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pkdlib import runs
+from pkdlib import _files
+from pkdlib.companion import store
 
 TARGET = Path(__file__).resolve().parents[1] / "results" / "kills"
 OF_TIMES = ("latency", "decoding")
@@ -68,7 +69,7 @@ def main() -> int:
         TARGET.mkdir(parents=True, exist_ok=True)
         table.to_csv(TARGET / "kills.csv", index=False)
         settings = {"kills": chosen.kills, "seed": chosen.seed, "mean_seconds": chosen.mean, "alone_seconds": seconds}
-        runs.write_json(TARGET / runs.RECORD, {"settings": settings, **runs.provenance()})
+        _files.write_json(TARGET / store.RECORD, {"settings": settings, **store.provenance()})
     return int(differing > 0)
 
 
@@ -107,12 +108,12 @@ def where_it_stands(folder: Path, name: str) -> dict[str, str | int]:
     """Say which notebook ran when the kill fell, and how much was finished and begun."""
     told = re.findall(r"\] (\S+): running", (folder / f"{name}.log").read_text(encoding="utf-8"))
     place = folder / name
-    begun = [path for path in place.rglob(".*.partial") if (path / runs.RESUME).is_dir()]
+    begun = [path for path in place.rglob(".*.partial") if (path / _files.RESUME).is_dir()]
     return {
         "notebook": told[-1] if told else "none",
-        "steps_finished": len(list(place.rglob(f"split*/seed*/[!.]*/{runs.RECORD}"))),
+        "steps_finished": len(list(place.rglob(f"split*/seed*/[!.]*/{store.RECORD}"))),
         "steps_begun": len(begun),
-        "checkpoints": sum(1 for path in begun for _ in (path / runs.RESUME).glob("*.pt")),
+        "checkpoints": sum(1 for path in begun for _ in (path / _files.RESUME).glob("*.pt")),
     }
 
 
@@ -131,7 +132,7 @@ def contents(place: Path) -> dict[str, bytes]:
     """Read what is compared of a run folder."""
     tables = [path for path in place.rglob("tables/*/*.csv") if not path.stem.startswith(OF_TIMES)]
     steps = [path for path in place.rglob("split*/seed*/[!.]*/*") if path.suffix in (".safetensors", ".json")]
-    own = (runs.RECORD, runs.TIMINGS, "latency.json")
+    own = (store.RECORD, store.TIMINGS, "latency.json")
     kept = [*tables, *(path for path in steps if path.name not in own)]
     if not tables:
         raise SystemExit(f"{place} holds no tables")

@@ -27,8 +27,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pkdlib import runs
-from pkdlib.bitstream import CompressedVideo
+from pkdlib import _files
+from pkdlib.companion import store
+from pkdlib.video.reader import CompressedVideo
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = ROOT / "results" / "readers"
@@ -293,7 +294,7 @@ def write(name, rows, columns):
 
 def record(names):
     """Say what the tables were made with."""
-    found = runs.provenance()
+    found = store.provenance()
     for name in names:
         try:
             found["versions"][READERS[name][2]] = metadata.version(READERS[name][2])
@@ -339,7 +340,7 @@ def main(arguments):
         write("formats.csv", formats, [*columns, "reason"])
         columns = ["file", "codec", "b_frames", "frames", "reader", "gives", "milliseconds", "ratio"]
         write("speed.csv", speed, columns)
-        runs.write_json(TABLES / runs.RECORD, record(names))
+        _files.write_json(TABLES / store.RECORD, record(names))
 
 
 if __name__ == "__main__":

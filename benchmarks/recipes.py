@@ -18,10 +18,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from pkdlib import devices, study, training
-from pkdlib.networks import MODALITIES
-from pkdlib.parameters import Parameters
-from pkdlib.study import Run
+from pkdlib.companion import workspace
+from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.workspace import Run
+from pkdlib.models.backbones import MODALITIES
+from pkdlib.training import devices, trainer
 
 
 def main() -> None:
@@ -51,7 +52,7 @@ def main() -> None:
 
 
 def _try(run: Run, options: argparse.Namespace) -> dict[str, str | float]:
-    p, data = run.parameters, study.dataset(run.parameters)
+    p, data = run.parameters, workspace.dataset(run.parameters)
     network = p.network_of(options.network)
     tuning = network.tuning
     if options.body is not None:
@@ -59,10 +60,10 @@ def _try(run: Run, options: argparse.Namespace) -> dict[str, str | float]:
     if options.decay is not None:
         tuning = dataclasses.replace(tuning, weight_decay=options.decay)
     recipe = run.recipe(epochs=network.epochs, lr=network.lr, tuning=tuning)
-    bank = study.frame_bank(p)
+    bank = workspace.frame_bank(p)
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
-        trained = training.train_backbone(
+        trained = trainer.train_backbone(
             options.network,
             bank,
             data.splits[run.split],

@@ -16,9 +16,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pkdlib import comparisons, runs, statistics, study, tables
-from pkdlib.claims import CLAIMS
-from pkdlib.parameters import Parameters
+from pkdlib import _files
+from pkdlib.companion import store, tables, workspace
+from pkdlib.companion.claims import comparisons
+from pkdlib.companion.claims.claims import CLAIMS
+from pkdlib.companion.parameters import Parameters
+from pkdlib.statistics import intervals
 
 TABLE = Path(__file__).resolve().parents[1] / "results" / "calibration" / "smallest_effects.csv"
 
@@ -46,15 +49,15 @@ def main() -> None:
         known = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=frame.columns)
         others = known[(known["data"] != frame["data"].iloc[0]) | (known["profile"] != frame["profile"].iloc[0])]
         pd.concat([others, frame]).to_csv(TABLE, index=False, float_format="%.4g")
-        runs.write_json(
-            TABLE.with_suffix(".run.json"), {"parameters": p.only("profile", "dataset"), **runs.provenance()}
+        _files.write_json(
+            TABLE.with_suffix(".run.json"), {"parameters": p.only("profile", "dataset"), **store.provenance()}
         )
 
 
 def _rows(p: Parameters, seeds: int):
     pilot = [Parameters.for_profile(**p.flat() | {"seed": seed}) for seed in range(seeds)]
     found = {"exits": pd.concat([_validation(tables.table(own, "exits")) for own in pilot])}
-    data = study.dataset(p)
+    data = workspace.dataset(p)
     groups = len({data.clips[index].group for index in data.splits[p.split].test})
     for claim in CLAIMS:
         if claim.kind in ("order", "correlation") or claim.not_measured:
@@ -63,7 +66,7 @@ def _rows(p: Parameters, seeds: int):
             if comparison.name not in claim.primary or comparison.missing:
                 continue
             planned = [
-                statistics.smallest_effect(statistics.planned_interval(differences, runs=p.seeds, groups=groups))
+                intervals.smallest_effect(intervals.planned_interval(differences, runs=p.seeds, groups=groups))
                 for differences in comparison.tables
             ]
             yield {

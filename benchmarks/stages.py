@@ -10,7 +10,8 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from pkdlib import reproduce, runs
+from pkdlib import _files
+from pkdlib.companion import reproduce
 
 
 def main() -> None:
@@ -20,12 +21,12 @@ def main() -> None:
     chosen = parser.parse_args()
     steps = Counter()
     for path in sorted(chosen.runs.glob("split*/seed*/*/timings.json")):
-        steps[path.parent.name] += runs.read_json(path)["seconds"]
+        steps[path.parent.name] += _files.read_json(path)["seconds"]
     if not steps:
         parser.error(f"{chosen.runs} holds no finished step: run `pkd reproduce --profile quick` first")
     timed = chosen.runs / "timings.json"
     timed = timed if timed.is_file() else reproduce.BOOK_FOLDER / "timings.json"
-    notebooks = runs.read_json(timed)["notebooks"] if timed.is_file() else {}
+    notebooks = _files.read_json(timed)["notebooks"] if timed.is_file() else {}
     whole = sum(cost["seconds"] for cost in notebooks.values()) or sum(steps.values())
     print(f"{'stage':<26}{'seconds':>9}{'share of the notebooks':>25}")
     for name, seconds in steps.most_common():

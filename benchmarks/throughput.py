@@ -19,7 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pkdlib import cost, devices, networks, runs
+from pkdlib import _files
+from pkdlib.companion import store
+from pkdlib.models import backbones, cost
+from pkdlib.training import devices
 
 SEGMENTS, CLASSES = 3, 101
 VARIANTS = ("float32", "bfloat16", "channels_last", "compiled")
@@ -30,7 +33,7 @@ def main() -> None:
     """Print the table and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--size", default="paper", choices=networks.BACKBONES)
+    parser.add_argument("--size", default="paper", choices=backbones.BACKBONES)
     parser.add_argument("--side", type=int, default=224, help="pixels")
     parser.add_argument("--clips", type=int, default=32, help="clips a batch")
     parser.add_argument("--seconds", type=float, default=0.6, help="of a round")
@@ -38,12 +41,12 @@ def main() -> None:
     options = parser.parse_args()
     devices.prepare(options.device, torch.get_num_threads())
     peak = _rate(options)
-    print(f"{runs.provenance()['device']}: a bfloat16 matrix product at {peak / 1e12:.0f} TFLOP/s")
+    print(f"{store.provenance()['device']}: a bfloat16 matrix product at {peak / 1e12:.0f} TFLOP/s")
     rows = []
     settings = {"side": options.side, "segments": SEGMENTS, "clips": options.clips, "peak_flops": peak}
-    macs = {modality: _macs(modality, options) for modality in networks.MODALITIES}
+    macs = {modality: _macs(modality, options) for modality in backbones.MODALITIES}
     for variant in VARIANTS:  # the slow ones last: what is measured by then is written
-        for modality in networks.MODALITIES:
+        for modality in backbones.MODALITIES:
             row = {"network": modality, "variant": variant, **_measure(modality, variant, options)}
             done = row["training_clips_per_second"] * 6 * macs[modality]
             rows.append(row | {"gmac": macs[modality] / cost.GMAC, "share_of_peak": done / peak})
@@ -51,18 +54,18 @@ def main() -> None:
             if options.out:
                 options.out.mkdir(parents=True, exist_ok=True)
                 pd.DataFrame(rows).to_csv(options.out / "throughput.csv", index=False, float_format="%.5g")
-                runs.write_json(options.out / runs.RECORD, {"settings": settings, **runs.provenance()})
+                _files.write_json(options.out / store.RECORD, {"settings": settings, **store.provenance()})
 
 
 def _measure(modality: str, variant: str, options: argparse.Namespace) -> dict[str, float]:
     torch.manual_seed(0)
-    net = networks.backbone(modality=modality, size=options.size, num_classes=CLASSES).to(options.device)
+    net = backbones.backbone(modality=modality, size=options.size, num_classes=CLASSES).to(options.device)
     if variant in ("channels_last", "compiled"):
         net = net.to(memory_format=torch.channels_last)
     precision = "float32" if variant == "float32" else "bfloat16"
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-4)
     clip = torch.randn(
-        options.clips, SEGMENTS, networks.CHANNELS[modality], options.side, options.side, device=options.device
+        options.clips, SEGMENTS, backbones.CHANNELS[modality], options.side, options.side, device=options.device
     )
     labels = torch.arange(options.clips, device=options.device) % CLASSES
     forward: Callable[[Tensor], Tensor] = torch.compile(net) if variant == "compiled" else net
@@ -126,8 +129,8 @@ def _rate(options: argparse.Namespace) -> float:
 
 
 def _macs(modality: str, options: argparse.Namespace) -> int:
-    net: nn.Module = networks.backbone(modality=modality, size=options.size, num_classes=CLASSES).eval()
-    clip = torch.zeros(1, SEGMENTS, networks.CHANNELS[modality], options.side, options.side)
+    net: nn.Module = backbones.backbone(modality=modality, size=options.size, num_classes=CLASSES).eval()
+    clip = torch.zeros(1, SEGMENTS, backbones.CHANNELS[modality], options.side, options.side)
     return cost.macs(net, clip)
 
 

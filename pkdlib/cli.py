@@ -16,9 +16,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pkdlib import __version__, bitstream, container, files, pictures, resources, runs
-from pkdlib.datasets import survey
-from pkdlib.parameters import ParameterError, Parameters
+from pkdlib import __version__, _files, _resources
+from pkdlib.companion import store
+from pkdlib.companion.parameters import ParameterError, Parameters
+from pkdlib.data import survey
+from pkdlib.video import container, pictures, reader
 
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
@@ -69,7 +71,7 @@ def _inspect(chosen: argparse.Namespace) -> None:
 
 
 def _inspect_clip(chosen: argparse.Namespace) -> None:
-    with bitstream.CompressedVideo(chosen.clip) as video:
+    with reader.CompressedVideo(chosen.clip) as video:
         types = collections.Counter(video.frame_types)
         lengths = [gop.length for gop in video.gops]
         counted = ", ".join(f"{number} {kind}" for kind, number in sorted(types.items()))
@@ -84,14 +86,14 @@ def _inspect_clip(chosen: argparse.Namespace) -> None:
             _say("shown", f"{mirrored}{turned if video.rotation else 'not turned'}; read as stored")
         if video.approximate:
             _say("motion", "approximate: the stream leaves a doubt which picture a vector refers to")
-    picture = Path(chosen.picture or files.derived(Path(chosen.clip).stem, ".modalities.png"))
+    picture = Path(chosen.picture or _files.derived(Path(chosen.clip).stem, ".modalities.png"))
     sheet = pictures.contact_sheet(chosen.clip)
-    runs.write_atomically(picture, lambda temporary: temporary.write_bytes(pictures.png_bytes(sheet)))
+    _files.write_atomically(picture, lambda temporary: temporary.write_bytes(pictures.png_bytes(sheet)))
     _say("picture", f"{picture} (frames, accumulated motion as arrows and as colours, accumulated residual)")
 
 
 def _reproduce(chosen: argparse.Namespace) -> None:
-    from pkdlib import data, reproduce
+    from pkdlib.companion import data, reproduce
 
     parameters = _parameters(chosen)
     if parameters.root:  # before the notebooks, where progress is seen and a folder that will not do is told at once
@@ -102,7 +104,9 @@ def _reproduce(chosen: argparse.Namespace) -> None:
 
 
 def _train(chosen: argparse.Namespace) -> None:
-    from pkdlib import experiments, ranks, study
+    from pkdlib.companion import workspace
+    from pkdlib.companion.experiments import training
+    from pkdlib.training import distributed
 
     parameters = _parameters(chosen)
     networks = parameters.plan.networks
@@ -112,27 +116,27 @@ def _train(chosen: argparse.Namespace) -> None:
             f"network {chosen.network!r} is not the backbone's; its networks are: {known}; their internal classifiers: "
             f"{_EXITS}"
         )
-    with ranks.joined(parameters.device):
-        if ranks.number() == 0:  # the data are prepared once, before others read them
-            study.frame_bank(parameters)
-        ranks.tell(None)
-        for run in study.selected_runs(parameters):
+    with distributed.joined(parameters.device):
+        if distributed.number() == 0:  # the data are prepared once, before others read them
+            workspace.frame_bank(parameters)
+        distributed.tell(None)
+        for run in workspace.selected_runs(parameters):
             if chosen.network == _EXITS:
-                folders = list(dict.fromkeys(experiments.exits_steps(run).values()))
+                folders = list(dict.fromkeys(training.exits_steps(run).values()))
             else:
-                folders = [experiments.backbone_step(run, chosen.network)]
-            for folder in folders if ranks.number() == 0 else ():
+                folders = [training.backbone_step(run, chosen.network)]
+            for folder in folders if distributed.number() == 0 else ():
                 _say("trained", str(folder))
 
 
 def _predict(chosen: argparse.Namespace) -> None:
     with container.open_stream(chosen.clip):
         pass  # a file that cannot be read is told before the seconds that torch takes to load
-    from pkdlib import cascades
+    from pkdlib.early_exit import predictor
 
-    shipped = resources.models()
+    shipped = _resources.models()
     model = chosen.model or next(iter(shipped))
-    answer = cascades.predict(Path(chosen.clip), shipped.get(model, Path(model)))
+    answer = predictor.predict(Path(chosen.clip), shipped.get(model, Path(model)))
     _say("class", answer.label)
     _say("confidence", f"{answer.confidence:.3f}")
     _say("exit", answer.exit)
@@ -145,23 +149,23 @@ def _predict(chosen: argparse.Namespace) -> None:
 
 
 def _export(chosen: argparse.Namespace) -> None:
-    from pkdlib import models, reproduce
+    from pkdlib.companion import export, reproduce
 
     parameters = _parameters(chosen)
     if chosen.results:
         _say("results", str(reproduce.publish(parameters, Path(chosen.results), chosen.tables)))
     if chosen.model:
-        models.ship(parameters, Path(chosen.model), _log)
+        export.ship(parameters, Path(chosen.model), _log)
         _say("model", chosen.model)
     if chosen.target or not (chosen.results or chosen.model):
         target = Path(chosen.target or "export")
-        models.export(parameters, target, _log)
+        export.export(parameters, target, _log)
         _say("exported", str(target))
 
 
 def _data(chosen: argparse.Namespace) -> None:
-    from pkdlib import study
-    from pkdlib.datasets import hmdb51, preparation, ucf101
+    from pkdlib.companion import workspace
+    from pkdlib.data.official import hmdb51, preparation, ucf101
 
     spec = {"ucf101": ucf101, "hmdb51": hmdb51}[chosen.dataset].SPEC
     settings = {"lists": chosen.lists, "workers": max(1, chosen.workers), "log": _log}
@@ -175,13 +179,13 @@ def _data(chosen: argparse.Namespace) -> None:
     else:
         preparation.prepare(spec, chosen.root, archives=chosen.archive, **settings)
     parameters = Parameters.for_profile("quick", dataset=chosen.dataset, root=chosen.root)
-    size = study.bank_size(parameters) / 1e9
+    size = workspace.bank_size(parameters) / 1e9
     _log(f"the first run decodes the clips' frames, once, to the cache: about {size:.2g} GB at the profile quick")
     _log(f"ready: pkd reproduce --dataset {chosen.dataset} --root {chosen.root}")
 
 
 def _clean(chosen: argparse.Namespace) -> None:
-    root = resources.working_folder()
+    root = _resources.working_folder()
     entries = [path for path in _caches(chosen.runs) if _is_chosen(path, chosen.what)]
     if root != Path.cwd():
         print(f"in {root}")
@@ -203,12 +207,14 @@ def _clean(chosen: argparse.Namespace) -> None:
 
 
 def _book(chosen: argparse.Namespace) -> None:
-    from pkdlib import book, facts, measure
+    from pkdlib.companion import measure
+    from pkdlib.companion.book import build
+    from pkdlib.companion.book.prose import substitutions
 
-    root = Path(chosen.root).resolve() if chosen.root else book.checkout()
+    root = Path(chosen.root).resolve() if chosen.root else build.checkout()
     with measure.measured() as cost:
-        page = book.build(substitutions=facts.collect(), root=root)
-    measure.remember(root / book.EXECUTED / runs.TIMINGS, "build", "book", cost())
+        page = build.build(substitutions=substitutions.collect(), root=root)
+    measure.remember(root / build.EXECUTED / store.TIMINGS, "build", "book", cost())
     _say("book", str(page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page))
 
 
@@ -246,7 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--model",
         metavar="NAME",
-        help=f"{' or '.join(resources.MODELS)}, which come with pkdlib (the first), or a folder of `pkd export`",
+        help=f"{' or '.join(_resources.MODELS)}, which come with pkdlib (the first), or a folder of `pkd export`",
     )
 
     command = _add(commands, "train", _train, "train one network, on several GPUs if need be", _TRAIN_HELP)
@@ -466,29 +472,29 @@ def _number(text: str) -> Any:
 
 def _caches(run_folder: str) -> Iterator[Path]:
     # What `pkd clean` may remove. Whatever --runs names: only a folder that pkdlib filled is ever listed.
-    yield from sorted(path for path in resources.place(run_folder).glob("*/*") if path.is_dir() and _is_a_run(path))
+    yield from sorted(path for path in _resources.place(run_folder).glob("*/*") if path.is_dir() and _is_a_run(path))
     for pattern in _CACHED:
-        yield from sorted(path for path in resources.working_folder().glob(pattern) if path.is_dir())
+        yield from sorted(path for path in _resources.working_folder().glob(pattern) if path.is_dir())
 
 
 def _is_a_run(path: Path) -> bool:
-    profiles = [profile.stem for profile in resources.folder("profiles").glob("*.yaml")]
+    profiles = [profile.stem for profile in _resources.folder("profiles").glob("*.yaml")]
     variant = path.name if path.parent.name == "grid" else path.parent.name  # workflow/Snakefile's notebooks
     return variant.partition("-")[0] in profiles
 
 
 def _is_chosen(path: Path, names: Sequence[str]) -> bool:
-    return not names or any(path.is_relative_to(resources.place(name)) for name in names)
+    return not names or any(path.is_relative_to(_resources.place(name)) for name in names)
 
 
 def _say(name: str, value: str) -> None:
-    print(files.printable(f"{name:<12}{value}"), flush=True)
+    print(_files.printable(f"{name:<12}{value}"), flush=True)
 
 
 def _log(line: str) -> None:
-    print(files.printable(line), flush=True)
+    print(_files.printable(line), flush=True)
 
 
 def _complain(message: str, status: int = 1) -> int:
-    print(f"pkd: {files.printable(' '.join(message.split()))}", file=sys.stderr)
+    print(f"pkd: {_files.printable(' '.join(message.split()))}", file=sys.stderr)
     return status

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pkdlib import measure
+from pkdlib.companion import measure
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

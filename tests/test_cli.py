@@ -10,7 +10,9 @@ import av
 import numpy as np
 import pytest
 
-from pkdlib import book, cli, transcode
+from pkdlib import cli
+from pkdlib.companion.book import build
+from pkdlib.video import transcode
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ("inspect", "reproduce", "predict", "train", "export", "data", "clean", "book")
@@ -165,7 +167,7 @@ def test_a_full_disk_is_said(clip, tmp_path, capsys, monkeypatch):
         with open("/dev/full", "wb", buffering=0) as file:
             file.write(b"one byte too many")
 
-    monkeypatch.setattr(cli.runs, "write_atomically", full)
+    monkeypatch.setattr(cli._files, "write_atomically", full)
     assert "No space left on device" in fails(capsys, "inspect", clip, "--picture", tmp_path / "out.png")
 
 
@@ -240,7 +242,7 @@ def test_the_book_is_that_of_the_checkout_around_the_working_folder(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     assert "from a checkout of the repository" in fails(capsys, "book")
     monkeypatch.chdir(ROOT / "tests")
-    assert book.checkout() == ROOT
+    assert build.checkout() == ROOT
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torchvision.models import resnet
 
-from pkdlib import cli, transcode
-from pkdlib.datasets import ucf101
+from pkdlib import cli
+from pkdlib.data.official import ucf101
+from pkdlib.video import transcode
 
 pytestmark = pytest.mark.slow
 

@@ -4,8 +4,10 @@ import dataclasses
 
 import pytest
 
-from pkdlib import audit, crossfit, experiments, minima, places, runs, study, training
-from pkdlib.parameters import Parameters
+from pkdlib.companion import places, store, workspace
+from pkdlib.companion.experiments import crossfit, flatness, protocol, training
+from pkdlib.companion.parameters import Parameters
+from pkdlib.training import trainer
 
 TINY = {
     "marionette_actors": 6,
@@ -33,11 +35,11 @@ def of_every_network(step):
 
 
 def of_control(control):
-    return lambda run: [minima.network_step(run, control, modality) for modality in run.parameters.plan.networks]
+    return lambda run: [flatness.network_step(run, control, modality) for modality in run.parameters.plan.networks]
 
 
 def of_other_bias(run):
-    list(minima.biases(run))
+    list(flatness.biases(run))
     return list((places.run_folder(run.parameters).parent).rglob("backbone-*"))
 
 
@@ -48,15 +50,15 @@ def of_crossfit(run):
 
 # Step -> how it is made, and the trainings that it is to hold.
 STEPS = {
-    "backbones": ("coviar", of_every_network(experiments.backbone_step), 3),
-    "exits": ("coviar", lambda run: list(set(experiments.exits_steps(run).values())), 1),
-    "audit": ("coviar", lambda run: [audit.audit_step(run)], 2),
+    "backbones": ("coviar", of_every_network(training.backbone_step), 3),
+    "exits": ("coviar", lambda run: list(set(training.exits_steps(run).values())), 1),
+    "audit": ("coviar", lambda run: [protocol.audit_step(run)], 2),
     "crossfit": ("coviar", of_crossfit, 6),
     "matched": ("coviar", of_control("matched"), 1),
     "mix": ("coviar", of_control("mix"), 2),
     "biases": ("coviar", of_other_bias, 3),
-    "teamnet": ("teamnet", of_every_network(experiments.backbone_step), 1),
-    "teamnet exits": ("teamnet", lambda run: list(set(experiments.exits_steps(run).values())), 1),
+    "teamnet": ("teamnet", of_every_network(training.backbone_step), 1),
+    "teamnet exits": ("teamnet", lambda run: list(set(training.exits_steps(run).values())), 1),
 }
 
 
@@ -73,12 +75,12 @@ def cache(tmp_path_factory):
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_killed_after_each_checkpoint_ends_in_the_same_bits(tmp_path, cache, monkeypatch, name):
     backbone, make, fewest = STEPS[name]
-    monkeypatch.setattr(training, "CHECKPOINT_SPACING", 0)
-    monkeypatch.setattr(training, "CHECKPOINT_INTERVAL", 0)  # within epochs, too
+    monkeypatch.setattr(trainer, "CHECKPOINT_SPACING", 0)
+    monkeypatch.setattr(trainer, "CHECKPOINT_INTERVAL", 0)  # within epochs, too
 
     def run_in(folder):
         p = Parameters.for_profile("smoke", runs=str(tmp_path / folder), cache=cache, backbone=backbone, **TINY)
-        return study.selected_runs(p)[0]
+        return workspace.selected_runs(p)[0]
 
     def contents(folders):
         return {
@@ -86,13 +88,13 @@ def test_a_step_killed_after_each_checkpoint_ends_in_the_same_bits(tmp_path, cac
             for folder in folders
             for pattern in FILES
             for path in folder.glob(pattern)
-            if path.name not in (runs.TIMINGS, runs.RECORD)
+            if path.name not in (store.TIMINGS, store.RECORD)
         }
 
     whole = contents(make(run_in("alone")))
     assert whole
 
-    save, kills, trainings = training.Checkpoint.save, 0, set()
+    save, kills, trainings = trainer.Checkpoint.save, 0, set()
 
     def dies(checkpoint, state):
         save(checkpoint, state)
@@ -104,7 +106,7 @@ def test_a_step_killed_after_each_checkpoint_ends_in_the_same_bits(tmp_path, cac
             raise Killed
 
     seen = set()
-    monkeypatch.setattr(training.Checkpoint, "save", dies)
+    monkeypatch.setattr(trainer.Checkpoint, "save", dies)
     while True:
         try:
             resumed = contents(make(run_in("killed")))

@@ -10,10 +10,10 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from test_book import root as checkout  # noqa: F401
-from test_reproduce import write_notebook
 
-from pkdlib.transcode import encode
+from pkdlib.video.transcode import encode
+from tests.companion.book.test_build import root as checkout  # noqa: F401
+from tests.companion.test_reproduce import write_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCALES = {"C": None, "zh_CN.GBK": "GBK", "ja_JP.EUC-JP": "EUC-JP"}
@@ -75,7 +75,7 @@ def test_a_folder_is_made_and_its_error_said(environment, tmp_path):
     words = ["--dataset", "folder", "--root", str(clips), "--pattern", "^(.+)_", "--profile", "smoke"]
     done = python(environment, PKD, "reproduce", *words, "--set", "folds=4", cwd=tmp_path)
     assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"folds = 3 would do" in done.stderr
-    load = "import sys; from pkdlib.datasets import folder; "
+    load = "import sys; from pkdlib.data import folder; "
     load += "print(folder.load(*sys.argv[1:], pattern='^(.+)_', num_folds=3).checksum)"
     checksums = [python(environment, load, str(clips), str(tmp_path / "cache")).stdout for _ in range(2)]
     here = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -87,13 +87,13 @@ def test_a_folder_is_made_and_its_error_said(environment, tmp_path):
 REPRODUCE = """
 import sys
 from pathlib import Path
-from pkdlib import reproduce
+from pkdlib.companion import reproduce
 reproduce.run_notebook(Path(sys.argv[1]), Path(sys.argv[2]), {"clip": sys.argv[3]}, Path.cwd())
 """
 
 
 def test_a_notebook_is_executed(environment, tmp_path):
-    cells = ["clip = ''", "print('a ≤ b: é 跑步', len(clip))\nfrom pkdlib.parameters import Parameters"]
+    cells = ["clip = ''", "print('a ≤ b: é 跑步', len(clip))\nfrom pkdlib.companion.parameters import Parameters"]
     cells[1] += "\nprint(Parameters.for_profile('quick').profile)"
     source = write_notebook(tmp_path, "01_first", cells)
     done = python(environment, REPRODUCE, str(source), str(tmp_path / "out.ipynb"), "a clip", cwd=tmp_path)
@@ -105,7 +105,7 @@ def test_a_notebook_is_executed(environment, tmp_path):
 BUILD = """
 import sys
 from pathlib import Path
-from pkdlib import book, facts
+from pkdlib.companion.book import build as book; from pkdlib.companion.book.prose import substitutions as facts
 print(len(facts.collect()))
 print(book.build(root=Path(sys.argv[1]), substitutions={"share": "a \\u2264 b"}))
 """

@@ -11,9 +11,9 @@ import numpy as np
 import papermill
 import pytest
 
-from pkdlib import reproduce, tables
-from pkdlib.datasets import preparation, ucf101
-from pkdlib.parameters import Parameters
+from pkdlib.companion import reproduce, tables
+from pkdlib.companion.parameters import Parameters
+from pkdlib.data.official import preparation, ucf101
 
 ROOT = Path(__file__).resolve().parents[1]
 # `make test` builds a book of these.

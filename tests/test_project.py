@@ -1,8 +1,10 @@
-"""What is said in more than one place is said alike: versions, addresses, notebook pairs, commands, and the layers."""
+"""What is said in more than one place is said alike: versions, addresses, notebook pairs, commands; and contracts."""
 
 import ast
 import json
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -16,127 +18,13 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from pkdlib import results
+from pkdlib.companion import results
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ADDRESS = PROJECT["urls"]["Repository"]
 EXTRAS = PROJECT["optional-dependencies"]
 SOURCES = sorted((ROOT / "notebooks").glob("*.md"))
-
-# The floors of the house, ground floor first: an import points down, or to a neighbour, and never in a circle.
-FLOORS = {
-    "__init__": 0,
-    "processes": 1,
-    "container": 1,
-    "h264": 1,
-    "files": 0,
-    "orientation": 1,
-    "sources": 1,
-    "motion": 1,
-    "views": 1,
-    "mpeg": 1,
-    "headers": 1,
-    "decoder": 1,
-    "index": 1,
-    "indexing": 1,
-    "bitstream": 1,
-    "cost": 1,
-    "statistics": 1,
-    "runs": 1,
-    "measure": 1,
-    "parameters": 1,
-    "methods": 1,
-    "controls": 1,
-    "plans": 1,
-    "logits": 1,
-    "resources": 1,
-    "fingerprints": 1,
-    "transcode": 2,
-    "pictures": 2,
-    "datasets": 2,
-    "places": 3,
-    "data": 3,
-    "banks": 3,
-    "clips": 3,
-    "ranks": 3,
-    "feeding": 4,
-    "devices": 3,
-    "pretrained": 3,
-    "lite": 3,
-    "networks": 3,
-    "teamnet": 3,
-    "classifiers": 3,
-    "architectures": 3,
-    "levels": 4,
-    "training": 4,
-    "distillation": 4,
-    "wise": 4,
-    "stacking": 4,
-    "early_exit": 4,
-    "objective": 4,
-    "estimates": 4,
-    "operators": 4,
-    "spectra": 4,
-    "traces": 4,
-    "sharpness": 4,
-    "landscape": 4,
-    "flatness": 4,
-    "cascades": 5,
-    "experiments": 5,
-    "tallies": 5,
-    "models": 5,
-    "ensembles": 5,
-    "trade_offs": 5,
-    "latency": 5,
-    "audit": 5,
-    "crossfit": 5,
-    "minima": 5,
-    "tables": 5,
-    "claims": 5,
-    "differences": 5,
-    "advantages": 5,
-    "advantage_reports": 5,
-    "regime": 5,
-    "teachers": 5,
-    "flatness_comparisons": 5,
-    "comparisons": 5,
-    "verdicts": 5,
-    "encodings": 5,
-    "charts": 5,
-    "cascade_charts": 5,
-    "flatness_charts": 5,
-    "flatness_reports": 5,
-    "cascade_reports": 5,
-    "second_backbone": 5,
-    "display": 5,
-    "reports": 5,
-    "speeds": 5,
-    "paper_scale": 5,
-    "coverage": 5,
-    "facts": 5,
-    "summaries": 5,
-    "results": 5,
-    "study": 5,
-    "reproduce": 6,
-    "book": 6,
-    "cli": 6,
-}
-BASE = (
-    "files",
-    "container",
-    "sources",
-    "orientation",
-    "h264",
-    "mpeg",
-    "headers",
-    "motion",
-    "views",
-    "decoder",
-    "index",
-    "indexing",
-)
-BASE += ("bitstream", "transcode", "pictures")
 
 
 def requirements(*extras: str) -> dict[str, SpecifierSet]:
@@ -239,49 +127,28 @@ def test_the_workflow_tests_the_oldest_and_the_newest_python_and_publishes():
     assert any("deploy-pages" in step.get("uses", "") for step in steps)
 
 
-def room(path: Path) -> str:
-    return path.relative_to(ROOT / "pkdlib").parts[0].removesuffix(".py")
+def lint_imports(folder: Path) -> subprocess.CompletedProcess:
+    program = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    command = [sys.executable, "-c", program, "--no-cache", "--no-logo", "--config", str(ROOT / "pyproject.toml")]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8")
 
 
-def imports(path: Path) -> set[str]:
-    """All modules that a file imports, wherever in it, as dotted names."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: import by full name"
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return found
-
-
-def rooms_below() -> dict[str, set[str]]:
-    graph: dict[str, set[str]] = {}
-    for path in sorted((ROOT / "pkdlib").rglob("*.py")):
-        ours = {name.split(".")[1] for name in imports(path) if name.startswith("pkdlib.")}
-        # A name of the package itself (`from pkdlib import __version__`) is the ground's.
-        ours = {"__init__" if name.startswith("__") else name for name in ours}
-        graph.setdefault(room(path), set()).update(ours - {room(path)})
-    return graph
-
-
-def test_imports_only_point_down():
-    graph = rooms_below()
-    assert graph.keys() <= FLOORS.keys(), "give each new module its floor"
-    upward = [(a, b) for a, below in graph.items() for b in below if FLOORS[b] > FLOORS[a]]
-    assert not upward
-    settled: set[str] = set()
-    while ready := {name for name, below in graph.items() if name not in settled and below <= settled}:
-        settled |= ready
-    assert settled == graph.keys(), f"these import each other in a circle: {sorted(graph.keys() - settled)}"
-
-
-@pytest.mark.parametrize("name", BASE)
-def test_the_base_needs_av_and_numpy_alone(name):
-    path = ROOT / "pkdlib" / f"{name}.py"
-    foreign = {module.partition(".")[0] for module in imports(path)} - sys.stdlib_module_names
-    assert foreign <= {"av", "numpy", "pkdlib"}
-    assert rooms_below()[name] <= {*BASE, "runs", "resources"}
+@pytest.mark.parametrize(
+    ("module", "statement", "contract"),
+    [
+        ("training/tuning.py", "from pkdlib.companion import store", "between packages only point down"),
+        ("companion/store.py", "from pkdlib.companion.claims import verdicts", "Within the companion"),
+        ("video/motion.py", "import scipy", "av and numpy alone"),
+        ("newcomer.py", "import json", "between packages only point down"),
+    ],
+)
+def test_an_import_that_points_up_is_found(tmp_path, module, statement, contract):
+    shutil.copytree(ROOT / "pkdlib", tmp_path / "pkdlib", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "pkdlib" / module).open("a", encoding="utf-8") as file:
+        file.write(f"\n{statement}\n")
+    done = lint_imports(tmp_path)
+    broken = [line for line in done.stdout.splitlines() if line.endswith("BROKEN")]
+    assert done.returncode == 1 and any(contract in line for line in broken), done.stdout + done.stderr
 
 
 def test_readme_states_the_measured_times():

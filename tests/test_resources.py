@@ -3,8 +3,9 @@ import importlib.metadata
 
 import pytest
 
-from pkdlib import places, reproduce, resources
-from pkdlib.parameters import Parameters
+from pkdlib import _resources
+from pkdlib.companion import places, reproduce
+from pkdlib.companion.parameters import Parameters
 
 
 @pytest.fixture
@@ -12,34 +13,34 @@ def installed(tmp_path, monkeypatch):
     """A package folder as in site-packages, with no checkout around it."""
     package = tmp_path / "site-packages" / "pkdlib"
     (package / "_shipped" / "profiles").mkdir(parents=True)
-    monkeypatch.setattr(resources, "_PACKAGE", package)
+    monkeypatch.setattr(_resources, "_PACKAGE", package)
     return package
 
 
 def test_a_checkout_gives_its_own_folders():
-    root = resources.repository()
-    assert (root / "pkdlib" / "resources.py").is_file()
-    assert resources.folder("profiles") == root / "profiles"
+    root = _resources.repository()
+    assert (root / "pkdlib" / "_resources.py").is_file()
+    assert _resources.folder("profiles") == root / "profiles"
 
 
 def test_an_installed_wheel_gives_the_shipped_copy(installed):
-    assert resources.repository() is None
-    assert resources.folder("profiles") == installed / "_shipped" / "profiles"
+    assert _resources.repository() is None
+    assert _resources.folder("profiles") == installed / "_shipped" / "profiles"
 
 
 def test_a_broken_installation_is_named(installed):
     with pytest.raises(FileNotFoundError, match="results is missing: install pkdlib again"):
-        resources.folder("results")
+        _resources.folder("results")
 
 
 def test_an_unknown_folder_lists_the_known_ones():
     with pytest.raises(ValueError, match="notebooks, profiles, results"):
-        resources.folder("notebook")
+        _resources.folder("notebook")
 
 
 def test_the_address_of_a_checkout_stands_in_its_pyproject():
-    line = f'Repository = "{resources.repository_url()}"'
-    assert line in (resources.repository() / "pyproject.toml").read_text(encoding="utf-8")
+    line = f'Repository = "{_resources.repository_url()}"'
+    assert line in (_resources.repository() / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def test_the_address_of_an_installed_wheel_stands_in_its_metadata(installed, monkeypatch):
@@ -47,7 +48,7 @@ def test_the_address_of_an_installed_wheel_stands_in_its_metadata(installed, mon
     metadata["Project-URL"] = "Documentation, https://docs.example.org"
     metadata["Project-URL"] = "Repository, https://example.org/one/two/"
     monkeypatch.setattr(importlib.metadata, "metadata", lambda name: metadata)
-    assert resources.repository_url() == "https://example.org/one/two"
+    assert _resources.repository_url() == "https://example.org/one/two"
 
 
 def test_a_missing_address_says_where_to_set_it(installed, monkeypatch):
@@ -56,7 +57,7 @@ def test_a_missing_address_says_where_to_set_it(installed, monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "metadata", missing)
     with pytest.raises(LookupError, match=r"\[project.urls\]"):
-        resources.repository_url()
+        _resources.repository_url()
 
 
 @pytest.fixture

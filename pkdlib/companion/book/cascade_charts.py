@@ -1,0 +1,188 @@
+"""Charts of combined exits and of early exit: WISE, trade-offs of accuracy and cost, the audit of the protocol.
+
+Conventions are those of `charts`.
+"""
+
+import altair as alt
+import pandas as pd
+
+from pkdlib.companion.book import encodings
+from pkdlib.companion.book.encodings import MODALITY_LABELS, NAMES, RULES, SERIES_COLOURS
+
+
+def accuracy_by_prefix(ensembles: pd.DataFrame) -> alt.FacetChart:
+    """Draw the accuracy of every rule by the number of exits visited, a panel per method.
+
+    Args:
+        ensembles: Counts per group with the columns kind, method, rule, prefix, part, clips, correct; the test part of
+            the paper's classifiers is drawn, pooled over runs and groups. Rules of prefix 0 (late fusion of bare
+            backbones) are lines across.
+
+    Returns:
+        A chart with one column per method.
+    """
+    test = ensembles[(ensembles["part"] == "test") & (ensembles["kind"] != "light") & ensembles["rule"].isin(RULES)]
+    pooled = test.groupby(["method", "rule", "prefix"], sort=False, as_index=False)[["correct", "clips"]].sum()
+    pooled["accuracy"] = 100 * pooled["correct"] / pooled["clips"]
+    fusion = pooled[pooled["prefix"] == 0].drop(columns=["method", "prefix"])
+    lines = pooled[pooled["prefix"] > 0]
+    across = fusion.merge(lines[["method", "prefix"]].drop_duplicates(), how="cross")
+    frame = pd.concat([lines, across], ignore_index=True)
+    frame["rule"] = frame["rule"].map(encodings.name_of)
+    frame["method"] = frame["method"].map(encodings.name_of)
+    present = set(frame["rule"])
+    rules = [NAMES[rule] for rule in RULES if NAMES[rule] in present]
+    base = alt.Chart(frame).encode(
+        x=alt.X("prefix:Q", title="exits visited", axis=alt.Axis(tickMinStep=1)),
+        y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False)),
+        color=encodings.series_colour("rule", rules, columns=3),
+    )
+    tips = ["rule:N", "prefix:Q", *encodings.tips(frame, accuracy="accuracy (%)")]
+    points = base.mark_point(size=45).encode(shape=encodings.series_shape("rule", rules), tooltip=tips)
+    panel = alt.layer(base.mark_line(opacity=0.6), points).properties(width=290, height=260)
+    return panel.facet(column=alt.Column("method:N", title=None, sort=encodings.series(frame["method"])))
+
+
+def wise_weights(weights: pd.DataFrame) -> alt.FacetChart:
+    """Draw the learned weight of every member exit in the ensemble of every prefix of exits.
+
+    Args:
+        weights: One row per run with the columns split, seed, method, prefix (the number of exits visited),
+            member ("residual-1" ...) and weight. Runs are averaged.
+
+    Returns:
+        A heat map per method: the stronger the colour, the larger the weight; negative ones have a red edge.
+    """
+    frame = weights.groupby(["method", "prefix", "member"], sort=False, as_index=False)["weight"].mean()
+    frame["modality"] = frame["member"].str.rsplit("-", n=1).str[0]
+    frame["size"] = frame["weight"].abs()
+    frame["text"] = frame["weight"].map(lambda value: f"{value:.2f}".replace("-0.00", "0.00"))
+    # A member first appears in the prefix that ends with it, which gives the order of visiting.
+    members = list(frame.groupby("member")["prefix"].min().sort_values(kind="stable").index)
+    base = alt.Chart(frame).encode(
+        x=alt.X("member:N", title="member exit", sort=members, axis=alt.Axis(labelAngle=-45, grid=False)),
+        y=alt.Y("prefix:O", title="exits visited", axis=alt.Axis(grid=False)),
+    )
+    cells = base.mark_rect(strokeWidth=1.5, cornerRadius=2).encode(
+        color=encodings.modality_colour(
+            legend=alt.Legend(title=None, labelExpr=encodings.label_expression(MODALITY_LABELS))
+        ),
+        # The strongest cell stays pale enough for its number to be read in either theme.
+        fillOpacity=alt.FillOpacity("size:Q", scale=alt.Scale(range=[0.03, 0.5]), legend=None),
+        stroke=alt.condition("datum.weight < -0.005", alt.value(SERIES_COLOURS[4]), alt.value("transparent")),
+        tooltip=["prefix:O", "member:N", alt.Tooltip("weight:Q", format=".3f")],
+    )
+    labels = base.mark_text().encode(text="text:N")
+    panel = alt.layer(cells, labels).properties(width=alt.Step(46), height=alt.Step(26))
+    if frame["method"].nunique() == 1:
+        return panel
+    frame["method"] = frame["method"].map(encodings.name_of)
+    return panel.facet(row=alt.Row("method:N", title=None, header=alt.Header(orient="top")))
+
+
+def accuracy_by_rule(summary: pd.DataFrame) -> alt.FacetChart:
+    """Draw the accuracy of every rule that combines all exits, a panel per cascade.
+
+    Args:
+        summary: One row per (cascade, rule), in the order of drawing, with the columns accuracy, low and high.
+
+    Returns:
+        A point and an interval per row.
+    """
+    frame = encodings.per_cent(summary, "accuracy", "low", "high")
+    base = alt.Chart(frame).encode(
+        y=alt.Y(
+            "rule:N", title=None, sort=list(dict.fromkeys(frame["rule"])), axis=alt.Axis(labelLimit=260, minExtent=190)
+        ),
+        color=alt.value(SERIES_COLOURS[3]),
+    )
+    x = alt.X("low:Q", title="accuracy (%)", scale=alt.Scale(zero=False))
+    tips = ["rule:N", *encodings.tips(frame, accuracy="accuracy (%)", low="from (%)", high="to (%)")]
+    intervals = base.mark_rule(strokeWidth=3, opacity=0.6).encode(x=x, x2="high:Q")
+    points = base.mark_point(size=70).encode(x="accuracy:Q", tooltip=tips)
+    panel = alt.layer(intervals, points).properties(width=220, height=alt.Step(22))
+    # What stands in brackets gets a line of its own, so that names of neighbours do not run into each other.
+    header = alt.Header(labelExpr=r"split(replace(datum.label, ' (', '\n('), '\n')")
+    return panel.facet(column=alt.Column("cascade:N", title=None, header=header))
+
+
+def accuracy_against_cost(curves: pd.DataFrame) -> alt.LayerChart:
+    """Draw accuracy against measured cost, one line per series, one point per setting.
+
+    Args:
+        curves: One row per run, group and setting with the columns split, seed, series, setting, gmac (per clip),
+            accuracy, clips. Runs and groups are averaged, each weighted by its clips.
+
+    Returns:
+        A chart of the means.
+    """
+    frame = curves.copy()
+    frame["gmac"] *= frame["clips"]
+    frame["accuracy"] *= frame["clips"] * 100
+    sums = frame.groupby(["series", "setting"], sort=False)[["gmac", "accuracy", "clips"]].sum()
+    means = sums[["gmac", "accuracy"]].div(sums["clips"], axis=0).reset_index()
+    names = list(dict.fromkeys(means["series"]))
+    base = alt.Chart(means).encode(
+        x=alt.X("gmac:Q", title="cost (GMAC per clip)", scale=alt.Scale(zero=False)),
+        y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False)),
+        color=encodings.series_colour("series", names, columns=2),
+    )
+    tips = ["series:N", "setting:Q", *encodings.tips(means, gmac="GMAC per clip", accuracy="accuracy (%)")]
+    points = base.mark_point().encode(shape=encodings.series_shape("series", names), tooltip=tips)
+    return alt.layer(base.mark_line(opacity=0.6).encode(order="gmac:Q"), points).properties(width=560, height=320)
+
+
+def front(points: pd.DataFrame, cost: str, title: str) -> alt.LayerChart:
+    """Draw operating points with intervals, and the Pareto front of their means.
+
+    Args:
+        points: One row per operating point with the columns system, setting, accuracy, low, high and a cost.
+        cost: The cost's column.
+        title: Of its axis.
+
+    Returns:
+        A chart; the dashed line joins the points to which no other is at once cheaper and more accurate.
+    """
+    frame = encodings.per_cent(points, "accuracy", "low", "high").sort_values(
+        [cost, "accuracy"], ascending=[True, False]
+    )
+    best = frame[frame["accuracy"] > frame["accuracy"].cummax().shift(fill_value=-1)]
+    names = list(dict.fromkeys(points["system"]))
+    base = alt.Chart(frame).encode(
+        x=alt.X(f"{cost}:Q", title=title, scale=alt.Scale(zero=False)),
+        color=encodings.series_colour("system", names, columns=2),
+    )
+    low = alt.Y("low:Q", title="accuracy (%)", scale=alt.Scale(zero=False))
+    tips = ["system:N", "setting:N"]
+    tips += encodings.tips(frame, **{cost: title}, accuracy="accuracy (%)", low="from (%)", high="to (%)")
+    line = alt.Chart(best).mark_line(color=SERIES_COLOURS[0], strokeDash=[4, 3], interpolate="step-after")
+    return alt.layer(
+        line.encode(x=f"{cost}:Q", y="accuracy:Q"),
+        base.mark_rule(strokeWidth=1.5, opacity=0.5).encode(y=low, y2="high:Q"),
+        base.mark_point(size=80).encode(y="accuracy:Q", shape=encodings.series_shape("system", names), tooltip=tips),
+    ).properties(width=560, height=320)
+
+
+def gains_by_switch(summary: pd.DataFrame) -> alt.VConcatChart:
+    """Draw what each choice of protocol does to each gain, a panel per gain.
+
+    Args:
+        summary: One row per (gain, switch), in the order of drawing, with the columns unit, difference, low and high.
+
+    Returns:
+        A point and an interval per row, about the line of no gain.
+    """
+    panels = []
+    for gain, frame in summary.groupby("gain", sort=False):
+        unit = frame["unit"].iloc[0]
+        base = alt.Chart(frame).encode(
+            y=alt.Y("switch:N", title=None, sort=list(frame["switch"]), axis=alt.Axis(labelLimit=260, minExtent=230)),
+            color=alt.condition("datum.switch == 'clean'", alt.value(SERIES_COLOURS[3]), alt.value(SERIES_COLOURS[1])),
+        )
+        zero = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(opacity=0.7).encode(x="at:Q")
+        intervals = base.mark_rule(strokeWidth=3, opacity=0.6).encode(x=alt.X("low:Q", title=unit), x2="high:Q")
+        tips = ["switch:N", *encodings.tips(frame, difference=unit, low="from", high="to")]
+        points = base.mark_point(size=90).encode(x="difference:Q", tooltip=tips)
+        layered = alt.layer(zero, intervals, points)
+        panels.append(layered.properties(width=330, height=alt.Step(26), title=gain))
+    return alt.vconcat(*panels)

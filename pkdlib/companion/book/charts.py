@@ -1,0 +1,390 @@
+"""Charts of the companion's tables: training, exits, flatness, differences, published points.
+
+Each function takes a tidy frame (its docstring names the columns) and returns an Altair chart, which `show`
+displays. Accuracies that were measured here are fractions in 0..1 in every frame and per cent on every axis;
+costs are GMAC (1e9 multiply-accumulates).
+"""
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from pkdlib.companion.book import encodings
+from pkdlib.companion.book.display import INK, picture, show
+from pkdlib.companion.book.encodings import (
+    EXIT_LABELS,
+    MODALITY_COLOURS,
+    MODALITY_LABELS,
+    SERIES_COLOURS,
+    VERDICT_COLOURS,
+)
+from pkdlib.companion.claims.claims import DATASET_LABELS
+from pkdlib.companion.confounders import MEASURES
+
+__all__ = [
+    "accuracies",
+    "accuracy_by_exit",
+    "accuracy_by_method",
+    "differences",
+    "exit_costs",
+    "flatness",
+    "gain_by_advantage",
+    "modality_profile",
+    "picture",
+    "published",
+    "show",
+    "training_curves",
+]
+
+
+def training_curves(curves: pd.DataFrame) -> alt.VConcatChart:
+    """Draw loss and accuracy over the epochs, a thin line for each run and a thick one for their mean.
+
+    Args:
+        curves: One row per run and epoch with the columns split, seed, modality, epoch, train_loss,
+            train_accuracy, validation_loss, validation_accuracy.
+
+    Returns:
+        A chart with one column per modality and one row each for loss and accuracy.
+    """
+    rows = []
+    for measure, title in (("loss", "loss (nats)"), ("accuracy", "accuracy (%)")):
+        wide = curves.rename(columns={f"train_{measure}": "training", f"validation_{measure}": "validation"})
+        keys = ["split", "seed", "modality", "epoch"]
+        frame = wide.melt(id_vars=keys, value_vars=["training", "validation"], var_name="part")
+        if measure == "accuracy":
+            frame["value"] *= 100
+        frame["run"] = encodings.run_names(frame)
+        frame["curve"] = frame["run"] + " " + frame["part"]
+        base = alt.Chart(frame).encode(
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
+            color=encodings.modality_colour(legend=None),
+            strokeDash=alt.StrokeDash(
+                "part:N",
+                title=None,
+                scale=alt.Scale(domain=["training", "validation"], range=[[5, 3], [1, 0]]),
+                legend=encodings.stroke_legend(),
+            ),
+        )
+        runs = base.mark_line(strokeWidth=1, opacity=0.4).encode(
+            y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=measure == "accuracy")),
+            detail="curve:N",
+            tooltip=["run:N", "part:N", "epoch:Q", alt.Tooltip("value:Q", format=".3~f", title=title)],
+        )
+        mean = base.mark_line().encode(y=alt.Y("mean(value):Q", title=title))
+        layered = alt.layer(runs, mean).properties(width=185, height=140)
+        rows.append(layered.facet(column=encodings.modality_facet(frame, labels=measure == "loss")))
+    return alt.vconcat(*rows, spacing=10)
+
+
+def accuracy_by_exit(summary: pd.DataFrame) -> alt.FacetChart:
+    """Draw the accuracy at every exit, one panel per modality and one line per training method.
+
+    Args:
+        summary: One row per (modality, method, exit) with the column accuracy and, where an interval is
+            known, low and high. Exits 1 to 3 are internal classifiers (ICs), exit 4 is the network's own end.
+
+    Returns:
+        A chart with one column per modality.
+    """
+    frame = encodings.per_cent(summary, "accuracy", "low", "high")
+    frame["method"] = frame["method"].map(encodings.name_of)
+    methods = encodings.series(frame["method"])
+    # Neighbouring methods stand side by side so that their intervals do not hide each other.
+    place = {name: (i - (len(methods) - 1) / 2) * 0.09 for i, name in enumerate(methods)}
+    frame["place"] = frame["exit"] + frame["method"].map(place)
+    frame["exit"] = frame["exit"].map(EXIT_LABELS)
+    axis = alt.Axis(values=list(EXIT_LABELS), labelExpr=encodings.label_expression(EXIT_LABELS))
+    base = alt.Chart(frame).encode(
+        x=alt.X("place:Q", title="exit", axis=axis, scale=alt.Scale(domain=[0.7, 4.3], nice=False)),
+        y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False, nice=True)),
+        color=encodings.series_colour("method", methods),
+    )
+    layers = [base.mark_line(opacity=0.6)]
+    if {"low", "high"} <= set(frame.columns):
+        layers.append(base.mark_rule(strokeWidth=1.5).encode(y="low:Q", y2="high:Q"))
+    tips = ["method:N", "exit:N", *encodings.tips(frame, accuracy="accuracy (%)", low="from (%)", high="to (%)")]
+    layers.append(base.mark_point().encode(shape=encodings.series_shape("method", methods), tooltip=tips))
+    return alt.layer(*layers).properties(width=190, height=220).facet(column=encodings.modality_facet(frame))
+
+
+def differences(frame: pd.DataFrame, *, unit: str = "percentage points", margin: float | None = 1.0) -> alt.LayerChart:
+    """Draw differences with their intervals against zero and the margin fixed beforehand.
+
+    Args:
+        frame: One row per comparison, in the order of drawing, with the columns label, estimate, low, high and
+            verdict ("holds", "does not hold" or "undecided"). Rows without an estimate are left out.
+        unit: The unit of the differences, for the axis.
+        margin: The smallest difference that matters, drawn as a dashed line; None where there is none.
+
+    Returns:
+        A forest plot: a point and an interval per row.
+    """
+    frame = frame.dropna(subset=["estimate"])
+    marks = pd.DataFrame({"at": [0.0], "mark": ["no difference"]})
+    if margin is not None:
+        marks.loc[1] = [margin, f"margin of {margin:g}"]
+    dashes = alt.Scale(domain=list(marks["mark"]), range=[[1, 0], [4, 3]])
+    rules = (
+        alt.Chart(marks)
+        .mark_rule(opacity=0.7)
+        .encode(x="at:Q", strokeDash=alt.StrokeDash("mark:N", scale=dashes, legend=encodings.stroke_legend("bottom")))
+    )
+    colours = alt.Scale(domain=list(VERDICT_COLOURS), range=list(VERDICT_COLOURS.values()))
+    order = list(dict.fromkeys(frame["label"]))
+    base = alt.Chart(frame).encode(
+        y=alt.Y("label:N", title=None, sort=order, axis=alt.Axis(labelLimit=330, grid=True)),
+        color=alt.Color("verdict:N", title=None, scale=colours),
+    )
+    x = alt.X("low:Q", title=f"difference ({unit})")
+    intervals = base.mark_rule(strokeWidth=3, opacity=0.75).encode(x=x, x2="high:Q")
+    tips = encodings.tips(frame, estimate=f"difference ({unit})", low="from", high="to")
+    points = base.mark_point(size=110).encode(
+        x="estimate:Q",
+        shape=encodings.series_shape("verdict", list(VERDICT_COLOURS)),
+        tooltip=["label:N", *tips, "verdict:N"],
+    )
+    return alt.layer(rules, intervals, points).properties(width=400, height=alt.Step(28))
+
+
+def exit_costs(cost: pd.DataFrame) -> alt.FacetChart:
+    """Draw what leaving at each exit costs, with the share of the internal classifiers (ICs) set apart.
+
+    Args:
+        cost: One row per (modality, exit) with the columns gmac (to leave here, with every IC passed),
+            gmac_ic (this exit's IC alone; 0 at the network's end) and gmac_bare (the backbone to its end,
+            without ICs). Rows of several runs are averaged.
+
+    Returns:
+        A chart with one column per modality; the vertical line is the whole bare backbone.
+    """
+    frame = cost.groupby(["modality", "exit"], as_index=False)[["gmac", "gmac_ic", "gmac_bare"]].mean()
+    frame = frame.sort_values(["modality", "exit"])
+    frame["classifiers"] = frame.groupby("modality")["gmac_ic"].cumsum()
+    frame["network"] = frame["gmac"] - frame["classifiers"]
+    frame["exit"] = frame["exit"].map(EXIT_LABELS)
+    parts = {"network": "network up to the exit", "classifiers": "ICs passed"}
+    long = frame.melt(["modality", "exit", "gmac", "gmac_bare"], list(parts), var_name="part")
+    long["rank"] = (long["part"] == "classifiers").astype(int)
+    long["part"] = long["part"].map(parts)
+    y = alt.Y("exit:N", title=None, sort=list(EXIT_LABELS.values()), axis=alt.Axis(grid=False))
+    bars = (
+        alt.Chart(long)
+        .mark_bar(height=18)
+        .encode(
+            y=y,
+            x=alt.X("value:Q", title="GMAC (dashed: bare network)"),
+            color=encodings.modality_colour(legend=None),
+            opacity=alt.Opacity(
+                "part:O",
+                title=None,
+                scale=alt.Scale(domain=list(parts.values()), range=[1, 0.45]),
+                legend=alt.Legend(symbolType="square", symbolFillColor=SERIES_COLOURS[0], symbolStrokeWidth=0),
+            ),
+            order=alt.Order("rank:Q"),
+            tooltip=[
+                "exit:N",
+                "part:N",
+                *encodings.tips(long, value="GMAC", gmac="GMAC in all", gmac_bare="bare GMAC"),
+            ],
+        )
+    )
+    bare = alt.Chart(long).mark_rule(strokeDash=[4, 3], strokeWidth=1.5).encode(x="mean(gmac_bare):Q")
+    panel = alt.layer(bars, bare).properties(width=180, height=alt.Step(30))
+    return panel.facet(column=encodings.modality_facet(frame))
+
+
+def flatness(frame: pd.DataFrame) -> alt.ConcatChart:
+    """Draw every flatness measure by modality: a point per run with its standard error, a bar for the mean.
+
+    Args:
+        frame: One row per run, of one control, with the columns split, seed, modality, measure, value, standard_error
+            (of the estimator; may be missing). Measures that `confounders.MEASURES` does not name are left out, but for
+            the loss.
+
+    Returns:
+        A chart with one panel and one scale per measure, logarithmic where values span more than 20-fold.
+    """
+    panels = []
+    for measure in (name for name in ("loss", *MEASURES) if name in set(frame["measure"])):
+        part = frame[frame["measure"] == measure].copy()
+        part["run"] = encodings.run_names(part)
+        # Runs stand side by side in the order of their names, so that no point hides another.
+        rank = part.groupby("modality")["run"].rank(method="dense")
+        part["shift"] = (rank - (rank.max() + 1) / 2) / max(rank.max(), 4)
+        part["low"] = part["value"] - part["standard_error"].fillna(0)
+        part["high"] = part["value"] + part["standard_error"].fillna(0)
+        wide = part["low"].min() > 0 and part["high"].max() > 20 * part["low"].min()
+        scale = alt.Scale(type="log") if wide else alt.Scale(zero=True)
+        y_title = MEASURES.get(measure, "training loss (nats)") + (" (log scale)" if wide else "")
+        y = alt.Y("value:Q", title=y_title, scale=scale, axis=alt.Axis(tickCount=5, format="~s" if wide else "~g"))
+        base = alt.Chart(part).encode(
+            x=alt.X(
+                "modality:N",
+                title=None,
+                sort=list(MODALITY_COLOURS),
+                axis=alt.Axis(labelAngle=0, labelExpr=encodings.label_expression(MODALITY_LABELS, wrap=True)),
+            ),
+            color=encodings.modality_colour(legend=None),
+        )
+        shift = alt.XOffset("shift:Q", scale=alt.Scale(domain=[-0.7, 0.7]))
+        tips = ["run:N", *encodings.tips(part, value=measure, standard_error="standard error")]
+        panels.append(
+            alt.layer(
+                base.mark_tick(thickness=2, size=38, opacity=0.55).encode(y=alt.Y("mean(value):Q", title=y_title)),
+                base.mark_rule().encode(y="low:Q", y2="high:Q", xOffset=shift),
+                base.mark_point(size=45).encode(y=y, xOffset=shift, tooltip=tips),
+            ).properties(width=185, height=190)
+        )
+    return alt.concat(*panels, columns=3)
+
+
+def published(frame: pd.DataFrame) -> alt.FacetChart:
+    """Draw the published operating points: accuracy against cost per video, one panel per data set.
+
+    Args:
+        frame: One row per point, as in `claims.PUBLISHED`, with the columns dataset, system, setting, accuracy
+            (per cent) and gmac (per video).
+
+    Returns:
+        A chart with one column per data set and the same colours in each.
+    """
+    systems = encodings.series(frame["system"])
+    points = (
+        alt.Chart(frame)
+        .mark_point(size=90)
+        .encode(
+            x=alt.X("gmac:Q", title="cost (GMAC per video)"),
+            y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False)),
+            color=encodings.series_colour("system", systems, columns=3),
+            shape=encodings.series_shape("system", systems),
+            tooltip=["system:N", "setting:N", *encodings.tips(frame, accuracy="accuracy (%)", gmac="GMAC per video")],
+        )
+    )
+    names = alt.Header(labelExpr=encodings.label_expression(DATASET_LABELS))
+    column = alt.Column("dataset:N", title=None, sort=list(DATASET_LABELS), header=names)
+    return points.properties(width=300, height=260).facet(column=column).resolve_scale(y="independent")
+
+
+def modality_profile(profile: pd.DataFrame) -> alt.HConcatChart:
+    """Draw how much motion and residual there is by position in the GOP.
+
+    Args:
+        profile: One row per position with the columns position, motion (pixels) and residual (grey levels).
+
+    Returns:
+        Two panels, each with a scale of its own.
+    """
+    x = alt.X("position:Q", title="position in the GOP", axis=alt.Axis(tickMinStep=1))
+    panels = []
+    for name, title in (("motion", "accumulated motion (pixels)"), ("residual", "accumulated residual (grey levels)")):
+        line = alt.Chart(profile).mark_line(color=MODALITY_COLOURS[name], point={"color": MODALITY_COLOURS[name]})
+        tips = ["position:Q", *encodings.tips(profile, **{name: title})]
+        panels.append(
+            line.encode(x=x, y=alt.Y(f"{name}:Q", title=title), tooltip=tips).properties(width=250, height=180)
+        )
+    return alt.hconcat(*panels)
+
+
+def accuracies(summary: pd.DataFrame) -> alt.LayerChart:
+    """Draw one accuracy with its interval for each modality.
+
+    Args:
+        summary: One row per modality with the columns accuracy, low and high.
+
+    Returns:
+        A point and an interval per row.
+    """
+    frame = encodings.per_cent(summary, "accuracy", "low", "high")
+    frame["network"] = frame["modality"].map(MODALITY_LABELS)
+    base = alt.Chart(frame).encode(
+        y=alt.Y("network:N", title=None, sort=list(MODALITY_LABELS.values())),
+        color=encodings.modality_colour(legend=None),
+    )
+    x = alt.X("low:Q", title="accuracy (%)", scale=alt.Scale(domain=[0, 100]))
+    intervals = base.mark_rule(strokeWidth=3, opacity=0.75).encode(x=x, x2="high:Q")
+    tips = ["network:N", *encodings.tips(frame, accuracy="accuracy (%)", low="from (%)", high="to (%)")]
+    points = base.mark_point(size=110).encode(x="accuracy:Q", tooltip=tips)
+    return alt.layer(intervals, points).properties(width=460, height=alt.Step(34))
+
+
+def accuracy_by_method(summary: pd.DataFrame) -> alt.FacetChart:
+    """Draw the mean accuracy of the internal classifiers by what trained them, a panel per modality.
+
+    Args:
+        summary: One row per (modality, method), in the order of drawing, with the columns accuracy, low and high.
+
+    Returns:
+        A point and an interval per row.
+    """
+    frame = encodings.per_cent(summary, "accuracy", "low", "high")
+    frame["method"] = frame["method"].map(encodings.name_of)
+    methods = list(frame["method"].unique())
+    base = alt.Chart(frame).encode(
+        y=alt.Y("method:N", title=None, sort=methods, axis=alt.Axis(labelLimit=220)),
+        color=encodings.modality_colour(legend=None),
+    )
+    x = alt.X("low:Q", title="accuracy (%)", scale=alt.Scale(zero=False))
+    intervals = base.mark_rule(strokeWidth=3, opacity=0.6).encode(x=x, x2="high:Q")
+    tips = ["method:N", *encodings.tips(frame, accuracy="accuracy (%)", low="from (%)", high="to (%)")]
+    points = base.mark_point(size=70).encode(x="accuracy:Q", tooltip=tips)
+    return (
+        alt.layer(intervals, points)
+        .properties(width=180, height=alt.Step(22))
+        .facet(column=encodings.modality_facet(frame))
+    )
+
+
+def gain_by_advantage(points: pd.DataFrame, lines: pd.DataFrame) -> alt.LayerChart:
+    """Draw what learning from a teacher gains over labels against how much better than the student it is.
+
+    Args:
+        points: Of `advantages.points`; an interval without end is not drawn.
+        lines: Of `advantage_reports.panels`; there may be none.
+
+    Returns:
+        A point and the interval of its gain per row; each line with the band of its interval.
+    """
+    frame = points.replace([np.inf, -np.inf], np.nan)
+    frame["taught by"] = np.where(frame["method"] == "pkd", "PKD (its last teacher)", "one teacher")
+    for name in ("student", "teacher"):
+        frame[name] = frame[name].map(MODALITY_LABELS)
+    frame["exit"] = frame["exit"].map(EXIT_LABELS)
+    studies, shapes, kinds = (
+        list(dict.fromkeys(column))
+        for column in (frame["data"], lines["shape"], ("one teacher", "PKD (its last teacher)"))
+    )
+    x = alt.X("advantage:Q", title="teacher's advantage (percentage points)")
+    y_title = "gain over labels (percentage points)"
+    zero = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(opacity=0.5)
+    base = alt.Chart(frame).encode(x=x, color=encodings.series_colour("data", studies, columns=2))
+    intervals = base.mark_rule(strokeWidth=1, opacity=0.3).encode(
+        y=alt.Y("gain_low:Q", title=y_title), y2="gain_high:Q"
+    )
+    tips = ["data:N", "taught by:N", "student:N", "exit:N", "teacher:N"]
+    tips += encodings.tips(
+        frame,
+        advantage="advantage (points)",
+        advantage_low="from",
+        advantage_high="to",
+        gain="gain (points)",
+        gain_low="gain from",
+        gain_high="gain to",
+    )
+    marks = base.mark_point(size=45).encode(
+        y=alt.Y("gain:Q", title=y_title),
+        shape=encodings.series_shape("taught by", kinds).legend(
+            orient="bottom", columns=1, symbolFillColor=SERIES_COLOURS[0], symbolStrokeWidth=0
+        ),
+        tooltip=tips,
+    )
+    fitted = alt.Chart(lines).encode(x=x)
+    band = fitted.mark_area(opacity=0.12, color=INK).encode(y="low:Q", y2="high:Q", detail="shape:N")
+    dashes = alt.Scale(domain=shapes, range=[[1, 0], [5, 3]][: len(shapes)])
+    line = fitted.mark_line(color=INK).encode(
+        y="estimate:Q",
+        strokeDash=alt.StrokeDash("shape:N", scale=dashes, legend=encodings.stroke_legend("bottom", columns=1)),
+    )
+    below, above = ([band], [line]) if len(lines) else ([], [])
+    axes = [zero.encode(x="at:Q"), zero.encode(y="at:Q")]
+    return alt.layer(*axes, *below, intervals, marks, *above).properties(width=330, height=320)

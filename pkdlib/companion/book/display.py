@@ -1,0 +1,155 @@
+"""Show charts and pictures: in the companion's theme, with a description, offline and without JavaScript.
+
+`show` turns any Altair chart into an inline SVG, which the book's own script replaces by an interactive view
+of the same specification where it is loaded. Text and axes take the colour of the page's text, so that a
+chart reads well on a light and on a dark page.
+"""
+
+import base64
+import hashlib
+import html
+import json
+import re
+
+import altair as alt
+import numpy as np
+import vl_convert
+
+from pkdlib.video import pictures
+
+INK = "currentColor"  # the colour of the text around the chart
+
+_FONT = "Arial, Helvetica, 'Liberation Sans', sans-serif"
+THEME = {
+    "background": "transparent",
+    "font": _FONT,
+    "aria": False,  # the whole picture carries one description, given to `show`
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 12,
+        "titleFontSize": 12.5,
+        "titleFontWeight": "normal",
+        "titlePadding": 8,
+        "gridColor": INK,
+        "gridOpacity": 0.13,
+        "domainColor": INK,
+        "domainOpacity": 0.45,
+        "tickColor": INK,
+        "tickOpacity": 0.45,
+        "labelPadding": 4,
+    },
+    "axisX": {"grid": False},
+    "axisY": {"domain": False, "ticks": False},
+    "header": {"labelColor": INK, "titleColor": INK, "labelFontSize": 13, "labelFontWeight": "bold"},
+    "legend": {
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "orient": "top",
+        "symbolSize": 80,
+        "symbolStrokeWidth": 2,
+        "symbolOpacity": 1,
+        "labelLimit": 260,
+        "columnPadding": 26,  # where the reader's font is wider than the one that measured, names do not run together
+    },
+    "title": {"color": INK, "fontSize": 13, "anchor": "start", "subtitleColor": INK},
+    "text": {"fill": INK, "fontSize": 11},
+    "rule": {"stroke": INK},
+    "line": {"strokeWidth": 2},
+    "point": {"size": 70, "filled": True, "opacity": 1},
+    "facet": {"spacing": 22},
+    "concat": {"spacing": 22},
+}
+
+
+def show(chart: alt.TopLevelMixin, description: str) -> "Shown":
+    """Return a chart as an object that notebooks and the book display.
+
+    Args:
+        chart: Any Altair chart; it is drawn in the companion's theme.
+        description: What the chart shows, in a sentence or two, for readers who cannot see it.
+
+    Returns:
+        An object whose HTML is an inline SVG with the description, and the chart's specification beside it.
+
+    Raises:
+        ValueError: If the description is empty.
+    """
+    if not description.strip():
+        raise ValueError("a chart needs a description of what it shows")
+    spec = chart.to_dict()
+    spec["config"] = THEME
+    spec["description"] = description
+    svg = _describe(vl_convert.vegalite_to_svg(spec, vl_version=vegalite_version()), description)
+    # `</` would end the script element early.
+    data = json.dumps(spec, separators=(",", ":"), sort_keys=True).replace("</", "<\\/")
+    body = f'<script type="application/json">{data}</script>'
+    width = re.search(r'<svg [^>]*\bwidth="([\d.]+)"', svg)[1]  # no reader's screen draws it larger than that
+    return Shown(f'<div class="pkd-chart" style="--pkd-width: {width}px">{svg}{body}</div>', description)
+
+
+def picture(image: np.ndarray, description: str) -> "Shown":
+    """Return an RGB image as an object that notebooks and the book display.
+
+    Args:
+        image: uint8 array of shape (height, width, 3), RGB.
+        description: What the picture shows, for readers who cannot see it.
+
+    Returns:
+        An object whose HTML is one self-contained image that is never wider than its column.
+
+    Raises:
+        ValueError: If the description is empty.
+    """
+    if not description.strip():
+        raise ValueError("a picture needs a description of what it shows")
+    data = base64.b64encode(pictures.png_bytes(image)).decode("ascii")
+    alt_text = html.escape(" ".join(description.split()))
+    height, width = image.shape[:2]
+    return Shown(
+        f'<img class="pkd-picture" src="data:image/png;base64,{data}" alt="{alt_text}" '
+        f'width="{width}" height="{height}" style="max-width:100%;height:auto">',
+        description,
+    )
+
+
+class Shown:
+    """Something to display: HTML for readers, its description for everything else."""
+
+    def __init__(self, markup: str, description: str):
+        """Keep the HTML and the description."""
+        self.markup = markup
+        self.description = description
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        return {"text/html": self.markup, "text/plain": self.description}
+
+    def _repr_html_(self) -> str:
+        return self.markup
+
+    def __repr__(self) -> str:
+        """Return the description, for consoles."""
+        return self.description
+
+
+def vegalite_version() -> str:
+    """Return the version of Vega-Lite that the installed Altair writes, as vl-convert names it ("6.1")."""
+    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+
+
+def _describe(svg: str, description: str) -> str:
+    # Vega goes on counting the names inside an SVG (of clips and gradients) from one chart to the next; counted anew,
+    # they are the same whenever a chart is drawn. As a page holds many charts, each has a mark of its own.
+    names = dict.fromkeys(re.findall(r'id="([^"]+)"', svg))
+    numbers = {name: f"n{number}" for number, name in enumerate(names)}
+    svg = re.sub(r'id="([^"]+)"', lambda match: f'id="{numbers[match[1]]}"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", lambda match: f"url(#{numbers[match[1]]})", svg)
+    mark = hashlib.sha256(svg.encode()).hexdigest()[:8]
+    svg = re.sub(r'id="', f'id="c{mark}-', svg)
+    svg = re.sub(r"url\(#", f"url(#c{mark}-", svg)
+    label = html.escape(" ".join(description.split()))
+    return re.sub(r"<svg ", f'<svg role="img" aria-label="{label}" ', svg, count=1)

@@ -1,0 +1,182 @@
+"""What the charts share: colours, shapes and names of series, and the encodings that use them."""
+
+import json
+
+import altair as alt
+import pandas as pd
+
+# Every colour has a contrast of at least 3:1 (WCAG 2.1, 1.4.11) against the book's light and its dark
+# background, and they stay apart for the three kinds of colour blindness; tests/companion/book/test_charts.py computes
+# both.
+MODALITY_COLOURS = {"iframe": "#4269d0", "motion": "#d4680a", "residual": "#1d9a55", "joint": "#b7439b"}
+SERIES_COLOURS = ("#7f858c", "#9a3fd8", "#b58400", "#0f9bb0", "#d92c2c", "#3f9142")
+SERIES_SHAPES = ("circle", "diamond", "square", "triangle-up", "triangle-down", "cross")
+
+MODALITY_LABELS = {"iframe": "I-frame", "motion": "motion vectors", "residual": "residual", "joint": "all together"}
+EXIT_LABELS = {1: "IC 1", 2: "IC 2", 3: "IC 3", 4: "final"}
+NAMES = {
+    "ce": "cross-entropy (CE)",
+    "pkd": "PKD",
+    "backbone": "backbone",
+    "wise_cascade": "WISE cascade",
+    "fewer_segments": "bare late fusion, fewer segments",
+    "wise": "WISE",
+    "uniform": "uniform mean",
+    "last": "last exit alone",
+    "late_equal": "bare late fusion, equal weights",
+    "late_fitted": "bare late fusion, fitted weights",
+}
+RULES = ("uniform", "wise", "last", "late_equal", "late_fitted")
+VERDICT_COLOURS = {"holds": "#0f9bb0", "does not hold": "#d92c2c", "undecided": "#7f858c"}
+
+
+def per_cent(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Turn fractions into per cent.
+
+    Args:
+        frame: A table.
+        *columns: Which to turn; those that it lacks are left out.
+
+    Returns:
+        A new table.
+    """
+    return frame.assign(**{name: frame[name] * 100 for name in columns if name in frame.columns})
+
+
+def run_names(frame: pd.DataFrame) -> pd.Series:
+    """Name each row's run.
+
+    Args:
+        frame: With the columns split and seed.
+
+    Returns:
+        Such as `split 0, seed 3`.
+    """
+    return "split " + frame["split"].astype(str) + ", seed " + frame["seed"].astype(str)
+
+
+def series(column: pd.Series) -> list[str]:
+    """Return the names to colour, in a fixed order for the methods that every page compares.
+
+    Args:
+        column: Names, repeated.
+
+    Returns:
+        Each once.
+    """
+    known = [NAMES[method] for method in ("ce", "pkd", "backbone")]
+    names = list(dict.fromkeys(column))
+    return [name for name in known if name in names] + [name for name in names if name not in known]
+
+
+def name_of(identifier: str) -> str:
+    """Return how a method or system is called in a chart.
+
+    Args:
+        identifier: As in the tables.
+
+    Returns:
+        Its name.
+    """
+    return NAMES.get(identifier, identifier.replace("_", " "))
+
+
+def stroke_legend(orient: str = "top", columns: int | None = None) -> alt.Legend:
+    """Make the legend of stroke dashes.
+
+    Args:
+        orient: Where it stands.
+        columns: Of the legend; as many as fit where not given.
+
+    Returns:
+        The legend.
+    """
+    symbols = {"symbolType": "stroke", "symbolSize": 500, "symbolStrokeColor": SERIES_COLOURS[0]}
+    return alt.Legend(title=None, orient=orient, columns=columns or 0, **symbols)
+
+
+def series_colour(field: str, names: list[str], columns: int | None = None) -> alt.Color:
+    """Encode series by colour.
+
+    Args:
+        field: Their column.
+        names: In the order of the legend.
+        columns: Of the legend; as many as fit where not given.
+
+    Returns:
+        The encoding.
+    """
+    scale = alt.Scale(domain=names, range=_cycle(SERIES_COLOURS, len(names)))
+    return alt.Color(f"{field}:N", title=None, scale=scale, legend=alt.Legend(columns=columns or 0))
+
+
+def series_shape(field: str, names: list[str]) -> alt.Shape:
+    """Encode series by the shape of their points.
+
+    Args:
+        field: Their column.
+        names: In the order of the legend.
+
+    Returns:
+        The encoding.
+    """
+    return alt.Shape(f"{field}:N", title=None, scale=alt.Scale(domain=names, range=_cycle(SERIES_SHAPES, len(names))))
+
+
+def _cycle(values: tuple[str, ...], count: int) -> list[str]:
+    return [values[i % len(values)] for i in range(count)]
+
+
+def modality_colour(legend: alt.Legend | None) -> alt.Color:
+    """Encode modalities by colour.
+
+    Args:
+        legend: None for no legend.
+
+    Returns:
+        The encoding.
+    """
+    scale = alt.Scale(domain=list(MODALITY_COLOURS), range=list(MODALITY_COLOURS.values()))
+    return alt.Color("modality:N", scale=scale, legend=legend)
+
+
+def modality_facet(frame: pd.DataFrame, labels: bool = True) -> alt.Column:
+    """Give each modality a column of its own.
+
+    Args:
+        frame: With the column modality.
+        labels: Whether the columns are named.
+
+    Returns:
+        The encoding.
+    """
+    order = [name for name in MODALITY_COLOURS if name in set(frame["modality"])]
+    header = alt.Header(labels=labels, labelExpr=label_expression(MODALITY_LABELS))
+    return alt.Column("modality:N", title=None, sort=order, header=header)
+
+
+def label_expression(labels: dict, wrap: bool = False) -> str:
+    """Write the Vega expression that replaces identifiers by labels.
+
+    Args:
+        labels: Identifier to label.
+        wrap: Whether a label breaks at its blanks.
+
+    Returns:
+        The expression.
+    """
+    table = {key: text.split() if wrap else text for key, text in labels.items()}
+    return f"{json.dumps(table)}[datum.value] || datum.value"
+
+
+def tips(frame: pd.DataFrame, **titles: str) -> list[alt.Tooltip]:
+    """Make the tooltips of numbers.
+
+    Args:
+        frame: The chart's table; columns that it lacks are left out.
+        **titles: Column to title.
+
+    Returns:
+        The encodings.
+    """
+    return [alt.Tooltip(f"{name}:Q", title=t, format=".4~g") for name, t in titles.items() if name in frame.columns]

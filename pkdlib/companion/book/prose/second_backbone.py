@@ -1,0 +1,176 @@
+"""TEAM-Net beside the three separate networks, from committed results of both: exit by exit, fused, and leaving early.
+
+Costs are measured, so that systems stand side by side at equal GMAC. Only runs (split, seed) of both are compared: they
+train and test on the same clips.
+"""
+
+from collections.abc import Callable, Iterator
+
+import pandas as pd
+
+from pkdlib.companion import results
+from pkdlib.companion.book.prose.reports import FINAL
+from pkdlib.companion.claims import aggregate, comparisons
+from pkdlib.companion.claims.aggregate import MODALITY_NAMES
+from pkdlib.companion.presets import DEFAULT, LIGHT_KINDS
+from pkdlib.statistics import intervals
+from pkdlib.statistics.differences import Comparison, NotMeasured, Tables
+from pkdlib.statistics.intervals import RUN, Interval
+
+SECOND = "teamnet"
+NAMES = {DEFAULT: "three networks", SECOND: "TEAM-Net"}
+SYSTEMS = {"ce": "cross-entropy", "pkd": "PKD", "none": "bare, fewer segments"}
+# What the sentence on fusion sets WISE against.
+RIVALS = ("the last exit alone", "equal weights", "late fusion of bare networks, fitted weights")
+
+
+def studies() -> Iterator[tuple[str, Tables]]:
+    """Yield the committed results of both backbones, where a profile and data set has both.
+
+    Yields:
+        The data's name, and name -> table of both backbones, which the column backbone tells apart.
+    """
+    committed = results.published_sets()
+    for profile, dataset in committed:
+        if (f"{profile}-{SECOND}", dataset) in committed:
+            first, second = (results.published(name, dataset) for name in (profile, f"{profile}-{SECOND}"))
+            found = {name: pd.concat([first[name], second[name]]) for name in first if name in second}
+            yield f"{dataset} ({profile})", {name: _of_both(table) for name, table in found.items()}
+
+
+def exit_points(tables: Tables) -> pd.DataFrame:
+    """Summarise every exit of the networks with light classifiers trained by PKD: its accuracy, and what leaving costs.
+
+    Args:
+        tables: Of `studies`.
+
+    Returns:
+        system, setting (the exit), gmac, accuracy, low, high (fractions in 0..1).
+    """
+    trials, exits = tables["trials"], tables["exits"]
+    light = trials[trials["kind"].isin(LIGHT_KINDS) & (trials["method"] == "pkd") & (trials["lr_factor"] == 1)]
+    ends = exits[exits["exit"] == FINAL]
+    cost = tables["cost"][tables["cost"]["kind"].isin(LIGHT_KINDS)].groupby(["modality", "exit"])["gmac"].mean()
+    rows = []
+    counted = pd.concat([light, ends])
+    for place, counts in counted[counted["part"] == "test"].groupby(["modality", "exit"]):
+        name = f"{MODALITY_NAMES[place[0]]} network"
+        rows.append({"system": name, "setting": place[1], "gmac": cost[place], **aggregate.fractions(counts)})
+    return pd.DataFrame(rows)
+
+
+def rules(tables: Tables) -> pd.DataFrame:
+    """Summarise every rule that combines all exits, a cascade for each backbone and kind of classifiers.
+
+    Args:
+        tables: Of `studies`.
+
+    Returns:
+        The columns of `aggregate.rule_summary`; a cascade's name tells what running all of it costs.
+    """
+    cost = tables["cost"][tables["cost"]["exit"] == FINAL]
+    whole = cost.groupby(["kind", *RUN])["gmac"].sum().groupby("kind").mean()
+    parts = []
+    for backbone, rows in tables["ensembles"].groupby("backbone"):
+        for kind in aggregate.KIND_NAMES:
+            own = rows[rows["kind"].isin([kind, "none"])]
+            if kind in set(own["kind"]):
+                name = f"{NAMES[backbone]}, {whole[kind]:.3f} GMAC"
+                parts.append(aggregate.rule_summary(own).assign(cascade=f"{name} ({aggregate.KIND_NAMES[kind]})"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def curves(tables: Tables) -> pd.DataFrame:
+    """Choose the curves of light classifiers by cross-entropy and PKD, and of bare networks, of both backbones.
+
+    Args:
+        tables: Of `studies`.
+
+    Returns:
+        The rows of the table `early_exit` for these, with the column series.
+    """
+    chosen = aggregate.compared_methods(tables["early_exit"])
+    chosen = chosen[chosen["kind"].isin([*LIGHT_KINDS, "none"])]
+    return chosen.assign(series=chosen["backbone"].map(NAMES) + ", " + chosen["method"].map(SYSTEMS))
+
+
+def gains_sentence(tables: Tables) -> str:
+    """Say what PKD gains over cross-entropy on each backbone, the mean over the exits of the paper's classifiers.
+
+    Args:
+        tables: Of `studies`.
+
+    Returns:
+        Each backbone's gain with its interval.
+    """
+
+    def gain(exits: pd.DataFrame) -> str:
+        mean, *each = comparisons.compare("ic-gain", {"exits": exits})
+        return f"{_told(_interval(mean))} over {len(each)} exits"
+
+    return f"PKD less cross-entropy, on the mean: {_for_each(tables['exits'], gain)}."
+
+
+def fusion_sentence(tables: Tables) -> str:
+    """Say what WISE over all exits gains over simpler fusion on each backbone.
+
+    Args:
+        tables: Of `studies`.
+
+    Returns:
+        Its gain over each rival with its interval.
+    """
+
+    def gain(ensembles: pd.DataFrame) -> str:
+        found = comparisons.compare("wise-fusion", {"ensembles": ensembles})
+        named = {part.name.split(" - ")[1]: part for part in found}
+        return ", ".join(f"over {rival} {_told(_interval(named[rival]))}" for rival in RIVALS)
+
+    return f"The gain of WISE over all exits, in points: {_for_each(tables['ensembles'], gain)}."
+
+
+def equal_cost_sentence(tables: Tables) -> str:
+    """Say how much more accurate TEAM-Net is than the three networks at equal cost, leaving early and bare.
+
+    Args:
+        tables: Of `studies`.
+
+    Returns:
+        Each difference with its interval.
+    """
+    told = []
+    for method, rows in curves(tables).groupby("method", sort=False):
+        second, first = (rows[rows["backbone"] == backbone] for backbone in (SECOND, DEFAULT))
+        name = SYSTEMS[method]
+        try:
+            told.append(f"{name}: {_told(_interval(comparisons.at_equal_cost(name, second, first)))}")
+        except NotMeasured as reason:
+            told.append(f"{name}: not to be compared, as {reason}")
+    return f"TEAM-Net less the three networks at equal cost, in points: {'; '.join(told)}."
+
+
+def found() -> str:
+    """Say which committed results set the two backbones side by side.
+
+    Returns:
+        A sentence.
+    """
+    names = [name for name, _ in studies()]
+    return f"Committed results of both: {', '.join(names)}." if names else "No results of both are committed yet."
+
+
+def _of_both(table: pd.DataFrame) -> pd.DataFrame:
+    backbones = table.groupby(RUN)["backbone"].transform("nunique")
+    return table[backbones == len(NAMES)]
+
+
+def _for_each(table: pd.DataFrame, tell: Callable[[pd.DataFrame], str]) -> str:
+    return "; ".join(f"{NAMES[backbone]} {tell(rows)}" for backbone, rows in table.groupby("backbone"))
+
+
+def _interval(comparison: Comparison) -> Interval:
+    return intervals.two_way_interval(comparison.tables[0])
+
+
+def _told(interval: Interval) -> str:
+    return f"{interval.estimate:+.1f} (95 % interval {interval.low:+.1f} to {interval.high:+.1f})"

@@ -1,0 +1,212 @@
+"""From intervals to verdicts: the rule, fixed before any result, and the table of all claims.
+
+A verdict is about this data at this size, never about the paper's data sets. It needs five seeds, each with its own
+backbones: otherwise chance in training cannot be told from an effect. Intervals decide. A claim's primary comparison,
+named in `claims`, stands by itself; its secondary ones share the level among them (Bonferroni).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pkdlib.companion.claims.claims import CLAIMS, Claim
+from pkdlib.companion.claims.comparisons import compare
+from pkdlib.statistics import intervals
+from pkdlib.statistics.differences import Comparison
+from pkdlib.statistics.intervals import Interval
+
+LEVEL = 0.95
+MARGIN = 1.0
+MIN_SEEDS = 5
+# "As good as" allows a loss of this many points; the few clips of UT-Interaction could never show 1.
+NON_INFERIORITY_MARGINS = {"ut_interaction": 5.0}
+
+# In the order in which they are counted.
+WORDS = ("holds", "does not hold", "undecided", "not measured")
+
+# The tables that claims are judged from.
+TABLES = tuple(dict.fromkeys(name for claim in CLAIMS for name in claim.tables))
+
+PRIMARY, SECONDARY = "primary", "secondary"
+
+COLUMNS = [
+    *("claim", "title", "comparison", "role", "paper_figure", "estimate", "low", "high", "smallest_effect"),
+    *("seeds", "runs", "groups", "verdict", "qualifier", "sentence"),
+]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an interval says about a claim.
+
+    Attributes:
+        word: "holds", "does not hold" or "undecided".
+        qualifier: what to add, such as "reversed"; may be empty.
+        sentence: the smallest effect that could have shown, the figures and the word, in plain English.
+    """
+
+    word: str
+    qualifier: str
+    sentence: str
+
+
+def verdict(interval: Interval, *, seeds: int, kind: str = "difference", margin: float = MARGIN) -> Verdict:
+    """Apply the rule to one interval.
+
+    With fewer than five seeds, or no finite interval: undecided. A gain ("difference", "maximum"; with margin 0
+    "order", on log ratios, and "correlation") with low > 0 holds, "by less than the margin" if high < margin; else with
+    high < margin does not hold, "reversed" if high < 0; else it is undecided. "As good as" ("non-inferior"): with
+    low > -margin it holds, "and better" if low > 0; else with high < -margin it does not; else it is undecided.
+
+    Args:
+        interval: of the claim's difference, already widened for the number of comparisons.
+        seeds: the fewest seeds that any split was run with.
+        kind: the claim's, see `Claim`.
+        margin: smallest difference that matters, in points.
+
+    Returns:
+        The verdict, with a sentence.
+
+    Raises:
+        ValueError: If the kind is unknown.
+    """
+    if kind not in ("difference", "maximum", "order", "correlation", "non-inferior"):
+        raise ValueError(f"kind = {kind!r}: expected difference, maximum, order, correlation or non-inferior")
+    margin = 0.0 if kind in ("order", "correlation") else margin
+    low, high = interval.low, interval.high
+    if seeds < MIN_SEEDS:
+        word, qualifier = "undecided", f"fewer than {MIN_SEEDS} seeds"
+    elif not np.isfinite(interval.standard_error):
+        word, qualifier = "undecided", "a single cell"
+    elif kind == "non-inferior":
+        word, qualifier = _as_good(low, high, margin)
+    else:
+        word, qualifier = _gain(low, high, margin)
+    return Verdict(word, qualifier, _sentence(interval, kind, word, qualifier))
+
+
+def judge(tables: dict[str, pd.DataFrame], dataset: str, profile: str) -> pd.DataFrame:
+    """Judge every claim from the result tables of one data set.
+
+    Accuracies are compared on test clips, with the two-way interval over groups and runs; "up to" claims with one
+    max-t interval over all exits; flatness over splits, or over the runs of one. Early exit is compared at equal cost:
+    the two curves of accuracy against measured GMAC are subtracted where both exist and averaged over that range, for
+    each run. Where the table `early_exit` has a column `group`, its interval is two-way, too; otherwise it is as for
+    flatness, and the sentence says that chance in the test clips is left out.
+
+    Args:
+        tables: the tables of TABLES by name; any may be missing.
+        dataset: name of the data set, such as "marionette".
+        profile: profile of the runs, such as "full".
+
+    Returns:
+        One row for each comparison of each claim, the primary one first, with the columns `COLUMNS`. `low` and `high`
+        are simultaneous among a claim's secondary comparisons; all are in points, but log ratios for claims of order. A
+        claim that cannot be judged has the verdict "not measured".
+    """
+    rows = [row for claim in CLAIMS for row in _judge_claim(claim, tables, dataset, profile)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _judge_claim(
+    claim: Claim, tables: dict[str, pd.DataFrame], dataset: str, profile: str
+) -> Iterator[dict[str, object]]:
+    comparisons = [Comparison("", missing=claim.not_measured)] if claim.not_measured else compare(claim.id, tables)
+    comparisons = sorted(comparisons, key=lambda comparison: comparison.name not in claim.primary)
+    secondary = [own for own in comparisons if own.name not in claim.primary and not own.missing]
+    shared = intervals.bonferroni_level(LEVEL, max(len(secondary), 1))
+    margin = NON_INFERIORITY_MARGINS.get(dataset, MARGIN) if claim.kind == "non-inferior" else MARGIN
+    for comparison in comparisons:
+        row = {
+            "claim": claim.id,
+            "title": claim.title,
+            "comparison": comparison.name,
+            "role": PRIMARY if comparison.name in claim.primary else SECONDARY,
+            "paper_figure": claim.paper_figure,
+        }
+        if comparison.missing:
+            yield row | {"verdict": "not measured", "qualifier": "", "sentence": _upper(comparison.missing) + "."}
+            continue
+        interval = _interval(comparison, claim.kind, LEVEL if row["role"] == PRIMARY else shared)
+        by_split = comparison.tables[0].groupby("split")["seed"].nunique()
+        seeds = int(by_split.min())
+        found = verdict(interval, seeds=seeds, kind=claim.kind, margin=margin)
+        where = f"{dataset}, profile {profile}: {_count(seeds, 'seed')}, {_count(interval.num_runs, 'run')}"
+        if interval.num_groups:
+            where += f", {interval.num_groups} groups"
+        elif len(by_split) == 1:
+            where += " of one split, which the interval is about"
+        yield row | {
+            "estimate": interval.estimate,
+            "low": interval.low,
+            "high": interval.high,
+            "smallest_effect": intervals.smallest_effect(interval),
+            "seeds": seeds,
+            "runs": interval.num_runs,
+            "groups": interval.num_groups,
+            "verdict": found.word,
+            "qualifier": found.qualifier,
+            "sentence": " ".join(filter(None, [found.sentence, f"({where}.)", comparison.note, claim.caveat])),
+        }
+
+
+def _gain(low: float, high: float, margin: float) -> tuple[str, str]:
+    if low > 0:
+        return "holds", f"by less than {_points(margin)}" if high < margin else ""
+    if high < margin or high < 0:
+        return "does not hold", "reversed" if high < 0 else ""
+    return "undecided", ""
+
+
+def _as_good(low: float, high: float, margin: float) -> tuple[str, str]:
+    if low > -margin:
+        return "holds", "and better" if low > 0 else ""
+    if high < -margin:
+        return "does not hold", f"worse by more than {_points(margin)}"
+    return "undecided", ""
+
+
+def _sentence(interval: Interval, kind: str, word: str, qualifier: str) -> str:
+    said = f"{word} ({qualifier})" if qualifier else word
+    smallest = intervals.smallest_effect(interval)
+    if not np.isfinite(smallest):
+        return f"With a single cell these data could show no effect of any size. On this data, at this size: {said}."
+    if kind == "order":
+        estimate, low, high = (f"{np.exp(x):.3g}" for x in (interval.estimate, interval.low, interval.high))
+        figures = f"a ratio of {estimate} (simultaneous {LEVEL:.0%} interval {low} to {high})"
+        shown = f"a ratio of {np.exp(smallest):.3g}"
+    elif kind == "correlation":
+        low, high = f"{interval.low:+.2f}", f"{interval.high:+.2f}"
+        figures = f"a mean of {interval.estimate:+.2f} (simultaneous {LEVEL:.0%} interval {low} to {high})"
+        shown = f"a correlation of {smallest:.2f}"
+    else:
+        low, high = f"{interval.low:+.2f}", f"{interval.high:+.2f}"
+        figures = f"{interval.estimate:+.2f} points (simultaneous {LEVEL:.0%} interval {low} to {high})"
+        shown = f"{smallest:.2f} points"
+    return (
+        f"The smallest effect that these data could have shown is {shown}. "
+        f"On this data, at this size: {figures}; {said}."
+    )
+
+
+def _interval(comparison: Comparison, kind: str, level: float) -> Interval:
+    if kind == "maximum":
+        return intervals.max_t_interval(comparison.tables, level)
+    (table,) = comparison.tables
+    if "group" in table:
+        return intervals.two_way_interval(table, level)
+    return intervals.run_interval(table, level)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _points(margin: float) -> str:
+    return f"{margin:g} point" + ("" if margin == 1 else "s")
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,49 @@
+"""The data set that the parameters name, made ready where it is not; nothing here needs torch."""
+
+import functools
+from pathlib import Path
+
+from pkdlib.companion import fingerprints, places, store
+from pkdlib.companion.parameters import Parameters
+from pkdlib.data import folder, ut_interaction
+from pkdlib.data.datasets import Dataset, DatasetError
+from pkdlib.data.marionette import marionette
+from pkdlib.data.official import hmdb51, official, ucf101
+from pkdlib.video.transcode import transcode
+
+_OFFICIAL = {spec.name: spec for spec in (ucf101.SPEC, hmdb51.SPEC)}
+
+
+@functools.cache
+def dataset(p: Parameters) -> Dataset:
+    """Generate or load the data set, once; what is made of clips lies in the cache under the code that makes it.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        The data set, its clips in the paper's form.
+
+    Raises:
+        DatasetError: If the name is unknown, or the data cannot be used.
+    """
+    cache = places.cache_folder(p)
+    if p.dataset == "marionette":
+        shape = {name.removeprefix("marionette_"): value for name, value in p.only("marionette_").items()}
+        del shape["splits"]
+        made = fingerprints.fingerprint(marionette.generate, without=("_files", "_processes"))
+        return marionette.generate(cache / f"marionette-{store.digest([shape, made])}", **shape, workers=p.threads)
+    if p.dataset not in ("ut_interaction", "folder", *_OFFICIAL):
+        known = ", ".join(("marionette", "ut_interaction", *_OFFICIAL, "folder"))
+        raise DatasetError(f"dataset = {p.dataset!r} is not known; the data sets are: {known}")
+    if not p.root:
+        raise DatasetError(f"dataset = {p.dataset!r} needs the parameter root: the folder that holds its clips")
+    if p.dataset in _OFFICIAL:
+        return official.load(_OFFICIAL[p.dataset], Path(p.root))
+    made = fingerprints.fingerprint(transcode)
+    place = cache / f"{p.dataset}-{store.digest([str(Path(p.root).resolve()), made])}"
+    if p.dataset == "ut_interaction":
+        return ut_interaction.load(Path(p.root), place, workers=p.threads)
+    if not p.pattern:
+        raise DatasetError("dataset = 'folder' needs the parameter pattern: a regular expression with one group")
+    return folder.load(Path(p.root), place, pattern=p.pattern, num_folds=p.folds, workers=p.threads)

@@ -1,0 +1,398 @@
+"""The study of flatness: in what minima the networks of each modality end, and do their internal classifiers.
+
+Networks are compared under the controls of `confounders`. Everything is measured on the same training clips, spread
+over the classes, by test sampling.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pkdlib import _files
+from pkdlib.companion import presets, workspace
+from pkdlib.companion.confounders import CONTROLS, MIX, SAME, selected
+from pkdlib.companion.experiments import training
+from pkdlib.companion.experiments.counts import Rows
+from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.workspace import Run
+from pkdlib.data import frame_cache, loader, sampling
+from pkdlib.distillation import train_exits
+from pkdlib.flatness import landscape, spectra
+from pkdlib.flatness import measures as flatness
+from pkdlib.flatness.objective import Batch, Objective
+from pkdlib.flatness.operators import Hessian
+from pkdlib.models.backbones import Staged
+from pkdlib.training import devices, trainer
+from pkdlib.training.levels import Level
+
+# The spectral density's iterations and vectors; positions and directions of slices, and of the surface.
+QUADRATURE_STEPS, QUADRATURE_PROBES = 15, 2
+SLICE_POSITIONS, SLICE_DIRECTIONS = tuple(np.linspace(-1, 1, 11).round(3).tolist()), 5
+SURFACE_POSITIONS = SLICE_POSITIONS
+# Internal classifiers whose flatness is compared.
+EXIT_METHODS = ("ce", "pkd")
+
+
+def deciding(control: str, modality: str) -> tuple[str, ...]:
+    """Say which parameters decide a network under a control, and its measures, beside `training.SHARED`.
+
+    Args:
+        control: A key of CONTROLS.
+        modality: What it reads.
+
+    Returns:
+        Beginnings of their names, as `training.step` takes them.
+    """
+    # Where losses are matched, every network of the run decides what each is matched to.
+    network = training.deciding("iframe" if CONTROLS[control].matched else modality)
+    return (*network, *training.FLATNESS)
+
+
+def network_step(run: Run, control: str, modality: str) -> Path:
+    """Train a network under a control; where that changes nothing for it, it is the run's backbone.
+
+    Args:
+        run: Which.
+        control: A key of CONTROLS.
+        modality: What it reads, one of the plan's networks.
+
+    Returns:
+        A folder with `weights.safetensors` and `curves.json`.
+    """
+    own = CONTROLS[control]
+    if _is_unchanged(run, control, modality):
+        return training.backbone_step(run, modality)
+
+    def make(target: Path) -> None:
+        training.train_into(
+            target,
+            run,
+            modality,
+            _trained(run, control, modality),
+            until=Level(_level(run), _samples(run, modality)) if own.matched else None,
+        )
+
+    return training.step(run, f"minimum-{control}-{modality}", make, *deciding(control, modality))
+
+
+def measures_step(run: Run, control: str, modality: str) -> Path:
+    """Measure the minimum of a network: every measure of flatness, its fit, and the deviation of its inputs.
+
+    Args:
+        run: Which.
+        control: A key of CONTROLS.
+        modality: What it reads, one of the plan's networks.
+
+    Returns:
+        A folder with `measures.json`.
+    """
+    p = run.parameters
+    if control != SAME and _is_unchanged(run, control, modality):
+        return measures_step(run, SAME, modality)
+
+    def make(target: Path) -> None:
+        network = _network(run, control, modality)
+        objective = Objective(network, _samples(run, modality))
+        deviation = input_deviation(p, run.split, modality)
+        settings = {"probes": p.flatness_probes, "seed": run.training_seed, "input_deviation": deviation}
+        found = [
+            *flatness.measures(objective, **settings),
+            *_fit(run, modality, network),
+            {"measure": "input_deviation", "value": deviation, "standard_error": 0.0},
+        ]
+        _files.write_json(target / "measures.json", found)
+
+    return training.step(run, f"flatness-{control}-{modality}", make, *deciding(control, modality))
+
+
+def landscape_step(run: Run, modality: str) -> Path:
+    """Look around a run's own network: the spectrum of its Hessian, and the loss along random directions.
+
+    Args:
+        run: Which.
+        modality: What it reads, one of the plan's networks.
+
+    Returns:
+        A folder with `landscape.json`.
+    """
+
+    def make(target: Path) -> None:
+        objective = Objective(_network(run, SAME, modality), _samples(run, modality))
+        seeded = {"seed": run.training_seed}
+        density = spectra.lanczos_quadrature(
+            Hessian(objective), steps=QUADRATURE_STEPS, probes=QUADRATURE_PROBES, **seeded
+        )
+        found = {
+            "nodes": density.nodes.tolist(),
+            "weights": density.weights.tolist(),
+            "slices": landscape.slices(objective, SLICE_POSITIONS, directions=SLICE_DIRECTIONS, **seeded).tolist(),
+        }
+        _files.write_json(target / "landscape.json", found)
+
+    return training.step(run, f"landscape-{modality}", make, *deciding(SAME, modality))
+
+
+def surface_step(run: Run, modality: str) -> Path:
+    """Compute the loss on a plane of two random directions around a run's own network.
+
+    Args:
+        run: Which.
+        modality: What it reads, one of the plan's networks.
+
+    Returns:
+        A folder with `surface.json`.
+    """
+
+    def make(target: Path) -> None:
+        objective = Objective(_network(run, SAME, modality), _samples(run, modality))
+        losses = landscape.surface(objective, SURFACE_POSITIONS, seed=run.training_seed)
+        _files.write_json(target / "surface.json", losses.tolist())
+
+    return training.step(run, f"surface-{modality}", make, *deciding(SAME, modality))
+
+
+def exits_step(run: Run) -> Path:
+    """Measure the flatness of each light internal classifier by itself, its network frozen, by method.
+
+    Args:
+        run: Which.
+
+    Returns:
+        A folder with `exits.json`.
+    """
+    p = run.parameters
+
+    def make(target: Path) -> None:
+        rows = []
+        for method in EXIT_METHODS:
+            for modality, net in training.networks_of(run, p.plan.light, method).items():
+                devices.place(net, p.device)
+                for number, batches in enumerate(_exit_samples(run, modality, net.backbone, net.exits), start=1):
+                    objective = Objective(_Alone(net.exits[number - 1]), batches)  # methods share their inputs
+                    for row in flatness.measures(objective, probes=p.flatness_probes, seed=run.training_seed):
+                        rows.append({"modality": modality, "method": method, "exit": number, **row})
+        _files.write_json(target / "exits.json", rows)
+
+    return training.step(
+        run, "flatness-exits", make, *training.EXITS, "flatness_clips", "flatness_batch", "flatness_probes"
+    )
+
+
+def measures(run: Run) -> Rows:
+    """Yield every measure of every network's minimum.
+
+    Args:
+        run: Which.
+
+    Yields:
+        control, modality, measure, value, standard_error; measures are those of `measures.measures`, the loss and
+        accuracy on all training and test clips, and the standard deviation of the inputs. With an I-frame network of
+        its own a run's networks are in the paper's proportions as they are: they stand under `mix`, alone, as no
+        control makes them alike.
+    """
+    p = run.parameters
+    for control in (SAME,) if p.iframe_network else selected(p.flatness_controls):
+        for modality in p.plan.networks:
+            for row in _measured(run, control, modality):
+                yield {"control": MIX if p.iframe_network else control, "modality": modality, **row}
+
+
+@functools.cache
+def input_deviation(p: Parameters, split: int, modality: str) -> float:
+    """Compute the standard deviation of all values that a network reads of the training clips, by test sampling.
+
+    Modalities are not normalised alike: motion is not divided by a deviation, so that its values are small, and the
+    curvature by them large.
+
+    Args:
+        p: The parameters.
+        split: Whose training clips.
+        modality: What the network reads.
+
+    Returns:
+        The standard deviation; one number, whatever the channels.
+    """
+    bank, train = workspace.frame_bank(p), workspace.dataset(p).splits[split].train
+    count, total, squares = 0, 0.0, 0.0
+    for indices in loader.ordered_batches(train, p.batch_size):
+        (values,) = sampling.test_batch(
+            bank, indices, modalities=[modality], size=p.input_size, segments=p.segments, device=p.device
+        ).values()
+        values = values.double()
+        count, total = count + values.numel(), total + values.sum().item()
+        squares += values.square().sum().item()
+    return math.sqrt(squares / count - (total / count) ** 2)
+
+
+def spectrum(run: Run) -> Rows:
+    """Yield the spectra of the run's own networks' Hessians, as Lanczos quadrature sees them.
+
+    Args:
+        run: Which.
+
+    Yields:
+        modality, probe, node, weight.
+    """
+    for modality, found in _landscapes(run):
+        for probe, (nodes, weights) in enumerate(zip(found["nodes"], found["weights"], strict=True)):
+            for node, weight in zip(nodes, weights, strict=True):
+                yield {"modality": modality, "probe": probe, "node": node, "weight": weight}
+
+
+def slices(run: Run) -> Rows:
+    """Yield the loss along random directions from each of the run's own networks.
+
+    Args:
+        run: Which.
+
+    Yields:
+        modality, direction, position (in norms of the network's filters), loss.
+    """
+    for modality, found in _landscapes(run):
+        for direction, losses in enumerate(found["slices"]):
+            for position, loss in zip(SLICE_POSITIONS, losses, strict=True):
+                yield {"modality": modality, "direction": direction, "position": position, "loss": loss}
+
+
+def surface(run: Run) -> Rows:
+    """Yield the loss on a plane around the networks of split 0, seed 0; of other runs nothing.
+
+    Args:
+        run: Which.
+
+    Yields:
+        modality, first, second (positions along both directions), loss.
+    """
+    for modality in run.parameters.plan.networks if (run.split, run.seed) == (0, 0) else ():
+        losses = _files.read_json(surface_step(run, modality) / "surface.json")
+        for first, row in zip(SURFACE_POSITIONS, losses, strict=True):
+            for second, loss in zip(SURFACE_POSITIONS, row, strict=True):
+                yield {"modality": modality, "first": first, "second": second, "loss": loss}
+
+
+def exits(run: Run) -> Rows:
+    """Yield every measure of each light internal classifier.
+
+    Args:
+        run: Which.
+
+    Yields:
+        modality, method, exit, measure, value, standard_error.
+    """
+    yield from _files.read_json(exits_step(run) / "exits.json")
+
+
+def biases(run: Run) -> Rows:
+    """Yield the measures of networks trained on scenes that tell more or less of the action, the run's own among them.
+
+    Nothing but of split 0, and where the parameters name other scene biases.
+
+    Args:
+        run: Which.
+
+    Yields:
+        scene_bias, modality, measure, value, standard_error.
+    """
+    p = run.parameters
+    wanted = {*p.scene_biases, p.marionette_scene_bias} if p.scene_biases and run.split == 0 else set()
+    for bias in sorted(wanted):
+        other = dataclasses.replace(run, parameters=dataclasses.replace(p, marionette_scene_bias=bias))
+        for modality in p.plan.networks:
+            for row in _measured(other, SAME, modality):
+                yield {"scene_bias": bias, "modality": modality, **row}
+
+
+def _measured(run: Run, control: str, modality: str) -> list[dict[str, Any]]:
+    return _files.read_json(measures_step(run, control, modality) / "measures.json")
+
+
+def _landscapes(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
+    for modality in run.parameters.plan.networks:
+        yield modality, _files.read_json(landscape_step(run, modality) / "landscape.json")
+
+
+def _trained(run: Run, control: str, modality: str) -> presets.Network:
+    # Which network a control trains, and how: one of another size is trained as the common ones are.
+    own, p = CONTROLS[control], run.parameters
+    if modality in own.unchanged:
+        return p.network_of(modality)
+    network = dataclasses.replace(p.common_network, size=own.size) if own.size else p.network_of(modality)
+    return dataclasses.replace(network, lr=network.lr * own.lr_factors.get(modality, 1.0))
+
+
+def _network(run: Run, control: str, modality: str) -> Staged:
+    size = _trained(run, control, modality).size
+    network = training.load_backbone(run, modality, network_step(run, control, modality), size)
+    return devices.place(network, run.parameters.device)
+
+
+def _is_unchanged(run: Run, control: str, modality: str) -> bool:
+    own = CONTROLS[control]
+    return modality in own.unchanged or (own.matched and _own_loss(run, modality) == _level(run))
+
+
+def _level(run: Run) -> float:
+    # The highest loss of the run's own networks, on the samples that flatness is measured on.
+    return max(_own_loss(run, modality) for modality in run.parameters.plan.networks)
+
+
+def _own_loss(run: Run, modality: str) -> float:
+    return next(row["value"] for row in _measured(run, SAME, modality) if row["measure"] == "loss")
+
+
+@functools.lru_cache(maxsize=4)
+def _samples(run: Run, modality: str) -> list[Batch]:
+    p, train = run.parameters, workspace.dataset(run.parameters).splits[run.split].train
+    # Spread over the training clips, whose order goes by class.
+    chosen = [train[i] for i in frame_cache.segment_centres(len(train), min(p.flatness_clips, len(train)))]
+    bank = workspace.frame_bank(p)
+    batches = []
+    for indices in loader.ordered_batches(chosen, p.flatness_batch):
+        inputs = sampling.test_batch(
+            bank, indices, modalities=[modality], size=p.input_size, segments=p.segments, device=p.device
+        )
+        batches.append((inputs[modality], bank.labels[indices].to(p.device)))
+    return batches
+
+
+def _fit(run: Run, modality: str, network: Staged) -> Iterator[dict[str, str | float]]:
+    p, split = run.parameters, workspace.dataset(run.parameters).splits[run.split]
+    bank, recipe = workspace.frame_bank(p), run.recipe(epochs=1, lr=p.backbone_lr, tuning=p.tuning)
+    recipe = dataclasses.replace(recipe, precision="float32")
+    for part in ("train", "test"):
+        indices = list(getattr(split, part))
+        logits, labels = trainer.predict(network, modality, bank, indices, recipe), bank.labels[indices]
+        accuracy = (logits.argmax(1) == labels).double().mean().item()
+        loss = functional.cross_entropy(logits, labels).item()
+        for name, value in (("loss", loss), ("accuracy", accuracy)):
+            yield {"measure": f"{part}_{name}", "value": value, "standard_error": 0.0}
+
+
+class _Alone(nn.Module):
+    # An internal classifier as a network of its own: its input is what its body makes of a stage.
+    def __init__(self, exit_: nn.Module):
+        super().__init__()
+        self.exit = exit_
+        self.eval()
+
+    def forward(self, reduced: Tensor) -> Tensor:
+        return self.exit(reduced.flatten(0, 1), reduced.shape[1])
+
+
+@torch.no_grad()
+def _exit_samples(run: Run, modality: str, backbone: Staged, exits_: Iterable[nn.Module]) -> list[list[Batch]]:
+    # A light classifier's body has nothing to learn, so it is done with once.
+    found: list[list[Batch]] = [[] for _ in exits_]
+    for inputs, labels in _samples(run, modality):
+        features, _ = train_exits.frozen_pass({modality: backbone}, {modality: inputs})
+        for own, exit_, stage in zip(found, exits_, features[modality], strict=True):
+            own.append((exit_.body(stage).unflatten(0, (len(labels), -1)), labels))
+    return found

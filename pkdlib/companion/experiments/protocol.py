@@ -1,0 +1,233 @@
+"""Measure how much of a gain is protocol: repeat the reference's choices one at a time, and all together.
+
+The choices: the best epoch by test accuracy, twice the epochs for PKD, backbones whose batch-norm statistics drift
+while classifiers train, weights fitted on training logits, WISE compared with one network alone, and cost counted for
+right answers only. For the first three, classifiers (light ones, or the paper's: `audit_classifiers`) are trained anew,
+with a look at the test clips after every epoch; those looks are read nowhere else.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from pkdlib.companion import workspace
+from pkdlib.companion.experiments import fusion, operating_points, training
+from pkdlib.companion.experiments.counts import Rows, by_group
+from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.workspace import Run
+from pkdlib.data import loader, sampling
+from pkdlib.distillation import train_exits
+from pkdlib.distillation.train_exits import Group, Trial
+from pkdlib.early_exit import policies
+from pkdlib.models.backbones import Staged
+from pkdlib.models.exit_heads import Fixed, Unchanged, internal_classifiers
+from pkdlib.training import devices
+
+# From the choices that are on to each test clip's part in a gain.
+Gain = Callable[[Sequence[str]], np.ndarray]
+LOOKS = "looks.safetensors"
+DOUBLE = 2  # PKD's epochs in the reference, as a multiple of cross-entropy's
+CONFIDENCE = 0.9  # at which the reference's cascade leaves where its cost is counted
+METHOD = "pkd"
+
+# Gain -> switch -> the reference's choices that it turns on.
+SWITCHES = {
+    "PKD - CE": {
+        "clean": (),
+        "selection on test": ("test",),
+        "double epochs for PKD": ("double",),
+        "drifting batch norm": ("drift",),
+        "all together": ("test", "double", "drift"),
+    },
+    "WISE - fusion": {
+        "clean": (),
+        "weights fitted on training logits": ("train",),
+        "compared with one network": ("alone",),
+        "all together": ("train", "alone"),
+    },
+    "cost saved": {"clean": (), "cost of right answers only": ("right",)},
+}
+
+
+def audit_step(run: Run) -> Path:
+    """Train classifiers under the reference's choices, looking at the test clips after every epoch.
+
+    Args:
+        run: Which.
+
+    Returns:
+        A folder with `looks.safetensors`: uint8 (epochs, exits, clips), 1 where a test clip was answered rightly, under
+        `clean/` or `drift/` and the trial's key.
+    """
+    p, data = run.parameters, workspace.dataset(run.parameters)
+    lengths = (("ce", 1), ("pkd", 1), ("pkd", DOUBLE))
+    kind = _audited(p)
+    trials = [Trial(name, kind, method, epochs_factor=n) for name in p.plan.networks for method, n in lengths]
+
+    def make(target: Path) -> None:
+        seen = {}
+        for name, forward in (("clean", train_exits.frozen_pass), ("drift", drifting_pass)):
+            backbones = {m: devices.place(net, p.device) for m, net in training.backbones(run).items()}
+            look = _Looks(run, backbones, moving=name == "drift")
+            distilled = train_exits.train_exits(
+                backbones,
+                workspace.frame_bank(p),
+                data.splits[run.split],
+                run.recipe(epochs=p.audit_epochs, lr=p.exit_lr, tuning=p.exit_tuning),
+                trials,
+                num_classes=len(data.classes),
+                folder=target,
+                methods=p.plan.methods,
+                temperature=p.exit_temperature,
+                name=f"{name} exits",
+                forward=forward,
+                look=look,
+            )
+            for trial in trials:
+                looks = distilled.looks[: p.audit_epochs * trial.epochs_factor]
+                seen[f"{name}/{trial.key}"] = torch.stack([look[trial.key] for look in looks])
+        (target / LOOKS).write_bytes(save(seen))
+
+    return training.step(run, "audit", make, *training.EXITS, "audit_")
+
+
+@torch.no_grad()
+def drifting_pass(
+    backbones: Mapping[str, Staged], batch: Mapping[str, Tensor]
+) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
+    """Compute what `train_exits.frozen_pass` does in training mode, as the reference: batch-norm statistics move.
+
+    Args:
+        backbones: As `train_exits.frozen_pass` takes them; in eval mode again afterwards.
+        batch: As there.
+
+    Returns:
+        As `train_exits.frozen_pass`.
+    """
+    for backbone in backbones.values():
+        backbone.train()
+    outputs = train_exits.frozen_pass(backbones, batch)
+    for backbone in backbones.values():
+        backbone.eval()
+    return outputs
+
+
+def audit(run: Run) -> Rows:
+    """Yield each gain under each switch.
+
+    Args:
+        run: Which.
+
+    Yields:
+        gain, switch, group, clips, difference: percentage points of accuracy (for `PKD - CE` the mean over the internal
+        classifiers), or of the cost of running everything for `cost saved`.
+    """
+    measured = {"PKD - CE": _distillation(run), "WISE - fusion": _wise(run), "cost saved": _saving(run)}
+    for gain, switches in SWITCHES.items():
+        for switch, choices in switches.items():
+            values = measured[gain](choices)
+            for group, members in by_group(run, "test"):
+                difference = float(values[members].mean())
+                yield {"gain": gain, "switch": switch, "group": group, "clips": len(members), "difference": difference}
+
+
+def _distillation(run: Run) -> Gain:
+    p = run.parameters
+    seen = {key: value.numpy() for key, value in load_file(audit_step(run) / LOOKS).items()}
+
+    def gain(choices: Sequence[str]) -> np.ndarray:
+        name = "drift" if "drift" in choices else "clean"
+        longer = DOUBLE if "double" in choices else 1
+
+        def right(method: str, factor: int) -> np.ndarray:
+            trials = [Trial(reads, _audited(p), method, epochs_factor=factor) for reads in p.plan.networks]
+            looks = [seen[f"{name}/{trial.key}"] for trial in trials]
+            epochs, exits, _ = np.concatenate(looks, axis=1).shape
+            looks = np.concatenate(looks, axis=1)
+            best = looks.mean(axis=2).argmax(axis=0) if "test" in choices else np.full(exits, epochs - 1)
+            return looks[best, np.arange(exits)].mean(axis=0)
+
+        return 100 * (right("pkd", longer) - right("ce", 1))
+
+    return gain
+
+
+def _wise(run: Run) -> Gain:
+    truth = training.labels(run, "test")
+    cascade = (run.parameters.plan.paper, METHOD)
+    logits = fusion.stacked(run, "test", *cascade)
+
+    def right(scores: np.ndarray) -> np.ndarray:
+        return (scores.argmax(axis=1) == truth).astype(float)
+
+    def gain(choices: Sequence[str]) -> np.ndarray:
+        weights = fusion.weights(run, *cascade, "wise_train" if "train" in choices else "wise")[-1]
+        fused = fusion.late_fusion(run, run.parameters.segments)
+        baseline = logits[:, -1] if "alone" in choices else fused
+        return 100 * (right(np.einsum("nkc,k->nc", logits, weights)) - right(baseline))
+
+    return gain
+
+
+def _saving(run: Run) -> Gain:
+    plan = run.parameters.plan
+    system = operating_points.System(plan.paper, METHOD, plan.orders[0])
+    scores, prices = system.scores(run, "test"), system.costs(run)
+    exits = policies.leave_at(scores, CONFIDENCE)
+    right = scores[np.arange(len(exits)), exits].argmax(axis=1) == training.labels(run, "test")
+
+    def gain(choices: Sequence[str]) -> np.ndarray:
+        # The reference multiplies an exit's cost by the number of its right answers: a wrong one is free.
+        paid = np.where(right | ("right" not in choices), prices[exits], 0)
+        return 100 * (1 - paid / prices[-1])
+
+    return gain
+
+
+def _audited(p: Parameters) -> str:
+    return {"light": p.plan.light, "paper": p.plan.paper}[p.audit_classifiers]
+
+
+class _Looks:
+    # Looks at the test clips: from groups of classifiers to each trial's uint8 (exits, clips). Light classifiers see
+    # nothing of a stage but what their body makes of it, which has nothing to learn; of backbones that do not move
+    # that is computed once. The paper's see the stage, which is too large to keep.
+    def __init__(self, run: Run, backbones: Mapping[str, Staged], *, moving: bool):
+        self.run, self.backbones = run, backbones
+        p = run.parameters
+        shape = {"num_classes": 1, "segments": p.segments}
+        exits = {name: internal_classifiers(_audited(p), backbone=net, **shape) for name, net in backbones.items()}
+        bodies = {name: [exit_.body for exit_ in own] for name, own in exits.items()}
+        light = all(isinstance(body, Fixed) for own in bodies.values() for body in own)
+        self.bodies = bodies if light else {name: [Unchanged() for _ in own] for name, own in bodies.items()}
+        self.kept = list(self._reduced()) if light and not moving else None
+
+    @torch.no_grad()
+    def __call__(self, groups: Sequence[Group]) -> dict[str, Tensor]:
+        found: dict[str, list[Tensor]] = {}
+        for reduced, labels in self.kept or self._reduced():
+            for group in groups:
+                stages = zip(group.stacks, reduced[group.modality], strict=True)
+                logits = [stack(stage, self.run.parameters.segments) for stack, stage in stages]
+                answers = torch.stack(logits, dim=1).argmax(dim=-1)  # (trials, exits, clips)
+                for trial, own in zip(group.trials, answers, strict=True):
+                    found.setdefault(trial.key, []).append((own.cpu() == labels).to(torch.uint8))
+        return {key: torch.cat(parts, dim=1) for key, parts in found.items()}
+
+    def _reduced(self) -> Iterator[tuple[dict[str, list[Tensor]], Tensor]]:
+        p, test = self.run.parameters, workspace.dataset(self.run.parameters).splits[self.run.split].test
+        bank = workspace.frame_bank(p)
+        for indices in loader.ordered_batches(test, p.batch_size):
+            batch = sampling.test_batch(
+                bank, indices, modalities=p.plan.networks, size=p.input_size, segments=p.segments, device=p.device
+            )
+            features, _ = train_exits.frozen_pass(self.backbones, batch)
+            reduced = {
+                name: [body(stage) for body, stage in zip(self.bodies[name], stages, strict=True)]
+                for name, stages in features.items()
+            }
+            yield reduced, bank.labels[indices]

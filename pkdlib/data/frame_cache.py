@@ -1,0 +1,289 @@
+"""Frames of clips as bytes: decoded once into a bank on disk, or out of the files whenever they are asked for.
+
+Of a clip count some P-frames spread evenly over it, or all, each as the eight planes of its GOP's I-frame (3),
+accumulated motion (2) and accumulated residual (3), as bytes by the rules of the paper's loader. A `FrameBank` and
+`ClipFiles` give the same bytes in the same way: the first reads disk, the second spends a processor's time.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from pkdlib import _files
+from pkdlib.data.datasets import DatasetError
+from pkdlib.video import reader
+from pkdlib.video.transforms import motion_bytes, residual_bytes
+
+# What a network may read of a frame: one modality, or all three, joined in the order of the bank.
+PLANES = {"iframe": slice(0, 3), "motion": slice(3, 5), "residual": slice(5, 8), "joint": slice(0, 8)}
+PARTS = {"joint": ("iframe", "motion", "residual")}
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameBank:
+    """Decoded candidate frames of a data set's clips, on disk.
+
+    Args:
+        paths: A file a clip, (frames, 8, height, width) uint8.
+        labels: (clips,) int64.
+    """
+
+    paths: tuple[Path, ...]
+    labels: Tensor
+
+    def open(self, clip: int) -> np.ndarray:
+        """Map a clip's frames into memory.
+
+        Args:
+            clip: The clip's index.
+
+        Returns:
+            (frames, 8, height, width) uint8. Drop it after use: pages that stay mapped count as this process's memory.
+        """
+        return np.load(self.paths[clip], mmap_mode="r")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipFiles:
+    """Compressed clips that are decoded anew whenever they are read.
+
+    Args:
+        paths: The files.
+        labels: (clips,) int64.
+        candidates: The most P-frames that count of a clip, spread evenly.
+        short_side: Height that frames are reduced to, in pixels; widths keep the aspect.
+        indices: A folder to keep the files' indices in, so that a file is searched for its frames once, and not in
+            every epoch; None to keep none.
+    """
+
+    paths: tuple[Path, ...]
+    labels: Tensor
+    candidates: int
+    short_side: int
+    indices: Path | None = None
+
+    def open(self, clip: int) -> "ClipFrames":
+        """Open a clip; nothing is decoded yet.
+
+        Args:
+            clip: The clip's index.
+
+        Returns:
+            Its frames, which are read as a bank's array is.
+
+        Raises:
+            VideoError: If the clip is unreadable or holds no P-frame.
+        """  # noqa: DOC502
+        return ClipFrames(self.paths[clip], self.candidates, self.short_side, self.indices)
+
+
+# Where training and measuring may read clips from.
+Frames = FrameBank | ClipFiles
+
+
+class ClipFrames:
+    """The frames of a compressed clip, decoded where they are read.
+
+    Args:
+        path: The compressed clip.
+        candidates: The most P-frames that count, spread evenly.
+        short_side: Height that frames are reduced to, in pixels.
+        indices: A folder to keep the file's index in, or None.
+
+    Attributes:
+        shape: (frames, 8, height, width).
+    """
+
+    def __init__(self, path: Path, candidates: int, short_side: int, indices: Path | None = None):
+        """Index the file.
+
+        Raises:
+            VideoError: If the clip is unreadable or holds no P-frame.
+        """
+        self._video = reader.CompressedVideo(path, cache=indices)
+        inter = [index for gop in self._video.gops for index in range(gop.start + 1, gop.start + gop.length)]
+        if not inter:
+            raise reader.VideoError(f"{path}: has no P-frame, so no motion and no residual to read")
+        chosen = segment_centres(len(inter), min(candidates, len(inter)))
+        self._places = [self._video.locate(inter[i]) for i in chosen]
+        self.shape = (len(chosen), 8, *_reduced_size(self._video.height, self._video.width, short_side))
+
+    def __len__(self) -> int:
+        """Return the number of frames that count."""
+        return len(self._places)
+
+    def __getitem__(self, wanted: tuple[Sequence[int], slice]) -> np.ndarray:
+        """Decode frames.
+
+        Args:
+            wanted: Numbers of frames, and a slice of the planes. Where that is one modality's, only this is decoded:
+                motion without any picture, where the codec allows it.
+
+        Returns:
+            (frames, planes, height, width) uint8.
+        """
+        numbers, planes = wanted
+        modality = next((name for name, own in PLANES.items() if own == planes), "joint")
+        frames = _READERS[modality](self._video, [self._places[number] for number in numbers])
+        size, own = self.shape[2:], PLANES[modality]
+        found = np.empty((len(frames), own.stop - own.start, *size), np.uint8)
+        for frame, target in zip(frames, found, strict=True):
+            torch.cat(_reduced(frame, size), out=torch.from_numpy(target))
+        return found if planes == own else found[:, planes]
+
+
+def frame_bank(
+    paths: Sequence[Path],
+    labels: Sequence[int],
+    folder: Path,
+    *,
+    candidates: int,
+    short_side: int,
+    workers: int = 1,
+    log: Callable[[str], None] = print,
+) -> FrameBank:
+    """Decode clips into a frame bank, once.
+
+    Args:
+        paths: The compressed clips.
+        labels: Their classes.
+        folder: Where the bank lies; files that are there already are kept.
+        candidates: The most P-frames to keep of a clip, spread evenly.
+        short_side: Height that frames are reduced to, in pixels; widths keep the aspect.
+        workers: Threads.
+        log: Takes one line that says how large the bank will be and where, if there is anything to decode.
+
+    Returns:
+        The bank.
+
+    Raises:
+        DatasetError: If the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    targets = tuple(
+        folder / _files.derived(f"{index:05d}-{Path(path).stem}", ".npy") for index, path in enumerate(paths)
+    )
+    missing = [
+        (path, target, candidates, short_side)
+        for path, target in zip(paths, targets, strict=True)
+        if not target.is_file()
+    ]
+    if missing:
+        size = size_of([path for path, *_ in missing], candidates, short_side)
+        log(f"decoding {len(missing):,} clips, once, to {folder}: about {size / 1e9:.2g} GB")
+        progress = tqdm(total=len(missing), desc="decoding clips", unit="clip", disable=None)
+        # Threads suffice: libavcodec and numpy release the interpreter's lock, and a process would import torch again.
+        try:
+            with ThreadPoolExecutor(workers) as pool, progress:
+                for _ in pool.map(_write_frames, missing):
+                    progress.update()
+        except OSError as error:
+            reason = error.strerror or f"the disk is full ({error})"
+            raise DatasetError(f"cannot write decoded frames to {folder}: {reason}; choose another cache") from error
+    return FrameBank(targets, torch.as_tensor(labels, dtype=torch.int64))
+
+
+def size_of(paths: Sequence[Path], candidates: int, short_side: int) -> int:
+    """Say how large a frame bank of clips will be, as if all had the frames of the first.
+
+    Args:
+        paths: The compressed clips, at least one.
+        candidates: The most P-frames to keep of a clip.
+        short_side: Height that frames are reduced to, in pixels.
+
+    Returns:
+        The bytes of one clip's frames, times the clips.
+
+    Raises:
+        VideoError: If the first clip is unreadable or holds no P-frame.
+    """  # noqa: DOC502
+    return len(paths) * math.prod(ClipFrames(paths[0], candidates, short_side).shape)
+
+
+def decode_candidates(path: Path, candidates: int, short_side: int) -> np.ndarray:
+    """Decode P-frames spread evenly over a clip, as bytes by the paper's rules.
+
+    Motion is clip(trunc(127.5 / 20 * m) + 128) and a residual clip(r + 128), both to 0..255, at the clip's own size;
+    then all are reduced alike.
+
+    Args:
+        path: The compressed clip.
+        candidates: The most frames to keep.
+        short_side: Height to reduce to.
+
+    Returns:
+        (frames, 8, short_side, width) uint8.
+
+    Raises:
+        VideoError: If the clip is unreadable or holds no P-frame.
+    """  # noqa: DOC502
+    frames = ClipFrames(path, candidates, short_side)
+    return frames[range(len(frames)), PLANES["joint"]]
+
+
+def segment_centres(num_frames: int, segments: int) -> list[int]:
+    """Take the middle frame of each of equal segments (TSN's test sampling).
+
+    Args:
+        num_frames: Frames of the clip, at least one.
+        segments: Number of segments.
+
+    Returns:
+        Frame indices, ascending.
+    """
+    return [int((i + 0.5) * num_frames / segments) for i in range(segments)]
+
+
+def to_bytes(iframe: np.ndarray, motion: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Turn the three modalities of one frame into bytes by the rules of the paper's loader.
+
+    Args:
+        iframe: (H, W, 3) uint8.
+        motion: (H, W, 2) int16, pixels.
+        residual: (H, W, 3) int16.
+
+    Returns:
+        I-frame (H, W, 3), motion (H, W, 2) and residual (H, W, 3), uint8.
+    """
+    return iframe, motion_bytes(motion), residual_bytes(residual)
+
+
+# Some frames' modalities, as bytes by the rules of the paper's loader.
+_READERS: dict[str, Callable[[reader.CompressedVideo, list[tuple[int, int]]], list[tuple[np.ndarray, ...]]]] = {
+    "iframe": lambda video, places: [(video.iframe(gop),) for gop, _ in places],
+    "motion": lambda video, places: [(motion_bytes(video.motion(*place)),) for place in places],
+    "residual": lambda video, places: [(residual_bytes(video.residual(*place)),) for place in places],
+    "joint": lambda video, places: [to_bytes(*arrays) for arrays in zip(*video.samples(places), strict=True)],
+}
+
+
+def _reduced_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    scale = short_side / min(height, width)
+    return round(height * scale), round(width * scale)
+
+
+def _reduced(modalities: Sequence[np.ndarray], size: tuple[int, int]) -> list[Tensor]:
+    # Each modality by itself, channels last: torch has a fast antialiasing kernel for such bytes.
+    planes = [torch.from_numpy(array).permute(2, 0, 1) for array in modalities]
+    if size == modalities[0].shape[:2]:
+        return planes
+    return [functional.interpolate(each[None], size, mode="bilinear", antialias=True)[0] for each in planes]
+
+
+def _write_frames(task: tuple[Path, Path, int, int]) -> None:
+    path, target, candidates, short_side = task
+    frames = decode_candidates(path, candidates, short_side)
+
+    def save(temporary: Path) -> None:
+        with open(temporary, "wb") as handle:  # given a handle, numpy appends no ending to the name
+            np.save(handle, frames)
+
+    _files.write_atomically(target, save)

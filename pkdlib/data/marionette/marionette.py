@@ -1,0 +1,306 @@
+"""Marionette, the embedded data set: an articulated figure performs an action before a textured scene.
+
+Nothing is downloaded: every clip is drawn from a seed and really encoded by libavcodec (MPEG-4 Part 2,
+340x256, GOP 12, no B-frames), so that its motion vectors and residuals are a codec's. The camera pans and
+shakes, the light flickers, the sensor is noisy. A group is an actor: proportions, clothes, and a manner of
+moving. Which actions need pose, which motion and which both is told in `_actions`.
+
+Each clip is a function of (seed, action, actor, index) and of the parameters below, so that fewer clips or
+actors are a subset of more, and so that the number of worker processes changes nothing. The same versions of
+numpy and PyAV on the same kind of processor give the same bytes.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from pkdlib.data._manifest import Manifest
+from pkdlib.data._workers import results
+from pkdlib.data.datasets import Clip, Dataset, DatasetError, Split, split_by_group
+from pkdlib.data.marionette._actions import ACTIONS, Action, rest
+from pkdlib.data.marionette._figure import Actor, draw, draw_actor, pose
+from pkdlib.data.marionette._scene import FAMILIES, draw_scene, view
+from pkdlib.video.transcode import encode
+
+WIDTH, HEIGHT = 340, 256
+NUM_SPLITS = 3
+CLASSES = tuple(action.name for action in ACTIONS)
+CITATION = "Marionette, the procedural action data set of pkdlib."
+LICENCE = "MIT, as pkdlib; the clips are generated and hold no third party's material."
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """How hard the clips are: declared here, set once from the backbones' validation accuracy.
+
+    Attributes:
+        pan: Largest speed of the camera's pan, in pixels a frame.
+        shake: Standard deviation of the camera's shake, in pixels.
+        noise: Standard deviation of the sensor's noise, in grey levels.
+        manner: How much actors differ in amplitude, tempo and posture: 0 not at all, 1 by about a fifth.
+        looseness: Standard deviation of a clip's own deviation from its actor's joint angles, in degrees.
+    """
+
+    pan: float = 1.2
+    shake: float = 0.35
+    noise: float = 2.0
+    manner: float = 1.0
+    looseness: float = 4.0
+
+
+DIFFICULTY = Difficulty()
+# How often a scene is of its action's own family; declared with the difficulty, as the book's data page tells.
+SCENE_BIAS = 0.8
+
+# A change of how clips are drawn changes this number, so that no cache mixes the two.
+_DRAWING = 1
+# Namespaces of the seeds, so that an actor's chances never coincide with a clip's.
+_ACTOR, _CLIP = 1, 2
+_WALKING_ROOM = 100  # pixels of the picture's width that a walking figure may cross
+
+
+def generate(
+    folder: str | Path,
+    *,
+    clips_per_pair: int,
+    actors: int = 25,
+    actions: int = len(ACTIONS),
+    frames: int = 36,
+    scene_bias: float = SCENE_BIAS,
+    seed: int = 0,
+    workers: int = 1,
+) -> Dataset:
+    """Make the data set, or what is still missing of it, in a folder of its own.
+
+    The three splits divide the actors: each is tested in exactly one split; half of the next split's test
+    actors validate, and the rest train.
+
+    Args:
+        folder: Where the clips and their `manifest.json` go.
+        clips_per_pair: Clips of each actor in each action.
+        actors: Number of groups, at least 3.
+        actions: Number of classes, the first so many of `CLASSES`, at least 2.
+        frames: Length of a clip.
+        scene_bias: Probability that a clip's scene is of its action's own family, rather than of a random one
+            (see `home_family`).
+        seed: Of all randomness.
+        workers: Processes that draw and encode; 1 draws in this one.
+
+    Returns:
+        The data set, whose groups are the actors.
+
+    Raises:
+        DatasetError: If a parameter is out of range, or the folder holds clips made with other parameters or
+            cannot be written.
+    """
+    problem = _problem(clips_per_pair, actors, actions, frames, scene_bias, seed, workers)
+    if problem:
+        raise DatasetError(f"marionette: {problem}")
+    parameters = {
+        "drawing": _DRAWING,
+        "clips_per_pair": clips_per_pair,
+        "actors": actors,
+        "actions": list(CLASSES[:actions]),
+        "frames": frames,
+        "scene_bias": scene_bias,
+        "seed": seed,
+        "difficulty": asdict(DIFFICULTY),
+    }
+    manifest = Manifest(Path(folder), parameters)
+    recipes = [
+        Recipe(seed, action, actor, index, frames, scene_bias)
+        for action in range(actions)
+        for actor in range(actors)
+        for index in range(clips_per_pair)
+    ]
+    missing = [recipe for recipe in recipes if not manifest.holds(recipe.file)]
+    if missing:
+        manifest.save()  # so that a folder that holds any clip says with which parameters it was made
+        _make(missing, manifest, workers)
+    clips = tuple(
+        Clip(Path(recipe.file).stem, manifest.path(recipe.file), recipe.action, _group(recipe.actor))
+        for recipe in recipes
+    )
+    checksum = manifest.checksum([recipe.file for recipe in recipes])
+    return Dataset("marionette", CLASSES[:actions], clips, _splits(clips, actors), checksum, CITATION, LICENCE)
+
+
+def home_family(action: int) -> str:
+    """Return the family of scenes that belongs to an action.
+
+    There are fewer families than actions, as swimming pools belong to several sports; the two actions of a
+    confusable pair have different families.
+
+    Args:
+        action: Index into `CLASSES`.
+
+    Returns:
+        The family's name.
+    """
+    return FAMILIES[action % len(FAMILIES)]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that one clip is made from (together with `DIFFICULTY`)."""
+
+    seed: int
+    action: int
+    actor: int
+    index: int
+    frames: int = 36
+    scene_bias: float = SCENE_BIAS
+
+    @property
+    def file(self) -> str:
+        """The clip's path within the data set's folder: class/class_actor_index.mp4."""
+        name = ACTIONS[self.action].name
+        return f"{name}/{name}_{_group(self.actor)}_c{self.index:02d}.mp4"
+
+    def render(self) -> Iterator[np.ndarray]:
+        """Draw the clip.
+
+        Yields:
+            Frames, uint8 (256, 340, 3) RGB.
+        """
+        actor = draw_actor(_random(self.seed, _ACTOR, self.actor), manner=DIFFICULTY.manner)
+        rng = _random(self.seed, _CLIP, self.action, self.actor, self.index)
+        action = ACTIONS[self.action]
+        own_scene = rng.random() < self.scene_bias
+        any_family = FAMILIES[rng.integers(len(FAMILIES))]
+        family = home_family(self.action) if own_scene else any_family
+        figure = {
+            "view": action.view,
+            "height": rng.uniform(155, 195),
+            "facing": int(rng.choice((-1, 1))),
+        }
+        ground = (rng.uniform(0.38, 0.62) * WIDTH, rng.uniform(222, 240))
+        horizon = ground[1] - rng.uniform(22, 60)
+        gain = rng.uniform(0.75, 1.12)
+        flicker = 1 + 0.02 * np.sin(rng.uniform(0, 6.3) + rng.uniform(0.1, 0.9) * np.arange(self.frames))
+        phase = _phase(rng, action, actor, self.frames)
+        joints = pose(actor, _angles(rng, action, actor, phase), **figure)
+        ahead = figure["facing"] * figure["height"] * action.travel * (phase - phase.mean())
+        camera = _camera(rng, ahead)
+        left, top = np.floor(camera.min(axis=0)).astype(int)
+        right, bottom = np.ceil(camera.max(axis=0)).astype(int)
+        size = {"height": HEIGHT + bottom - top + 2, "width": WIDTH + right - left + 2}
+        scene = draw_scene(family, rng, horizon=round(horizon) - top, **size)
+        noise = DIFFICULTY.noise * rng.standard_normal((3, HEIGHT + 32, WIDTH + 32), np.float32)
+        for frame in range(self.frames):
+            x, y = camera[frame]
+            picture = view(scene, x - left, y - top, height=HEIGHT, width=WIDTH)
+            on_screen = (ground[0] + ahead[frame] - x, ground[1] - y)
+            draw(picture, actor, joints, frame, ground=on_screen, **figure)
+            picture *= np.float32(gain * flicker[frame])
+            row, column = rng.integers(0, 33, 2)
+            picture += noise[:, row : row + HEIGHT, column : column + WIDTH]
+            np.clip(picture, 0, 255, out=picture)
+            yield np.ascontiguousarray(picture.astype(np.uint8).transpose(1, 2, 0))
+
+
+def _problem(
+    clips_per_pair: int, actors: int, actions: int, frames: int, scene_bias: float, seed: int, workers: int
+) -> str:
+    at_least = {
+        "clips_per_pair": (clips_per_pair, 1),
+        "actors": (actors, NUM_SPLITS),
+        "actions": (actions, 2),
+        "frames": (frames, 1),
+        "seed": (seed, 0),
+        "workers": (workers, 1),
+    }
+    for name, (value, least) in at_least.items():
+        if value < least:
+            return f"{name} is {value}, must be at least {least}"
+    if actions > len(ACTIONS):
+        return f"actions is {actions}, there are {len(ACTIONS)}"
+    if not 0 <= scene_bias <= 1:
+        return f"scene_bias is {scene_bias}, must be a probability"
+    return ""
+
+
+def _make(recipes: list[Recipe], manifest: Manifest, workers: int) -> None:
+    make = partial(_make_clip, folder=manifest.folder)
+    progress = tqdm(total=len(recipes), desc="drawing Marionette", unit="clip", disable=None)
+    try:
+        # Closed here, so that an interruption stops the workers at once.
+        with progress, closing(results(make, recipes, workers, _killed)) as made:
+            for recipe in made:
+                manifest.add(recipe.file)
+                progress.update()
+    finally:
+        manifest.save()
+
+
+def _make_clip(recipe: Recipe, folder: Path) -> Recipe:
+    target = folder / recipe.file
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        encode(recipe.render(), target)
+    except OSError as error:
+        raise DatasetError(f"cannot write {target}: {error}") from error
+    return recipe
+
+
+def _killed(recipe: Recipe) -> Recipe:
+    raise DatasetError(f"the process that makes {recipe.file} is killed (too little memory?); run again to go on")
+
+
+def _splits(clips: tuple[Clip, ...], actors: int) -> tuple[Split, ...]:
+    tests = [[_group(actor) for actor in range(actors) if actor % NUM_SPLITS == k] for k in range(NUM_SPLITS)]
+    return tuple(
+        split_by_group(clips, validation=set(tests[(k + 1) % NUM_SPLITS][::2]), test=set(tests[k]))
+        for k in range(NUM_SPLITS)
+    )
+
+
+def _group(actor: int) -> str:
+    return f"a{actor:02d}"
+
+
+def _random(seed: int, *key: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def _phase(rng: np.random.Generator, action: Action, actor: Actor, frames: int) -> np.ndarray:
+    tempo = actor.tempo * np.exp(rng.normal(0, 0.05 * DIFFICULTY.manner))
+    phase = rng.random() + np.arange(frames) * tempo / action.period
+    return phase + 0.5 * actor.skew * np.sin(2 * np.pi * phase) / (2 * np.pi)
+
+
+def _angles(rng: np.random.Generator, action: Action, actor: Actor, phase: np.ndarray) -> dict[str, np.ndarray]:
+    still = rest(action.view)
+    moving = action.angles(phase)
+    angles = {}
+    for joint, resting in still.items():
+        kind = joint.split("_")[0]
+        own = rng.normal(0, DIFFICULTY.looseness)
+        angle = resting + actor.amplitude * (moving.get(joint, resting) - resting) + np.zeros(len(phase))
+        if kind != "lift":
+            angle = angle + actor.posture.get(kind, 0.0) + own * (0.4 if kind in {"hip", "lean"} else 1.0)
+        if kind in {"elbow", "knee", "lift"}:
+            angle = np.maximum(angle, 0)
+        angles[joint] = angle
+    return angles
+
+
+def _camera(rng: np.random.Generator, ahead: np.ndarray) -> np.ndarray:
+    # Where the camera looks, (frames, 2) pixels: a pan at a constant speed, a slow sway, a shake that is
+    # correlated from frame to frame, and a share of the figure's own way.
+    time = np.arange(len(ahead)) - 0.5 * (len(ahead) - 1)
+    speed = rng.uniform(-DIFFICULTY.pan, DIFFICULTY.pan, 2) * (1, 0.25)
+    sway = DIFFICULTY.pan * rng.uniform(0, 4, 2) * (1, 0.4)
+    waves = np.sin(rng.uniform(0, 2 * np.pi, 2) + time[:, None] * rng.uniform(0.08, 0.2, 2))
+    shake = rng.normal(0, DIFFICULTY.shake, (len(ahead), 2))
+    shake[1:] += 0.6 * shake[:-1]
+    path = speed * time[:, None] + sway * waves + shake
+    way = float(np.ptp(ahead))
+    share = max(rng.random(), 1 - _WALKING_ROOM / way if way else 0.0)
+    path[:, 0] += share * ahead
+    return path

@@ -1,0 +1,353 @@
+r"""Train internal classifiers on frozen backbones: cross-entropy, progressive knowledge distillation, and others.
+
+A method is data (`schedules`). All methods of all networks, and all kinds of classifiers, train in one pass: the
+frozen backbones' activations and the teachers' logits are computed once a batch and shared by every classifier, and
+classifiers of one shape are stacked. As Adam works on each parameter by itself and the losses are summed, each
+classifier trains as it would alone.
+
+The loss of one classifier with logits z is
+
+.. math:: (1 - w)\, T^2\, \mathrm{CE}\bigl(\mathrm{softmax}(t / T), z / T\bigr) + w\, \mathrm{CE}(y, z)
+
+with t the teacher's logits, T the temperature, y the label and w the method's label weight.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pkdlib.data.datasets import Split
+from pkdlib.data.frame_cache import Frames
+from pkdlib.data.loader import Part
+from pkdlib.distillation.schedules import LABELS, METHODS, OWN, Method, canonical, teacher_at
+from pkdlib.models import exit_heads
+from pkdlib.models.backbones import MODALITIES, Staged
+from pkdlib.models.exit_heads import Stack
+from pkdlib.training import devices, distributed, trainer
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One training of a network's three internal classifiers.
+
+    Args:
+        modality: What the student network reads, a key of `backbones.CHANNELS`.
+        kind: Of the classifiers, a key of `exit_heads.KINDS`.
+        method: A key of `schedules.METHODS`.
+        lr_factor: Factor on the recipe's learning rate.
+        epochs_factor: Factor on its epochs, a whole number.
+        temperature_factor: Factor on the temperature of the soft targets.
+    """
+
+    modality: str
+    kind: str
+    method: str
+    lr_factor: float = 1.0
+    epochs_factor: int = 1
+    temperature_factor: float = 1.0
+
+    @property
+    def key(self) -> str:
+        """Its name in files."""
+        softer = f"-t{self.temperature_factor:.3g}" if self.temperature_factor != 1 else ""
+        longer = f"/epochs-x{self.epochs_factor}" if self.epochs_factor > 1 else ""
+        return f"{self.modality}/{self.kind}/{self.method}/x{self.lr_factor:.3g}{softer}{longer}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Distilled:
+    """Trained internal classifiers.
+
+    Args:
+        exits: Trial -> three classifiers, in eval mode, on the CPU.
+        curves: A row an epoch and trial: epoch, the trial's fields, and its mean loss over batches and exits.
+        looks: What `look` gave after each epoch.
+    """
+
+    exits: Mapping[Trial, nn.ModuleList]
+    curves: list[dict[str, float | str]]
+    looks: list[Any]
+
+
+def trials(
+    kind: str,
+    methods: Iterable[str],
+    lr_factors: Sequence[float] = (1.0,),
+    networks: Sequence[str] = MODALITIES,
+    temperature_factor: float = 1.0,
+) -> list[Trial]:
+    """List the trainings of some methods, each that coincides with another once.
+
+    Args:
+        kind: Of the classifiers.
+        methods: Keys of `schedules.METHODS`.
+        lr_factors: Factors on the learning rate.
+        networks: The students, named by what they read.
+        temperature_factor: On the temperature of the soft targets.
+
+    Returns:
+        Trials of all networks, without doubles.
+    """
+    methods = list(methods)
+    found = [
+        Trial(modality, kind, canonical(method, modality), factor, temperature_factor=temperature_factor)
+        for factor in lr_factors
+        for modality in networks
+        for method in methods
+    ]
+    return list(dict.fromkeys(found))
+
+
+def train_exits(
+    backbones: Mapping[str, Staged],
+    bank: Frames,
+    split: Split,
+    recipe: trainer.Recipe,
+    wanted: Sequence[Trial],
+    *,
+    num_classes: int,
+    folder: Path,
+    methods: Mapping[str, Method] = METHODS,
+    temperature: float = 1.0,
+    name: str = "exits",
+    forward: Callable[..., tuple[dict[str, list[Tensor]], dict[str, Tensor]]] | None = None,
+    look: Callable[[Sequence["Group"]], Any] | None = None,
+) -> Distilled:
+    """Train internal classifiers by several methods at equal budget, in one pass over the frozen backbones.
+
+    The classifiers of one kind and exit start from the same weights, and all trials see the same batches and crops. The
+    backbones stay in eval mode, so that their batch-norm statistics do not move. The last epoch counts; nothing is
+    selected. Trials of more epochs than others go on alone.
+
+    Args:
+        backbones: What each reads -> network, trained; they are moved to the recipe's device.
+        bank: Decoded frames.
+        split: Which clips train.
+        recipe: Epochs, learning rate and the rest.
+        wanted: What to train.
+        num_classes: Classes.
+        folder: Where the checkpoint lies; a training killed before resumes where it was last saved. It stays there.
+        methods: What the trials' methods are.
+        temperature: T, of the soft targets.
+        name: Of this training among those that use the folder.
+        forward: Computes what `frozen_pass` does, which is the default.
+        look: Called after each epoch with the groups, in eval mode; plain values, which a checkpoint can hold.
+
+    Returns:
+        The classifiers.
+
+    Raises:
+        TrainingError: If a loss is not finite, or the folder holds the checkpoint of another training of this name.
+    """  # noqa: DOC502
+    for backbone in backbones.values():
+        devices.place(backbone, recipe.device).eval().requires_grad_(False)
+    groups = stacked(backbones, wanted, num_classes=num_classes, segments=recipe.segments, seed=recipe.seed)
+    groups = [devices.place(group, recipe.device) for group in groups]
+    step_by = trainer.OPTIMISERS[recipe.tuning.optimiser]
+    optimisers = [step_by(trainer.parameter_groups(group, recipe.tuning)) for group in groups]
+    epochs = [recipe.epochs * group.epochs_factor for group in groups]
+
+    feed = recipe.feed(bank, split.train, list(backbones))
+
+    def parts(epoch: int, first: int) -> Iterator[Part]:
+        for group, optimiser, own in zip(groups, optimisers, epochs, strict=True):
+            peak = recipe.lr * group.lr_factor * recipe.tuning.network_factors.get(group.modality, 1.0)
+            trainer.set_lr(optimiser, peak * trainer.lr_share(recipe.tuning, epoch / own))
+            group.train()
+        return feed.epoch(epoch, first)
+
+    def run_part(epoch: int, part: Part) -> Tensor:
+        if part.first:
+            trainer.seed_dropout(recipe.seed, epoch, part.batch)
+        with devices.autocast(recipe.device, recipe.precision):
+            features, finals = (forward or frozen_pass)(backbones, part.inputs)
+        labels = functional.one_hot(bank.labels[part.indices], num_classes).float().to(recipe.device)
+        figures = []
+        for group, optimiser, own in zip(groups, optimisers, epochs, strict=True):
+            share = epoch / own
+            if share >= 1:
+                figures.append(torch.zeros(len(group.trials), device=recipe.device))
+                continue
+            with devices.autocast(recipe.device, recipe.precision):
+                losses = group.losses(features, finals, labels, share, recipe.segments, methods, temperature)
+            where = f"internal classifiers, epoch {epoch + 1}, batch {part.batch + 1}"
+            trainer.check_finite(losses.sum(), where, bank, part.indices)
+            (losses.sum() * part.weight).backward()
+            if part.last:
+                distributed.average_gradients(group)
+                optimiser.step()
+                optimiser.zero_grad()
+            figures.append(losses.detach() * part.weight / len(group.stacks))
+        return torch.cat(figures)
+
+    def end_epoch(epoch: int, figures: Tensor) -> dict[str, Any]:
+        for group in groups:
+            distributed.average_statistics(group)
+        losses = (distributed.total(figures) / distributed.count() / len(feed)).split(
+            [len(group.trials) for group in groups]
+        )
+        row = {"epoch": epoch, "losses": [own.tolist() for own in losses]}
+        return row | {"look": look([group.eval() for group in groups]) if look else None}
+
+    modules = {f"group{n}": group for n, group in enumerate(groups)}
+    modules |= {f"optimiser{n}": optimiser for n, optimiser in enumerate(optimisers)} | dict(backbones)
+    lessons = {trial.key: methods[trial.method] for trial in wanted}
+    of = (dataclasses.replace(recipe, workers=0), split.train, lessons, temperature)
+    rows = trainer.resumable_epochs(parts, run_part, end_epoch, max(epochs), modules, {}, folder, name=name, of=of)
+    curves = [
+        {"epoch": row["epoch"], **dataclasses.asdict(trial), "loss": loss}
+        for row in rows
+        for group, losses, last in zip(groups, row["losses"], epochs, strict=True)
+        if row["epoch"] < last
+        for trial, loss in zip(group.trials, losses, strict=True)
+    ]
+    exits = {trial: devices.fetch(exits) for group in groups for trial, exits in group.eval().unstack().items()}
+    return Distilled(exits, curves, [row["look"] for row in rows])
+
+
+class Group(nn.Module):
+    """The trials of one network, kind, learning rate, length and temperature: a stack of classifiers a stage.
+
+    Args:
+        trials: They differ in the method alone.
+        exits: The first classifiers' weights, three.
+    """
+
+    def __init__(self, trials: Sequence[Trial], exits: nn.ModuleList):
+        """Stack one copy of the classifiers for each trial."""
+        super().__init__()
+        self.trials = tuple(trials)
+        self.modality = trials[0].modality
+        self.lr_factor = trials[0].lr_factor
+        self.epochs_factor = trials[0].epochs_factor
+        self.temperature_factor = trials[0].temperature_factor
+        self.stacks = nn.ModuleList(Stack([exit_] * len(trials)) for exit_ in exits)
+
+    def losses(
+        self,
+        features: Mapping[str, Sequence[Tensor]],
+        finals: Mapping[str, Tensor],
+        labels: Tensor,
+        progress: float,
+        segments: int,
+        methods: Mapping[str, Method],
+        temperature: float,
+    ) -> Tensor:
+        """Compute every trial's loss, summed over its exits.
+
+        Args:
+            features: Of `frozen_pass`.
+            finals: Of `frozen_pass`.
+            labels: (B, classes), one-hot.
+            progress: Share of the epochs done.
+            segments: Segments a clip.
+            methods: What the trials' methods are.
+            temperature: T, of trials whose factor on it is 1.
+
+        Returns:
+            (trials,).
+        """
+        temperature = temperature * self.temperature_factor
+        teachers = [teacher_at(methods[trial.method].stages, progress) for trial in self.trials]
+        teachers = [self.modality if teacher == OWN else teacher for teacher in teachers]
+        weights = [
+            1.0 if teacher == LABELS else methods[trial.method].label_weight
+            for trial, teacher in zip(self.trials, teachers, strict=True)
+        ]
+        label_weights = labels.new_tensor(weights)
+        soft = torch.stack(
+            [labels if t == LABELS else functional.softmax(finals[t].float() / temperature, dim=1) for t in teachers]
+        )
+        total = labels.new_zeros(len(self.trials))
+        for stack, stage in zip(self.stacks, features[self.modality], strict=True):
+            logits = stack(stage, segments).float()
+            taught = soft_cross_entropy(logits, soft, temperature)
+            labelled = soft_cross_entropy(logits, labels.expand_as(logits))
+            total = total + (1 - label_weights) * taught + label_weights * labelled
+        return total
+
+    def unstack(self) -> dict[Trial, nn.ModuleList]:
+        """Take the trials' classifiers out.
+
+        Returns:
+            Trial -> three classifiers.
+        """
+        members = [stack.unstack() for stack in self.stacks]
+        return {
+            trial: nn.ModuleList(exits) for trial, exits in zip(self.trials, zip(*members, strict=True), strict=True)
+        }
+
+
+def stacked(
+    backbones: Mapping[str, Staged], wanted: Sequence[Trial], *, num_classes: int, segments: int, seed: int
+) -> list[Group]:
+    """Make new classifiers for trials, in groups that can be computed together.
+
+    Args:
+        backbones: What each reads -> network.
+        wanted: The trials.
+        num_classes: Classes.
+        segments: Segments a clip.
+        seed: Of the weights, which are the same for all trials of a network and kind.
+
+    Returns:
+        The groups.
+    """
+    alike: dict[tuple, list[Trial]] = {}
+    for trial in wanted:
+        shape = (trial.modality, trial.kind, trial.lr_factor, trial.epochs_factor, trial.temperature_factor)
+        alike.setdefault(shape, []).append(trial)
+    groups = []
+    for (modality, kind, *_), members in alike.items():
+        torch.manual_seed(seed)
+        exits = exit_heads.internal_classifiers(
+            kind, backbone=backbones[modality], num_classes=num_classes, segments=segments
+        )
+        groups.append(Group(members, exits))
+    return groups
+
+
+@torch.no_grad()
+def frozen_pass(
+    backbones: Mapping[str, Staged], batch: Mapping[str, Tensor]
+) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
+    """Compute what the exits read and the final logits of the frozen backbones, once for every classifier.
+
+    Args:
+        backbones: What each reads -> network, in eval mode.
+        batch: What they read -> (B, segments, C, H, W).
+
+    Returns:
+        Of each network what its three exits read; and the final logits (B, classes) of each network, and of each
+        modality that a network joins: the teachers.
+    """
+    features, finals = {}, {}
+    for modality, backbone in backbones.items():
+        inputs = batch[modality]
+        segments = inputs.shape[1]
+        *first_three, last = backbone.features(inputs.flatten(0, 1))
+        features[modality] = first_three
+        finals |= {modality: backbone.classify(last, segments), **backbone.branches(last, segments)}
+    return features, finals
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
+    r"""Compute the distillation loss :math:`-T^2 \frac{1}{B} \sum_b \sum_c p_{bc} \log \mathrm{softmax}(z_b / T)_c`.
+
+    The factor :math:`T^2` keeps the gradient's size (Hinton et al., 2015); the reference trains at T = 1.
+
+    Args:
+        logits: z, (..., B, classes), the student's.
+        targets: p, (..., B, classes), the teacher's probabilities at the same temperature.
+        temperature: T.
+
+    Returns:
+        (...), the mean over the batch.
+    """
+    log_probabilities = functional.log_softmax(logits / temperature, dim=-1)
+    return -(targets * log_probabilities).sum(dim=-1).mean(dim=-1) * temperature**2

@@ -1,0 +1,8 @@
+"""Read I-frames, motion vectors and residuals out of compressed video; needs av and numpy alone.
+
+Begin with `reader`, whose `CompressedVideo` gives any frame of a file in the three modalities, and `transforms`, which
+make a network's input of it. `transcode` brings any video into the paper's form, `pictures` draws one. All else serves
+these: `sources` and `container` open a file, `packet_index` and `indexing` find its packets, `headers`, `mpeg` and
+`h264` read what only the stream's own syntax tells, `decoder` drives libavcodec, `motion` follows vectors back to the
+I-frame, and `orientation` says how a file wants to be shown.
+"""

@@ -1,0 +1,417 @@
+import base64
+import io
+import itertools
+import json
+import re
+from xml.etree import ElementTree
+
+import altair as alt
+import av
+import numpy as np
+import pandas as pd
+import pytest
+
+from pkdlib.companion.book import cascade_charts, charts, display, encodings, flatness_charts
+from pkdlib.companion.claims import claims
+
+SVG = "{http://www.w3.org/2000/svg}"
+MODALITIES = ["iframe", "motion", "residual"]
+# The book's page colours in light and in dark (sphinx-book-theme).
+BACKGROUNDS = {"light": "#ffffff", "dark": "#121212"}
+
+
+def _runs(**columns):
+    """A row for each of two runs and three modalities; a column is a value or a function of (seed, modality)."""
+    rows = []
+    for seed, modality in itertools.product(range(2), range(3)):
+        values = {name: v(seed, modality) if callable(v) else v for name, v in columns.items()}
+        rows.append({"split": 0, "seed": seed, "modality": MODALITIES[modality], **values})
+    return pd.DataFrame(rows)
+
+
+def _curves():
+    epochs = [
+        _runs(
+            epoch=epoch,
+            train_loss=lambda s, m, e=epoch: 2.0 / e + s * 0.1,
+            train_accuracy=0.2 * epoch,
+            validation_loss=lambda s, m, e=epoch: 2.5 / e + m * 0.1,
+            validation_accuracy=0.15 * epoch,
+        )
+        for epoch in (1, 2, 3)
+    ]
+    return pd.concat(epochs)
+
+
+def _summary():
+    rows = [
+        (m, k, e, 0.2 * e, 0.2 * e - 0.1, 0.2 * e + 0.1) for m in MODALITIES for k in ("pkd", "ce") for e in (1, 2, 3)
+    ]
+    rows += [(m, "backbone", 4, 0.8, 0.7, 0.9) for m in MODALITIES]
+    return pd.DataFrame(rows, columns=["modality", "method", "exit", "accuracy", "low", "high"])
+
+
+def _differences():
+    rows = [
+        ("IC 1", 2.0, 0.5, 3.5, "holds"),
+        ("IC 2", -1.0, -2.0, 0.5, "does not hold"),
+        ("IC 3", 0.4, -1.0, 2.0, "undecided"),
+        ("IC 4", np.nan, np.nan, np.nan, "not measured"),
+    ]
+    return pd.DataFrame(rows, columns=["label", "estimate", "low", "high", "verdict"])
+
+
+def _early_exit():
+    rows = [
+        (0, 0, "a", 0.5, 1.0, 0.50, 100),
+        (0, 1, "a", 0.5, 2.0, 0.80, 300),
+        (0, 0, "b", 0.5, 1.5, 0.55, 100),
+        (0, 0, "c", 1.0, 3.0, 0.60, 100),
+    ]
+    return pd.DataFrame(rows, columns=["split", "seed", "series", "setting", "gmac", "accuracy", "clips"])
+
+
+def _points():
+    rows = [("a", 0.5, 1.0, 0.5, 0.4, 0.6), ("a", 1.0, 2.0, 0.9, 0.8, 1.0), ("b", 1.0, 1.5, 0.3, 0.2, 0.4)]
+    return pd.DataFrame(rows, columns=["system", "setting", "gmac", "accuracy", "low", "high"])
+
+
+def _front():
+    return cascade_charts.front(_points(), "gmac", "cost (GMAC per clip)")
+
+
+def _rules():
+    rows = [(c, r, 0.5, 0.4, 0.6) for c in ("light", "paper") for r in ("WISE", "uniform mean")]
+    return pd.DataFrame(rows, columns=["cascade", "rule", "accuracy", "low", "high"])
+
+
+def _switches():
+    rows = [(g, s, "percentage points", 1.0, -1.0, 3.0) for g in ("x", "y") for s in ("clean", "all together")]
+    return pd.DataFrame(rows, columns=["gain", "switch", "unit", "difference", "low", "high"])
+
+
+def _cost():
+    exits = [(1, 1.5, 0.5), (2, 2.6, 0.6), (3, 3.9, 0.7), (4, 4.8, 0.0)]
+    return pd.concat([_runs(exit=e, gmac=g, gmac_ic=i, gmac_bare=3.0) for e, g, i in exits])
+
+
+def _flatness():
+    wide = _runs(measure="trace", value=lambda s, m: 10.0 ** (m + 1) + s, standard_error=0.5)
+    return pd.concat([wide, _runs(measure="loss", value=lambda s, m: 0.3 + 0.1 * m, standard_error=np.nan)])
+
+
+def _orders():
+    rows = [
+        ("marionette (full)", "one recipe", measure, pair, 0.3, 0.1, 0.5, "holds")
+        for measure in ("Hessian trace", "Fisher-Rao norm")
+        for pair in ("motion / residual", "residual / iframe")
+    ]
+    names = ["data", "control", "measure", "pair", "estimate", "low", "high", "verdict"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _spectrum():
+    return pd.concat([_runs(probe=k, node=lambda s, m, k=k: k * (m + 1.0), weight=0.5) for k in (0, 1)])
+
+
+def _slices():
+    places = (-1.0, 0.0, 1.0)
+    return pd.concat([_runs(direction=0, position=x, loss=lambda s, m, x=x: 0.1 + x * x * (m + 1)) for x in places])
+
+
+def _surface():
+    rows = [(m, a, b, 0.1 + a * a + b * b) for m in ("iframe", "motion") for a in (-1, 0, 1) for b in (-1, 0, 1)]
+    return pd.DataFrame(rows, columns=["modality", "first", "second", "loss"])
+
+
+def _exit_flatness():
+    both = [_runs(method=m, exit=1, measure="trace", value=v) for m, v in (("ce", 2.0), ("pkd", 1.0))]
+    return pd.concat(both)
+
+
+def _biases():
+    return pd.concat([_runs(scene_bias=b, measure="trace", value=lambda s, m, b=b: b + m) for b in (0.3, 0.8)])
+
+
+def _weights():
+    members = ["residual-1", "residual-2", "motion-1"]
+    rows = [(0, 0, "pkd", p, members[i], 0.5 - 0.3 * i) for p in (1, 2, 3) for i in range(p)]
+    return pd.DataFrame(rows, columns=["split", "seed", "method", "prefix", "member", "weight"])
+
+
+def _published():
+    return pd.DataFrame([vars(result) | {"gmac": result.gmac} for result in claims.PUBLISHED])
+
+
+def _ensembles():
+    rows = [
+        ("ce" if prefix % 2 else "pkd", rule, prefix, "test", group, 10, 3 + prefix)
+        for prefix in (1, 2, 3, 4)
+        for rule in ("wise", "uniform", "last")
+        for group in ("a", "b")
+    ]
+    rows += [("backbone", "late_fitted", 0, "test", "a", 10, 7), ("backbone", "late_equal", 0, "test", "a", 10, 6)]
+    table = pd.DataFrame(rows, columns=["method", "rule", "prefix", "part", "group", "clips", "correct"])
+    return pd.concat([table.assign(kind="paper"), table.assign(kind="light", correct=0)])
+
+
+def _profile():
+    return pd.DataFrame({"position": [0, 1, 2], "motion": [0.0, 1.5, 2.0], "residual": [0.0, 3.0, 5.0]})
+
+
+def _ends():
+    return pd.DataFrame({"modality": MODALITIES, "accuracy": 0.5, "low": 0.4, "high": [0.6, 0.7, 0.8]})
+
+
+def _methods():
+    rows = [(m, k, 0.5, 0.4, 0.6) for m in MODALITIES for k in ("cross-entropy", "PKD")]
+    return pd.DataFrame(rows, columns=["modality", "method", "accuracy", "low", "high"])
+
+
+def _gains():
+    rows = [
+        ("here", "light", m, 1, k, t, x, y)
+        for m, k, t, x, y in (("motion", "iframe", "iframe", -30.0, -8.0), ("iframe", "pkd", "iframe", 0.0, 1.0))
+    ]
+    frame = pd.DataFrame(rows, columns=["data", "kind", "student", "exit", "method", "teacher", "advantage", "gain"])
+    ends = {"advantage_low": frame["advantage"] - 2, "advantage_high": frame["advantage"] + 2}
+    return frame.assign(**ends, gain_low=frame["gain"] - 1, gain_high=[-7.0, np.inf])
+
+
+def _gains_and_lines(points):
+    places = [-30.0, 0.0]
+    line = pd.DataFrame({"shape": "straight", "advantage": places, "estimate": 0.0, "low": -1.0, "high": 1.0})
+    return charts.gain_by_advantage(points, line)
+
+
+CHARTS = {
+    _gains_and_lines: _gains,
+    charts.accuracy_by_method: _methods,
+    charts.modality_profile: _profile,
+    charts.accuracies: _ends,
+    cascade_charts.accuracy_by_prefix: _ensembles,
+    charts.training_curves: _curves,
+    charts.accuracy_by_exit: _summary,
+    charts.differences: _differences,
+    cascade_charts.accuracy_against_cost: _early_exit,
+    cascade_charts.accuracy_by_rule: _rules,
+    cascade_charts.gains_by_switch: _switches,
+    charts.exit_costs: _cost,
+    charts.flatness: _flatness,
+    flatness_charts.orders: _orders,
+    flatness_charts.spectrum: _spectrum,
+    flatness_charts.slices: _slices,
+    flatness_charts.surface: _surface,
+    flatness_charts.exits: _exit_flatness,
+    flatness_charts.by_scene_bias: _biases,
+    cascade_charts.wise_weights: _weights,
+    charts.published: _published,
+}
+
+
+def _svg(shown):
+    return ElementTree.fromstring(re.search(r"<svg.*</svg>", shown.markup, re.DOTALL).group())
+
+
+def _texts(shown):
+    return {node.text for node in _svg(shown).iter(f"{SVG}text")}
+
+
+def _rows(chart):
+    """All rows of data that a chart carries."""
+    return list(itertools.chain.from_iterable(chart.to_dict()["datasets"].values()))
+
+
+@pytest.mark.parametrize("draw", CHARTS, ids=lambda draw: draw.__name__)
+def test_every_chart_is_a_described_picture_that_needs_nothing_from_outside(draw):
+    frame = CHARTS[draw]()
+    before = frame.copy()
+    shown = charts.show(draw(frame), "What <it> shows: a & b.")
+    svg = _svg(shown)
+    assert svg.get("role") == "img"
+    assert svg.get("aria-label") == "What <it> shows: a & b."
+    texts = list(svg.iter(f"{SVG}text"))
+    assert texts and all(text.get("fill") == "currentColor" for text in texts)
+    outside = re.findall(r"https?://[^\"' ]+", shown.markup)
+    assert set(outside) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink", alt.SCHEMA_URL}
+    pd.testing.assert_frame_equal(frame, before)
+
+
+@pytest.mark.parametrize("draw", CHARTS, ids=lambda draw: draw.__name__)
+def test_every_number_axis_says_what_it_is(draw):
+    titles = set(re.findall(r'"title": "([^"]+)"', json.dumps(draw(CHARTS[draw]()).to_dict())))
+    units = {"loss (nats)", "accuracy (%)", "difference (percentage points)", "cost (GMAC per clip)"}
+    units |= {
+        "GMAC (dashed: bare network)",
+        "training loss (nats)",
+        "eigenvalue",
+        "CE / PKD (log scale)",
+        "ratio of sharpness (log scale)",
+        "scene bias",
+        "exits visited",
+        "cost (GMAC per video)",
+        "accumulated motion (pixels)",
+        "percentage points",
+        "gain over labels (percentage points)",
+    }
+    assert titles & units
+
+
+def test_the_specification_beside_the_picture_is_the_chart():
+    chart = charts.differences(_differences())
+    shown = charts.show(chart, "Differences.")
+    data = json.loads(re.search(r'<script type="application/json">(.*)</script>', shown.markup).group(1))
+    assert [layer["mark"] for layer in data["layer"]] == [layer["mark"] for layer in chart.to_dict()["layer"]]
+    shown_rows = list(itertools.chain(*data["datasets"].values()))
+    assert len(shown_rows) == len(_rows(chart)) and all(row in shown_rows for row in _rows(chart))
+    assert data["config"] == display.THEME
+    alt.Config.from_dict(data["config"])
+
+
+def test_text_of_the_data_cannot_end_the_script_element():
+    frame = _differences().assign(label="</script><b>")
+    markup = charts.show(charts.differences(frame), "Differences.").markup
+    assert markup.count("</script>") == 1
+    assert "<b>" not in _svg(charts.show(charts.differences(frame), "x")).itertext()
+
+
+def test_two_charts_on_a_page_share_no_names():
+    names = [
+        set(re.findall(r'id="([^"]+)"', charts.show(draw(CHARTS[draw]()), "A chart.").markup))
+        for draw in (charts.exit_costs, charts.differences)
+    ]
+    assert not names[0] & names[1]
+
+
+def test_what_is_shown_without_html_is_the_description():
+    shown = charts.show(charts.differences(_differences()), "Differences.")
+    assert shown._repr_mimebundle_() == {"text/html": shown.markup, "text/plain": "Differences."}
+    assert shown._repr_html_() == shown.markup
+    assert repr(shown) == "Differences."
+
+
+def test_a_chart_or_picture_without_a_description_is_refused():
+    with pytest.raises(ValueError, match="description"):
+        charts.show(charts.differences(_differences()), " ")
+    with pytest.raises(ValueError, match="description"):
+        charts.picture(np.zeros((2, 2, 3), np.uint8), "")
+
+
+def test_accuracy_is_drawn_in_per_cent():
+    rows = _rows(charts.accuracy_by_exit(_summary()))
+    first = next(row for row in rows if row["exit"] == "IC 1")
+    assert (first["accuracy"], first["low"], first["high"]) == pytest.approx((20, 10, 30))
+    assert {"IC 1", "final", "accuracy (%)", "I-frame"} <= _texts(
+        charts.show(charts.accuracy_by_exit(_summary()), "Accuracy.")
+    )
+
+
+def test_runs_are_averaged_by_their_clips():
+    rows = {row["series"]: row for row in _rows(cascade_charts.accuracy_against_cost(_early_exit()))}
+    assert rows["a"]["gmac"] == pytest.approx((1.0 * 100 + 2.0 * 300) / 400)
+    assert rows["a"]["accuracy"] == pytest.approx((50 * 100 + 80 * 300) / 400)
+    assert set(rows) == {"a", "b", "c"}
+
+
+def test_the_front_leaves_out_what_is_dearer_and_no_better():
+    chart = _front().to_dict()
+    line, *_ = chart["layer"]
+    rows = chart["datasets"][line["data"]["name"]]
+    assert [(row["system"], row["setting"]) for row in rows] == [("a", 0.5), ("a", 1.0)]
+    assert charts.show(_front(), "A front.").markup
+
+
+def test_prefixes_are_those_of_the_papers_classifiers():
+    rows = _rows(cascade_charts.accuracy_by_prefix(_ensembles()))
+    assert min(row["accuracy"] for row in rows) > 0
+
+
+def test_costs_are_split_into_the_network_and_the_classifiers_passed():
+    rows = [row for row in _rows(charts.exit_costs(_cost())) if row["modality"] == "motion" and row["exit"] == "IC 3"]
+    parts = {row["part"]: row["value"] for row in rows}
+    assert parts["ICs passed"] == pytest.approx(0.5 + 0.6 + 0.7)
+    assert sum(parts.values()) == pytest.approx(3.9)
+
+
+def test_a_claim_without_an_estimate_is_left_out():
+    assert not any(row.get("label") == "IC 4" for row in _rows(charts.differences(_differences())))
+
+
+def test_a_small_chart_is_not_drawn_larger_than_it_is():
+    shown = charts.show(charts.exit_costs(_cost().query("modality == 'motion'")), "Costs.")
+    assert f'style="--pkd-width: {_svg(shown).get("width")}px"' in shown.markup
+
+
+def test_flatness_takes_a_logarithm_only_where_values_span_widely():
+    panels = charts.flatness(_flatness()).to_dict()["concat"]
+    scales = [panel["layer"][2]["encoding"]["y"]["scale"].get("type") for panel in panels]
+    assert scales == [None, "log"]
+
+
+def test_a_picture_keeps_its_pixels_and_says_what_it_shows():
+    image = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    markup = charts.picture(image, 'A "noisy" <picture>').markup
+    assert 'alt="A &quot;noisy&quot; &lt;picture&gt;"' in markup
+    data = base64.b64decode(re.search(r"base64,([^\"]+)", markup).group(1))
+    with av.open(io.BytesIO(data)) as container:
+        decoded = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    np.testing.assert_array_equal(decoded, image)
+
+
+# --- colours -------------------------------------------------------------------------------------------------
+
+# Machado, Oliveira and Fernandes (2009), severity 1, applied to linear RGB.
+COLOUR_BLINDNESS = {
+    "none": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+PALETTES = {
+    "modalities": (tuple(encodings.MODALITY_COLOURS.values()), 20),
+    "verdicts": (tuple(encodings.VERDICT_COLOURS.values()), 12),
+    "series": (encodings.SERIES_COLOURS, 12),
+}
+
+
+def _linear(colour):
+    value = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def _contrast(one, other):
+    """WCAG 2.1's contrast ratio."""
+    low, high = sorted(float(_linear(colour) @ [0.2126, 0.7152, 0.0722]) for colour in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _lab(linear):
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.cbrt(np.array(to_xyz) @ np.clip(linear, 0, 1) / [0.9505, 1.0, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_the_contrast_formula_gives_its_known_extremes():
+    assert _contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert _contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.mark.parametrize("background", BACKGROUNDS.values(), ids=BACKGROUNDS)
+@pytest.mark.parametrize("palette", PALETTES)
+def test_marks_stand_out_from_the_page(palette, background):
+    assert min(_contrast(colour, background) for colour in PALETTES[palette][0]) >= 3
+
+
+@pytest.mark.parametrize("vision", COLOUR_BLINDNESS)
+@pytest.mark.parametrize("palette", PALETTES)
+def test_colours_stay_apart_for_every_kind_of_colour_vision(palette, vision):
+    colours, distance = PALETTES[palette]
+    seen = [_lab(np.array(COLOUR_BLINDNESS[vision]) @ _linear(colour)) for colour in colours]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) >= distance
+
+
+def test_a_chart_is_the_same_however_many_were_drawn_before():
+    frame = pd.DataFrame({"x": [0, 1, 2, 3], "y": [0, 1, 2, 3]})
+    chart = alt.Chart(frame).mark_rect(clip=True).encode(x="x:O", y="y:O", color="y:Q")
+    first, second = (charts.show(chart, "A scale of colour").markup for _ in range(2))
+    assert "Gradient" in first and first == second

@@ -1,0 +1,142 @@
+"""What a study's steps make again, and what they leave as it is."""
+
+import dataclasses
+
+import pytest
+
+from pkdlib import _files
+from pkdlib.companion import fingerprints, presets, store, tables, workspace
+from pkdlib.companion.experiments import training
+from pkdlib.companion.parameters import Parameters
+from pkdlib.data import frame_cache
+from pkdlib.data.marionette import marionette
+from pkdlib.distillation import schedules
+from pkdlib.distillation.schedules import Method, Stage
+from pkdlib.video import motion
+
+TINY = {
+    "marionette_actors": 6,
+    "marionette_actions": 2,
+    "marionette_frames": 24,
+    "input_size": 32,
+    "candidates": 4,
+    "batch_size": 6,
+    "backbone_epochs": 1,
+    "exit_epochs": 1,
+    "threads": 1,
+    "light_methods": "ce,pkd",
+    "paper_methods": "ce,pkd",
+}
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The names of the steps that are made, as they are."""
+    names, begin = [], store._begin
+
+    def begins(partial, wanted):
+        names.append(partial.name.removeprefix(".").removesuffix(".partial"))
+        begin(partial, wanted)
+
+    monkeypatch.setattr(store, "_begin", begins)
+    return names
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    place = tmp_path_factory.mktemp("experiments")
+    return {"runs": str(place / "runs"), "cache": str(place / "cache")}
+
+
+def kinds_of(names):
+    return sorted(name.partition("-")[0] + ("-backbones" if name == "logits-backbones" else "") for name in names)
+
+
+@pytest.mark.slow
+def test_a_method_that_is_added_trains_alone(folders, made, monkeypatch):
+    def run_with(names):
+        p = Parameters.for_profile("smoke", **folders, **TINY | {"light_methods": names, "paper_methods": names})
+        return workspace.selected_runs(p)[0]
+
+    before = {key: value.copy() for key, value in training.logits(run_with("ce,pkd")).items()}
+    assert kinds_of(made) == ["backbone"] * 3 + ["exits", "logits", "logits-backbones"]
+    made.clear()
+
+    run = run_with("ce,pkd,self")
+    found = training.logits(run)
+    assert kinds_of(made) == ["exits", "logits"]
+    added = [name for name in made if name.startswith("exits")]
+    curves = _files.read_json(run.store.root / added[0] / "curves.json")
+    assert {row["method"] for row in curves} == {"self"}
+    assert all((found[key] == value).all() for key, value in before.items())
+    assert any("/self/" in key for key in found.keys() - before.keys())
+    assert set(tables.table(run.parameters, "exits")["method"]) == {"backbone", "ce", "pkd", "self"}
+
+    # A method of one's own, in the registry.
+    mine = {"mine": Method((Stage("iframe", 0.5), Stage("own", 0.5)))}
+    for registry in (schedules.METHODS, presets.PLANS["coviar"].methods):
+        for name, method in mine.items():
+            monkeypatch.setitem(registry, name, method)
+    made.clear()
+    found = training.logits(run_with("ce,pkd,self,mine"))
+    assert kinds_of(made) == ["exits", "logits"] and any("/mine/" in key for key in found)
+    made.clear()
+    assert training.logits(run_with("ce,pkd")).keys() == before.keys() and made == []
+
+    # PKD's shares are changed: it alone is trained anew, and what is built on it is made anew.
+    changed = {"pkd": Method((Stage("residual", 0.5), Stage("iframe", 0.5)))}
+    monkeypatch.setitem(schedules.METHODS, "pkd", changed["pkd"])
+    made.clear()
+    training.logits.cache_clear()
+    found = training.logits(run_with("ce,pkd"))
+    assert kinds_of(made) == ["exits", "logits"]
+    assert {
+        key.split("/")[3] for key, value in found.items() if "backbone" not in key and (value != before[key]).any()
+    } == {"pkd"}
+
+
+@pytest.mark.slow
+def test_what_is_kept_is_shown_as_it_was(folders, made, monkeypatch, capsys):
+    p = Parameters.for_profile("smoke", **folders, **TINY, seed=1)
+    (run,) = workspace.selected_runs(p)
+    before = training.all_logits(run)
+    made.clear()
+    real = fingerprints.fingerprint
+    monkeypatch.setattr(
+        training.fingerprints, "fingerprint", lambda *a, **o: real(*a, **o) | {"code": "another", "torch": "9.9"}
+    )
+    (kept,) = workspace.selected_runs(dataclasses.replace(p, keep=True))
+    found = training.all_logits(kept)
+    assert made == [] and all((found[key] == value).all() for key, value in before.items())
+    told = capsys.readouterr().out
+    for step in ("exits-", "logits-exits-", "logits-backbones"):
+        assert step in told
+    training.all_logits(run)
+    assert kinds_of(made) == ["backbone"] * 3 + ["exits", "logits", "logits-backbones"]
+
+
+def test_the_caches_are_kept_under_the_code_that_fills_them(folders, monkeypatch):
+    p = Parameters.for_profile("smoke", **folders, **TINY)
+    clips, frames = workspace.dataset(p).clips[0].path.parents[1], workspace.frame_bank(p).paths[0].parent
+    real = fingerprints.fingerprint
+
+    def changed(which):
+        def fingerprint(function, **options):
+            return real(function, **options) | ({"av": "99"} if function is which else {})
+
+        return fingerprint
+
+    for which, moved in ((marionette.generate, clips), (frame_cache.frame_bank, frames)):
+        monkeypatch.setattr(workspace.fingerprints, "fingerprint", changed(which))
+        workspace.dataset.cache_clear()
+        workspace.frame_bank.cache_clear()
+        places = workspace.dataset(p).clips[0].path.parents[1], workspace.frame_bank(p).paths[0].parent
+        assert (places[0] != clips) == (moved == clips)
+        assert places[1] == frames if moved == clips else places[1] != frames  # the clips are the same bytes
+    workspace.dataset.cache_clear()
+    workspace.frame_bank.cache_clear()
+    # What decodes is a part of the second, what draws of the first.
+    assert f"video.motion:{motion.trace.__name__}" in fingerprints.reached(
+        frame_cache.frame_bank, without=workspace.UNDECIDING
+    )
+    assert "data.marionette._scene:draw_scene" in fingerprints.reached(marionette.generate)
