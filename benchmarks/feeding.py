@@ -37,7 +37,7 @@ import torch
 from pkdlib import _files
 from pkdlib.companion import store
 from pkdlib.data import frame_cache, sampling
-from pkdlib.data.loader import Feed, Part
+from pkdlib.data.loader import BatchLoader, MicroBatch
 from pkdlib.video import transcode
 from pkdlib.video.reader import CompressedVideo
 
@@ -79,10 +79,10 @@ def in_paper_form(sources: list[Path], folder: Path) -> frame_cache.ClipFiles:
     )
 
 
-def feed(files: frame_cache.ClipFiles, modalities: tuple[str, ...], workers: int) -> Feed:
+def feed(files: frame_cache.ClipFiles, modalities: tuple[str, ...], workers: int) -> BatchLoader:
     """Prepare a feed of a few batches an epoch."""
     shape = {"size": SIZE, "segments": SEGMENTS, "batch_size": BATCH, "parts": 1, "seed": 0, "device": "cpu"}
-    return Feed(files, range(BATCH * BATCHES), modalities, **shape, workers=workers)
+    return BatchLoader(files, range(BATCH * BATCHES), modalities, **shape, workers=workers)
 
 
 def rates(files: frame_cache.ClipFiles, name: str, modalities: tuple[str, ...]) -> list[dict[str, float | str]]:
@@ -184,13 +184,13 @@ def needs(speeds: list[dict[str, float | str]]) -> None:
                 )
 
 
-def consume(parts: Iterator[Part]) -> None:
+def consume(parts: Iterator[MicroBatch]) -> None:
     """Go through parts."""
     for _ in parts:
         pass
 
 
-def read(parts: Iterator[Part]) -> None:
+def read(parts: Iterator[MicroBatch]) -> None:
     """Go through parts, but leave out what a GPU does of them."""
     with mock.patch.object(sampling, "finish", lambda drawn, size, device: {}):
         consume(parts)

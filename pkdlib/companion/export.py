@@ -97,7 +97,7 @@ def _right(run: Run, cascade: Cascade) -> int:
     bank, shape = workspace.frame_bank(p), {"size": cascade.input_size, "segments": cascade.segments}
     count = 0
     for indices in loader.ordered_batches(data.splits[run.split].validation, p.batch_size):
-        inputs = sampling.test_batch(bank, indices, modalities=cascade.policy.order, **shape)
+        inputs = sampling.evaluation_batch(bank, indices, modalities=cascade.policy.order, **shape)
 
         def read(name: str, left: np.ndarray, inputs: Mapping[str, Tensor] = inputs) -> Tensor:
             return inputs[name][left]

@@ -20,7 +20,7 @@ from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.presets import PLANS
 from pkdlib.companion.workspace import Run
 from pkdlib.distillation import schedules
-from pkdlib.distillation.train_exits import Trial
+from pkdlib.distillation.train_exits import ExitSpec
 from pkdlib.models import cost
 from pkdlib.models.backbones import NUM_EXITS
 
@@ -65,7 +65,7 @@ def exits(run: Run) -> Rows:
                     yield from count(
                         run,
                         part,
-                        values[f"{part}/{Trial(modality, plan.paper, method).key}/{number}"],
+                        values[f"{part}/{ExitSpec(modality, plan.paper, method).key}/{number}"],
                         {"modality": modality, "method": method, "exit": number},
                     )
 
@@ -266,7 +266,7 @@ def _record(p: Parameters) -> dict[str, Any]:
     }
 
 
-def _accuracies(run: Run, trials: Iterable[Trial]) -> Rows:
+def _accuracies(run: Run, trials: Iterable[ExitSpec]) -> Rows:
     values = training.logits(run)
     for trial in trials:
         where = dataclasses.asdict(trial)

@@ -34,7 +34,7 @@ class FeedError(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class MicroBatch:
     """Clips that go through a network at once.
 
     Args:
@@ -57,7 +57,7 @@ class Part:
     inputs: dict[str, Tensor]
 
 
-class Feed:
+class BatchLoader:
     """The batches of a training.
 
     Args:
@@ -112,7 +112,7 @@ class Feed:
         """Return the number of batches in an epoch."""
         return len(list(self._batches(0)))
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[Part]:
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[MicroBatch]:
         """Go through an epoch's batches, in an order that is a function of (seed, epoch).
 
         Args:
@@ -138,7 +138,7 @@ class Feed:
         read = self._read([(epoch, part) for _, _, parts in cut for part in parts])
         for number, clips_in_batch, parts in cut:
             for place, part in enumerate(parts):
-                yield Part(
+                yield MicroBatch(
                     batch=number,
                     share=number / len(batches),
                     weight=len(part) / clips_in_batch * self._together,

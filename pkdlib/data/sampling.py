@@ -41,7 +41,7 @@ def read_clip(path: Path, modality: str, *, candidates: int, size: int, segments
         segments: TSN segments.
 
     Returns:
-        (segments, C, size, size) float32, what `test_batch` gives of a frame bank.
+        (segments, C, size, size) float32, what `evaluation_batch` gives of a frame bank.
 
     Raises:
         VideoError: If the clip is unreadable or holds no P-frame.
@@ -271,7 +271,7 @@ def training_batch(
     return finish(drawn, size, device)
 
 
-def test_batch(
+def evaluation_batch(
     frames: Frames,
     indices: Sequence[int],
     *,

@@ -17,7 +17,7 @@ _PLACEHOLDER = 1  # bytes of what XviD leaves in place of a picture that it pack
 
 
 @dataclass(frozen=True)
-class Look:
+class ClipSummary:
     """What a video says of itself; nothing of it is decoded.
 
     Attributes:
@@ -37,7 +37,7 @@ class Look:
     bytes: int
 
 
-def look(path: Path) -> Look:
+def summarise(path: Path) -> ClipSummary:
     """Read what a video says of itself.
 
     Args:
@@ -54,7 +54,7 @@ def look(path: Path) -> Look:
         if not keys:
             raise VideoError(f"{path}: holds no frame")
         starts = [number for number, key in enumerate(keys) if key]
-        return Look(
+        return ClipSummary(
             codec=stream.codec_context.name if stream.codec_context else "unknown",
             width=stream.width,
             height=stream.height,
@@ -94,18 +94,18 @@ def survey(root: str | Path, pattern: str, num_folds: int) -> Iterator[tuple[str
             yield "folds", f"{num_folds}, each with clips of every class"
     else:
         yield "groups", "not known; --pattern tells them by the files' names"
-    looks, failures = [], []
+    summaries, failures = [], []
     for source in sources:
         try:
-            looks.append(look(source.path))
+            summaries.append(summarise(source.path))
         except VideoError as error:
             failures.append(str(error))
-    yield "clips", f"{len(sources)}, of {sum(own.bytes for own in looks) / 1e6:,.1f} MB in all"
-    if looks:
-        yield "codecs", _counted(own.codec for own in looks)
-        yield "sizes", _counted((f"{own.width} x {own.height}" for own in looks), _MOST_NAMED)
-        yield "frames", f"{span(own.frames for own in looks)} a clip"
-        yield "GOPs", _gops(looks)
+    yield "clips", f"{len(sources)}, of {sum(own.bytes for own in summaries) / 1e6:,.1f} MB in all"
+    if summaries:
+        yield "codecs", _counted(own.codec for own in summaries)
+        yield "sizes", _counted((f"{own.width} x {own.height}" for own in summaries), _MOST_NAMED)
+        yield "frames", f"{span(own.frames for own in summaries)} a clip"
+        yield "GOPs", _gops(summaries)
     for failure in failures:
         yield "unreadable", printable(failure)
     for line in found.told():
@@ -126,10 +126,10 @@ def span(numbers: Iterable[int]) -> str:
     return str(longest) if shortest == longest else f"{shortest} to {longest}"
 
 
-def _gops(looks: list[Look]) -> str:
+def _gops(summaries: list[ClipSummary]) -> str:
     # By codec, since encoders have their own defaults, and a class that was encoded in another way gives itself away.
     lengths = defaultdict(list)
-    for own in looks:
+    for own in summaries:
         lengths[own.codec] += own.gops
     return ", ".join(f"{codec} of {span(own)} frames" for codec, own in sorted(lengths.items()) if own) or "none"
 

@@ -23,16 +23,16 @@ from torch.nn import functional
 
 from pkdlib.data.datasets import Split
 from pkdlib.data.frame_cache import Frames
-from pkdlib.data.loader import Part
+from pkdlib.data.loader import MicroBatch
 from pkdlib.distillation.schedules import LABELS, METHODS, OWN, Method, canonical, teacher_at
 from pkdlib.models import exit_heads
-from pkdlib.models.backbones import MODALITIES, Staged
+from pkdlib.models.backbones import MODALITIES, FeatureBackbone
 from pkdlib.models.exit_heads import Stack
 from pkdlib.training import devices, distributed, trainer
 
 
 @dataclasses.dataclass(frozen=True)
-class Trial:
+class ExitSpec:
     """One training of a network's three internal classifiers.
 
     Args:
@@ -64,14 +64,14 @@ class Distilled:
     """Trained internal classifiers.
 
     Args:
-        exits: Trial -> three classifiers, in eval mode, on the CPU.
+        exits: ExitSpec -> three classifiers, in eval mode, on the CPU.
         curves: A row an epoch and trial: epoch, the trial's fields, and its mean loss over batches and exits.
-        looks: What `look` gave after each epoch.
+        epoch_results: What `after_epoch` gave after each epoch.
     """
 
-    exits: Mapping[Trial, nn.ModuleList]
+    exits: Mapping[ExitSpec, nn.ModuleList]
     curves: list[dict[str, float | str]]
-    looks: list[Any]
+    epoch_results: list[Any]
 
 
 def trials(
@@ -80,7 +80,7 @@ def trials(
     lr_factors: Sequence[float] = (1.0,),
     networks: Sequence[str] = MODALITIES,
     temperature_factor: float = 1.0,
-) -> list[Trial]:
+) -> list[ExitSpec]:
     """List the trainings of some methods, each that coincides with another once.
 
     Args:
@@ -95,7 +95,7 @@ def trials(
     """
     methods = list(methods)
     found = [
-        Trial(modality, kind, canonical(method, modality), factor, temperature_factor=temperature_factor)
+        ExitSpec(modality, kind, canonical(method, modality), factor, temperature_factor=temperature_factor)
         for factor in lr_factors
         for modality in networks
         for method in methods
@@ -104,11 +104,11 @@ def trials(
 
 
 def train_exits(
-    backbones: Mapping[str, Staged],
+    backbones: Mapping[str, FeatureBackbone],
     bank: Frames,
     split: Split,
     recipe: trainer.Recipe,
-    wanted: Sequence[Trial],
+    wanted: Sequence[ExitSpec],
     *,
     num_classes: int,
     folder: Path,
@@ -116,7 +116,7 @@ def train_exits(
     temperature: float = 1.0,
     name: str = "exits",
     forward: Callable[..., tuple[dict[str, list[Tensor]], dict[str, Tensor]]] | None = None,
-    look: Callable[[Sequence["Group"]], Any] | None = None,
+    after_epoch: Callable[[Sequence["Group"]], Any] | None = None,
 ) -> Distilled:
     """Train internal classifiers by several methods at equal budget, in one pass over the frozen backbones.
 
@@ -136,7 +136,7 @@ def train_exits(
         temperature: T, of the soft targets.
         name: Of this training among those that use the folder.
         forward: Computes what `frozen_pass` does, which is the default.
-        look: Called after each epoch with the groups, in eval mode; plain values, which a checkpoint can hold.
+        after_epoch: Called after each epoch with the groups, in eval mode; plain values, which a checkpoint can hold.
 
     Returns:
         The classifiers.
@@ -154,14 +154,14 @@ def train_exits(
 
     feed = recipe.feed(bank, split.train, list(backbones))
 
-    def parts(epoch: int, first: int) -> Iterator[Part]:
+    def parts(epoch: int, first: int) -> Iterator[MicroBatch]:
         for group, optimiser, own in zip(groups, optimisers, epochs, strict=True):
             peak = recipe.lr * group.lr_factor * recipe.tuning.network_factors.get(group.modality, 1.0)
             trainer.set_lr(optimiser, peak * trainer.lr_share(recipe.tuning, epoch / own))
             group.train()
         return feed.epoch(epoch, first)
 
-    def run_part(epoch: int, part: Part) -> Tensor:
+    def run_part(epoch: int, part: MicroBatch) -> Tensor:
         if part.first:
             trainer.seed_dropout(recipe.seed, epoch, part.batch)
         with devices.autocast(recipe.device, recipe.precision):
@@ -192,7 +192,7 @@ def train_exits(
             [len(group.trials) for group in groups]
         )
         row = {"epoch": epoch, "losses": [own.tolist() for own in losses]}
-        return row | {"look": look([group.eval() for group in groups]) if look else None}
+        return row | {"after_epoch": after_epoch([group.eval() for group in groups]) if after_epoch else None}
 
     modules = {f"group{n}": group for n, group in enumerate(groups)}
     modules |= {f"optimiser{n}": optimiser for n, optimiser in enumerate(optimisers)} | dict(backbones)
@@ -207,7 +207,7 @@ def train_exits(
         for trial, loss in zip(group.trials, losses, strict=True)
     ]
     exits = {trial: devices.fetch(exits) for group in groups for trial, exits in group.eval().unstack().items()}
-    return Distilled(exits, curves, [row["look"] for row in rows])
+    return Distilled(exits, curves, [row["after_epoch"] for row in rows])
 
 
 class Group(nn.Module):
@@ -218,7 +218,7 @@ class Group(nn.Module):
         exits: The first classifiers' weights, three.
     """
 
-    def __init__(self, trials: Sequence[Trial], exits: nn.ModuleList):
+    def __init__(self, trials: Sequence[ExitSpec], exits: nn.ModuleList):
         """Stack one copy of the classifiers for each trial."""
         super().__init__()
         self.trials = tuple(trials)
@@ -271,11 +271,11 @@ class Group(nn.Module):
             total = total + (1 - label_weights) * taught + label_weights * labelled
         return total
 
-    def unstack(self) -> dict[Trial, nn.ModuleList]:
+    def unstack(self) -> dict[ExitSpec, nn.ModuleList]:
         """Take the trials' classifiers out.
 
         Returns:
-            Trial -> three classifiers.
+            ExitSpec -> three classifiers.
         """
         members = [stack.unstack() for stack in self.stacks]
         return {
@@ -284,7 +284,7 @@ class Group(nn.Module):
 
 
 def stacked(
-    backbones: Mapping[str, Staged], wanted: Sequence[Trial], *, num_classes: int, segments: int, seed: int
+    backbones: Mapping[str, FeatureBackbone], wanted: Sequence[ExitSpec], *, num_classes: int, segments: int, seed: int
 ) -> list[Group]:
     """Make new classifiers for trials, in groups that can be computed together.
 
@@ -298,7 +298,7 @@ def stacked(
     Returns:
         The groups.
     """
-    alike: dict[tuple, list[Trial]] = {}
+    alike: dict[tuple, list[ExitSpec]] = {}
     for trial in wanted:
         shape = (trial.modality, trial.kind, trial.lr_factor, trial.epochs_factor, trial.temperature_factor)
         alike.setdefault(shape, []).append(trial)
@@ -314,7 +314,7 @@ def stacked(
 
 @torch.no_grad()
 def frozen_pass(
-    backbones: Mapping[str, Staged], batch: Mapping[str, Tensor]
+    backbones: Mapping[str, FeatureBackbone], batch: Mapping[str, Tensor]
 ) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
     """Compute what the exits read and the final logits of the frozen backbones, once for every classifier.
 

@@ -22,7 +22,7 @@ from pkdlib.early_exit import policies
 from pkdlib.early_exit.policies import Policy
 from pkdlib.ensemble import wise
 from pkdlib.models import registry
-from pkdlib.models.backbones import MultiExitNetwork, Staged
+from pkdlib.models.backbones import FeatureBackbone, MultiExitNetwork
 from pkdlib.video.transcode import transcode
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -191,7 +191,7 @@ def predict(path: Path, model: Path) -> Prediction:
     )
 
 
-def assemble(backbone: Staged, exits: nn.ModuleList) -> MultiExitNetwork:
+def assemble(backbone: FeatureBackbone, exits: nn.ModuleList) -> MultiExitNetwork:
     """Join a backbone and its internal classifiers for use.
 
     Args:

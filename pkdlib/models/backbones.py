@@ -24,7 +24,7 @@ class NetworkError(Exception):
     """A network that is not known; the message names those that are."""
 
 
-class Staged(nn.Module):
+class FeatureBackbone(nn.Module):
     """A network that can stop between its stages: what exits hang on.
 
     A kind of it has a generator `features(rows)`, which yields four tensors, three for the exits and the last for
@@ -56,7 +56,7 @@ class Staged(nn.Module):
         return {}
 
 
-class Backbone(Staged):
+class Backbone(FeatureBackbone):
     """A residual network for one modality, in the parts between which exits can hang.
 
     Args:
@@ -124,7 +124,7 @@ class MultiExitNetwork(nn.Module):
         exits: Three internal classifiers.
     """
 
-    def __init__(self, *, backbone: Staged, exits: nn.ModuleList):
+    def __init__(self, *, backbone: FeatureBackbone, exits: nn.ModuleList):
         """Join the two; the backbone is shared, not copied."""
         super().__init__()
         self.backbone = backbone

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pkdlib.models.backbones import NetworkError, Staged, segment_mean
+from pkdlib.models.backbones import FeatureBackbone, NetworkError, segment_mean
 
 # The reference pools an IC's features to 4 x 4 before its linear layer.
 POOLED_SIDE = 4
@@ -233,7 +233,7 @@ class Stack(nn.Module):
         return members
 
 
-def paper_classifiers(backbone: Staged, num_classes: int, segments: int) -> nn.ModuleList:
+def paper_classifiers(backbone: FeatureBackbone, num_classes: int, segments: int) -> nn.ModuleList:
     """Make the reference's three internal classifiers for a backbone.
 
     ResNet-18 keeps a stage's width, with a kernel of 7 x 7 padded by 1 behind the first stage; ResNet-50 takes 64, 256
@@ -259,7 +259,7 @@ def paper_classifiers(backbone: Staged, num_classes: int, segments: int) -> nn.M
     )
 
 
-def light_classifiers(backbone: Staged, num_classes: int, segments: int) -> nn.ModuleList:
+def light_classifiers(backbone: FeatureBackbone, num_classes: int, segments: int) -> nn.ModuleList:
     """Make three light internal classifiers for a backbone.
 
     Args:
@@ -275,7 +275,7 @@ def light_classifiers(backbone: Staged, num_classes: int, segments: int) -> nn.M
     )
 
 
-def squeezed_classifiers(backbone: Staged, num_classes: int, segments: int) -> nn.ModuleList:
+def squeezed_classifiers(backbone: FeatureBackbone, num_classes: int, segments: int) -> nn.ModuleList:
     """Make the three exits of a TEAM-Net.
 
     Args:
@@ -291,7 +291,7 @@ def squeezed_classifiers(backbone: Staged, num_classes: int, segments: int) -> n
     )
 
 
-def internal_classifiers(kind: str, *, backbone: Staged, num_classes: int, segments: int = 1) -> nn.ModuleList:
+def internal_classifiers(kind: str, *, backbone: FeatureBackbone, num_classes: int, segments: int = 1) -> nn.ModuleList:
     """Make the internal classifiers of a kind by name.
 
     Args:

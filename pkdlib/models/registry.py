@@ -4,16 +4,16 @@ import functools
 from collections.abc import Callable, Mapping
 
 from pkdlib.models import backbones, exit_heads, teamnet
-from pkdlib.models.backbones import MODALITIES, MultiExitNetwork, Staged
+from pkdlib.models.backbones import MODALITIES, FeatureBackbone, MultiExitNetwork
 
 # A network that reads something else is a function with the keywords size and num_classes, and a line here.
-MAKERS: Mapping[str, Callable[..., Staged]] = {
+MAKERS: Mapping[str, Callable[..., FeatureBackbone]] = {
     **{modality: functools.partial(backbones.backbone, modality=modality) for modality in MODALITIES},
     "joint": teamnet.team_backbone,
 }
 
 
-def backbone(*, reads: str, size: str, num_classes: int) -> Staged:
+def backbone(*, reads: str, size: str, num_classes: int) -> FeatureBackbone:
     """Make a network without exits.
 
     Args:

@@ -22,9 +22,9 @@ from pkdlib.models.backbones import (
     CHANNELS,
     MODALITIES,
     NUM_EXITS,
+    FeatureBackbone,
     MultiExitNetwork,
     NetworkError,
-    Staged,
     segment_mean,
 )
 
@@ -122,7 +122,7 @@ class TemporalShift(nn.Module):
         return shifted.flatten(0, 1)
 
 
-class TeamBackbone(Staged):
+class TeamBackbone(FeatureBackbone):
     """Three backbones, joined after the stem and after stages 1 to 3; its logits are the sum of theirs.
 
     Args:

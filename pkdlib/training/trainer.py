@@ -20,9 +20,9 @@ from pkdlib import _files
 from pkdlib.data import sampling
 from pkdlib.data.datasets import Split
 from pkdlib.data.frame_cache import Frames
-from pkdlib.data.loader import Feed, Part, ordered_batches
+from pkdlib.data.loader import BatchLoader, MicroBatch, ordered_batches
 from pkdlib.models import pretrained, registry
-from pkdlib.models.backbones import Staged
+from pkdlib.models.backbones import FeatureBackbone
 from pkdlib.training import devices, distributed, levels
 from pkdlib.training.tuning import Tuning
 
@@ -79,7 +79,7 @@ class Recipe:
     compiled: bool = False
     workers: int = 0
 
-    def feed(self, frames: Frames, indices: Sequence[int], modalities: Sequence[str]) -> Feed:
+    def feed(self, frames: Frames, indices: Sequence[int], modalities: Sequence[str]) -> BatchLoader:
         """Prepare the batches of a training.
 
         Args:
@@ -90,7 +90,7 @@ class Recipe:
         Returns:
             The batches.
         """
-        return Feed(
+        return BatchLoader(
             frames,
             indices,
             modalities,
@@ -116,7 +116,7 @@ class Trained:
         epoch: The epoch, from 0, whose weights were kept.
     """
 
-    backbone: Staged
+    backbone: FeatureBackbone
     curves: list[dict[str, float]]
     epoch: int
 
@@ -167,13 +167,13 @@ def train_backbone(
     forward = distributed.shared(torch.compile(backbone) if recipe.compiled else backbone)
     descent = levels.Descent(backbone, until) if until else None
 
-    def parts(epoch: int, first: int) -> Iterator[Part]:
+    def parts(epoch: int, first: int) -> Iterator[MicroBatch]:
         backbone.train()
         if descent:
             descent.stand()
         return feed.epoch(epoch, first)
 
-    def run_part(epoch: int, part: Part) -> Tensor:
+    def run_part(epoch: int, part: MicroBatch) -> Tensor:
         if part.first:
             seed_dropout(recipe.seed, epoch, part.batch)
             progress = (epoch + part.share) / recipe.epochs
@@ -232,8 +232,8 @@ def train_backbone(
 
 
 def resumable_epochs(
-    parts: Callable[[int, int], Iterator[Part]],
-    run_part: Callable[[int, Part], Tensor],
+    parts: Callable[[int, int], Iterator[MicroBatch]],
+    run_part: Callable[[int, MicroBatch], Tensor],
     end_epoch: Callable[[int, Tensor], dict[str, Any]],
     epochs: int,
     modules: Mapping[str, Any],
@@ -406,7 +406,7 @@ def predict(backbone: nn.Module, modality: str, bank: Frames, indices: Sequence[
     backbone.eval()
     logits = []
     for batch in ordered_batches(indices, recipe.batch_size):
-        inputs = sampling.test_batch(
+        inputs = sampling.evaluation_batch(
             bank,
             batch,
             modalities=[modality],

@@ -176,7 +176,7 @@ def test_the_executor_answers_what_the_tables_say(p):
     (run,) = workspace.selected_runs(p)
     policy = operating_points.choose(run, "light", "ce", 0.5)
     test = workspace.dataset(p).splits[run.split].test
-    inputs = sampling.test_batch(
+    inputs = sampling.evaluation_batch(
         workspace.frame_bank(p), test, modalities=policy.order, size=p.input_size, segments=p.segments
     )
     nets = training.networks_of(run, "light", "ce")
@@ -198,7 +198,7 @@ def test_times_are_told_for_every_system_and_batch(p, found):
 
 def test_the_audit_takes_the_best_look_only_where_it_selects_on_test(p, found):
     (run,) = workspace.selected_runs(p)
-    looks = load_file(protocol.audit_step(run) / protocol.LOOKS)
+    looks = load_file(protocol.audit_step(run) / protocol.ANSWERS)
     table = (
         found["audit"]
         .groupby(["gain", "switch"])
@@ -222,7 +222,9 @@ def test_the_audit_takes_the_best_look_only_where_it_selects_on_test(p, found):
 def test_backbones_drift_only_where_they_are_told_to(p):
     (run,) = workspace.selected_runs(p)
     bank, split = workspace.frame_bank(p), workspace.dataset(p).splits[0]
-    batch = sampling.test_batch(bank, split.train[:4], modalities=MODALITIES, size=p.input_size, segments=p.segments)
+    batch = sampling.evaluation_batch(
+        bank, split.train[:4], modalities=MODALITIES, size=p.input_size, segments=p.segments
+    )
     for forward, moves in ((train_exits.frozen_pass, False), (protocol.drifting_pass, True)):
         nets = training.backbones(run)
         before = {name: value.clone() for name, value in nets["motion"].state_dict().items()}
@@ -295,11 +297,13 @@ def test_latency_is_measured_where_the_parameters_say(p, monkeypatch):
     monkeypatch.setattr(training, "backbones", lambda run: backbones)
     monkeypatch.setattr(training, "networks_of", lambda run, *chosen: cascades_[chosen])
     monkeypatch.setattr(operating_points, "choose", lambda run, *chosen: policies[chosen])
-    placed, read, calls, test_batch = [], [], [], sampling.test_batch
+    placed, read, calls, evaluation_batch = [], [], [], sampling.evaluation_batch
     monkeypatch.setattr(devices, "place", lambda network, device: placed.append((network, device)) or network)
     monkeypatch.setattr(devices, "wait", lambda device: calls.append(f"wait {device}"))
     monkeypatch.setattr(
-        sampling, "test_batch", lambda *own, device="cpu", **shape: read.append(device) or test_batch(*own, **shape)
+        sampling,
+        "evaluation_batch",
+        lambda *own, device="cpu", **shape: read.append(device) or evaluation_batch(*own, **shape),
     )
     clock = latency.time.perf_counter
     monkeypatch.setattr(latency.time, "perf_counter", lambda: calls.append("clock") or clock())
@@ -430,7 +434,7 @@ def test_teamnets_executor_answers_what_the_tables_say(team):
     ((kind, method),) = team.plan.chosen
     policy = operating_points.choose(run, kind, method, 0.5)
     test = workspace.dataset(team).splits[run.split].test
-    inputs = sampling.test_batch(
+    inputs = sampling.evaluation_batch(
         workspace.frame_bank(team), test, modalities=policy.order, size=team.input_size, segments=team.segments
     )
     nets = training.networks_of(run, kind, method)
@@ -453,7 +457,7 @@ def test_drifting_teachers_drop_out_alike_in_every_epoch(team):
     # The reference's teachers of TEAM-Net have dropout; what it drops is a function of (seed, epoch).
     (run,) = workspace.selected_runs(team)
     test = workspace.dataset(team).splits[0].test
-    inputs = sampling.test_batch(
+    inputs = sampling.evaluation_batch(
         workspace.frame_bank(team), test, modalities=["joint"], size=team.input_size, segments=team.segments
     )
     finals = []
@@ -488,14 +492,14 @@ def test_a_look_sees_what_the_classifiers_answer(p, kind):
     (run,) = workspace.selected_runs(p)
     nets = training.backbones(run)
     run = dataclasses.replace(run, parameters=Parameters.for_profile(**p.flat() | {"audit_classifiers": kind}))
-    trial = train_exits.Trial("motion", kind, "ce")
+    trial = train_exits.ExitSpec("motion", kind, "ce")
     groups = [group.eval() for group in train_exits.stacked(nets, [trial], num_classes=2, segments=p.segments, seed=3)]
     test = workspace.dataset(p).splits[0].test
     bank = workspace.frame_bank(p)
-    inputs = sampling.test_batch(bank, test, modalities=MODALITIES, size=p.input_size, segments=p.segments)
+    inputs = sampling.evaluation_batch(bank, test, modalities=MODALITIES, size=p.input_size, segments=p.segments)
     features, _ = train_exits.frozen_pass(nets, inputs)
     exits = groups[0].unstack()[trial]
     answers = [exit_(stage, p.segments).argmax(1) for exit_, stage in zip(exits, features["motion"], strict=True)]
     expected = torch.stack([answer == bank.labels[list(test)] for answer in answers]).to(torch.uint8)
     for moving in (False, True):
-        assert torch.equal(protocol._Looks(run, nets, moving=moving)(groups)[trial.key], expected)
+        assert torch.equal(protocol._TestAnswers(run, nets, moving=moving)(groups)[trial.key], expected)

@@ -533,7 +533,7 @@ def test_a_summary_tells_the_gops_that_the_reader_finds(shared_clips):
     clips = [*(shared_clips / "paper_datasets").glob("*.avi"), *(shared_clips / "ut_interaction").glob("kicking/*01*")]
     assert len(clips) > 5
     for path in clips:
-        own = survey.look(path)
+        own = survey.summarise(path)
         with CompressedVideo(path) as video:
             assert own.gops == tuple(gop.length for gop in video.gops)
             assert (own.codec, own.width, own.height, own.frames) == (

@@ -17,7 +17,7 @@ import torch
 from pkdlib import _processes
 from pkdlib.data import loader, sampling
 from pkdlib.data.frame_cache import ClipFiles, FrameBank, frame_bank
-from pkdlib.data.loader import Feed, FeedError
+from pkdlib.data.loader import BatchLoader, FeedError
 from pkdlib.video import indexing
 from pkdlib.video.reader import VideoError
 from pkdlib.video.transcode import encode
@@ -34,8 +34,8 @@ def bank(tmp_path_factory):
     return FrameBank(tuple(sorted(folder.iterdir())), torch.arange(11) % 2)
 
 
-def make_feed(frames, indices=range(11), modalities=("residual",), batch_size=4, parts=1, **others) -> Feed:
-    return Feed(frames, indices, modalities, batch_size=batch_size, parts=parts, device="cpu", **SHAPE, **others)
+def make_feed(frames, indices=range(11), modalities=("residual",), batch_size=4, parts=1, **others) -> BatchLoader:
+    return BatchLoader(frames, indices, modalities, batch_size=batch_size, parts=parts, device="cpu", **SHAPE, **others)
 
 
 def test_an_epoch_is_that_of_plain_batches(bank):
@@ -112,7 +112,7 @@ def test_files_decoded_on_demand_give_the_bytes_of_a_bank(video, tmp_path, modal
             for modality in modalities:
                 assert torch.equal(one.inputs[modality], other.inputs[modality])
     wanted = {"modalities": modalities, "size": 32, "segments": 3}
-    one, other = (sampling.test_batch(own, [1, 0], **wanted) for own in (bank, files))
+    one, other = (sampling.evaluation_batch(own, [1, 0], **wanted) for own in (bank, files))
     assert all(torch.equal(one[modality], other[modality]) for modality in modalities)
 
 
@@ -151,12 +151,12 @@ def test_parts_that_cannot_be_shared_out_are_refused(bank):
 FEED = """
 import sys, pathlib, torch
 from pkdlib.data.frame_cache import FrameBank
-from pkdlib.data.loader import Feed
+from pkdlib.data.loader import BatchLoader
 paths = (pathlib.Path(sys.argv[1]),) * 40
 bank = FrameBank(paths, torch.zeros(len(paths), dtype=torch.int64))
 shape = {"size": 32, "segments": 2, "seed": 3, "batch_size": 10, "parts": 1, "device": "cpu", "workers": 2}
 try:
-    for part in Feed(bank, range(40), ["joint"], **shape).epoch(0):
+    for part in BatchLoader(bank, range(40), ["joint"], **shape).epoch(0):
         print("batch", part.batch, flush=True)
         if sys.argv[2:] == ["stop"]:
             sys.stdin.read()

@@ -56,7 +56,7 @@ def test_bytes_follow_the_papers_loader_in_plain_loops():
 @pytest.mark.parametrize("modality", frame_cache.PLANES)
 def test_what_a_network_reads_alone_is_the_banks(video, bank, modality):
     alone = sampling.read_clip(video, modality, candidates=8, size=56, segments=3)
-    batch = sampling.test_batch(bank, [0], modalities=[modality], size=56, segments=3)[modality]
+    batch = sampling.evaluation_batch(bank, [0], modalities=[modality], size=56, segments=3)[modality]
     assert torch.equal(alone, batch[0])
 
 
@@ -181,7 +181,7 @@ def test_joint_clips_are_the_modalities_one_after_the_other(bank):
     for epoch in range(4):  # some of which flip
         batch = sampling.training_batch(bank, [0, 1], **wanted, seed=0, epoch=epoch)
         assert torch.equal(batch["joint"], torch.cat([batch[modality] for modality in MODALITIES], dim=2))
-    batch = sampling.test_batch(bank, [0, 1], **wanted)
+    batch = sampling.evaluation_batch(bank, [0, 1], **wanted)
     assert torch.equal(batch["joint"], torch.cat([batch[modality] for modality in MODALITIES], dim=2))
 
 
@@ -198,7 +198,7 @@ def test_a_sample_is_a_function_of_seed_epoch_and_clip(bank):
 
 def test_the_test_batch_is_the_central_crop(bank):
     shape = {"modalities": ["iframe"], "size": 56, "segments": 2}
-    batch = sampling.test_batch(bank, [0], **shape)["iframe"]
+    batch = sampling.evaluation_batch(bank, [0], **shape)["iframe"]
     assert batch.shape == (1, 2, 3, 56, 56)
     frames = torch.from_numpy(bank.open(0)[frame_cache.segment_centres(8, 2), :3])
     expected = sampling.normalise(frames[..., 4:60, 20:76].float(), "iframe")

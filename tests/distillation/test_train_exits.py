@@ -14,7 +14,7 @@ from pkdlib.data.datasets import Split
 from pkdlib.data.frame_cache import FrameBank
 from pkdlib.distillation import schedules, train_exits
 from pkdlib.distillation.schedules import METHODS, TEAM_METHODS, Method, Stage
-from pkdlib.distillation.train_exits import Trial
+from pkdlib.distillation.train_exits import ExitSpec
 from pkdlib.models import backbones as networks
 from pkdlib.models import exit_heads, teamnet
 from pkdlib.models.backbones import MODALITIES
@@ -154,7 +154,7 @@ def train_together(backbones, bank, plan, wanted, teachers, folder):
     return types.SimpleNamespace(exits=exits, batches=batches)
 
 
-OTHERS = [Trial("motion", "light", "pkd", 3.0), Trial("motion", "light", "pkd", temperature_factor=4.0)]
+OTHERS = [ExitSpec("motion", "light", "pkd", 3.0), ExitSpec("motion", "light", "pkd", temperature_factor=4.0)]
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ def test_a_stack_of_squeezed_classifiers_computes_what_its_members_do(team):
 
 
 def test_a_temperature_softens_the_targets(backbones, bank, tmp_path):
-    wanted = [Trial("motion", "light", "iframe"), Trial("motion", "light", "ce")]
+    wanted = [ExitSpec("motion", "light", "iframe"), ExitSpec("motion", "light", "ce")]
     for name in ("warm", "plain"):
         (tmp_path / name).mkdir()
     warm = train(backbones, bank, tmp_path / "warm", wanted=wanted, temperature=4.0).exits
@@ -233,7 +233,7 @@ def test_a_temperature_softens_the_targets(backbones, bank, tmp_path):
 
 def test_a_label_weight_of_one_is_cross_entropy(backbones, bank, tmp_path, monkeypatch):
     monkeypatch.setitem(METHODS, "labelled", Method((Stage("iframe"),), label_weight=1.0))
-    exits = train(backbones, bank, tmp_path, wanted=[Trial("motion", "light", m) for m in ("ce", "labelled")]).exits
+    exits = train(backbones, bank, tmp_path, wanted=[ExitSpec("motion", "light", m) for m in ("ce", "labelled")]).exits
     a, b = (module[0].head.weight for module in exits.values())
     torch.testing.assert_close(a, b)
 

@@ -80,7 +80,7 @@ def test_bfloat16_learns_the_same_with_weights_in_float32(bank, tmp_path, device
 def descend(bank, folder, share):
     """Train to a share of the loss that the network begins with; also gives the level, and the loss reached."""
     folder.mkdir(exist_ok=True)
-    inputs = sampling.test_batch(bank, SPLIT.train, modalities=["residual"], size=32, segments=2)["residual"]
+    inputs = sampling.evaluation_batch(bank, SPLIT.train, modalities=["residual"], size=32, segments=2)["residual"]
     samples = [(inputs, bank.labels[list(SPLIT.train)])]
     torch.manual_seed(RECIPE.seed)
     begin = backbones.backbone(modality="residual", size="small", num_classes=2).eval()

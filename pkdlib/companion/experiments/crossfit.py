@@ -25,10 +25,10 @@ from pkdlib.companion.parameters import ParameterError
 from pkdlib.companion.workspace import Run
 from pkdlib.data.datasets import Clip, Split
 from pkdlib.data.frame_cache import Frames
-from pkdlib.data.loader import Feed, Part
+from pkdlib.data.loader import BatchLoader, MicroBatch
 from pkdlib.distillation import train_exits
-from pkdlib.distillation.train_exits import Trial
-from pkdlib.models.backbones import NUM_EXITS, Staged
+from pkdlib.distillation.train_exits import ExitSpec
+from pkdlib.models.backbones import NUM_EXITS, FeatureBackbone
 from pkdlib.training import devices, trainer
 
 TAUGHT = "iframe"  # what the network reads that is cross-fitted
@@ -122,7 +122,7 @@ def exits_step(run: Run) -> Path:
         A folder with `weights.safetensors` and `curves.json`, as of `training.exits_steps`.
     """
     p, data = run.parameters, workspace.dataset(run.parameters)
-    wanted = [Trial(modality, p.plan.light, method) for modality in p.plan.networks for method in METHODS]
+    wanted = [ExitSpec(modality, p.plan.light, method) for modality in p.plan.networks for method in METHODS]
     parts = parts_of(run)
 
     def make(target: Path) -> None:
@@ -147,7 +147,7 @@ def exits_step(run: Run) -> Path:
         (target / "weights.safetensors").write_bytes(save(tensors))
         _files.write_json(target / "curves.json", distilled.curves)
 
-    taken = training.taught(p, wanted)
+    taken = training.exits_record(p, wanted)
     return training.step(run, f"{_name(run)}-exits", make, *training.EXITS, "crossfit_", taken=taken)
 
 
@@ -195,13 +195,13 @@ class TellingRecipe(trainer.Recipe):
 
 
 class _TellingFeed:
-    def __init__(self, feed: Feed):
+    def __init__(self, feed: BatchLoader):
         self._feed = feed
 
     def __len__(self) -> int:
         return len(self._feed)
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[Part]:
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[MicroBatch]:
         for part in self._feed.epoch(epoch, first):
             yield dataclasses.replace(part, inputs=part.inputs | {_CLIPS: torch.tensor(part.indices)})
 
@@ -214,13 +214,13 @@ class CrossFitted:
         parts: Clip -> part.
     """
 
-    def __init__(self, networks: Sequence[Staged], parts: Mapping[int, int]):
+    def __init__(self, networks: Sequence[FeatureBackbone], parts: Mapping[int, int]):
         """Remember who answers what."""
         self._networks, self._parts = networks, parts
 
     @torch.no_grad()
     def __call__(
-        self, backbones: Mapping[str, Staged], batch: Mapping[str, Tensor]
+        self, backbones: Mapping[str, FeatureBackbone], batch: Mapping[str, Tensor]
     ) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
         """Compute what the exits read, of the run's own networks, and what teaches them.
 
@@ -263,7 +263,7 @@ def _of_classifiers(run: Run) -> Rows:
     p = run.parameters
     values = load_file(training.exit_logits_step(run, exits_step(run)) / "logits.safetensors")
     for modality, method, number in itertools.product(p.plan.networks, METHODS, range(1, NUM_EXITS)):
-        trial = Trial(modality, p.plan.light, method)
+        trial = ExitSpec(modality, p.plan.light, method)
         where = {"modality": modality, "kind": trial.kind, "method": method, "exit": number}
         for row in count(run, "test", values[f"test/{trial.key}/{number}"].numpy(), where):
             yield row | {"certainty": None}
@@ -283,7 +283,7 @@ def _certainty(run: Run, part: str, method: str, logits: Tensor) -> Rows:
         yield row | {"certainty": float(highest[members].mean())}
 
 
-def _networks(run: Run) -> list[Staged]:
+def _networks(run: Run) -> list[FeatureBackbone]:
     p = run.parameters
     size = p.network_of(TAUGHT).size
     places = [network_step(run, part) for part in range(p.crossfit_folds)]

@@ -29,7 +29,7 @@ from pkdlib.flatness import landscape, spectra
 from pkdlib.flatness import measures as flatness
 from pkdlib.flatness.objective import Batch, Objective
 from pkdlib.flatness.operators import Hessian
-from pkdlib.models.backbones import Staged
+from pkdlib.models.backbones import FeatureBackbone
 from pkdlib.training import devices, trainer
 from pkdlib.training.levels import Level
 
@@ -223,7 +223,7 @@ def input_deviation(p: Parameters, split: int, modality: str) -> float:
     bank, train = workspace.frame_bank(p), workspace.dataset(p).splits[split].train
     count, total, squares = 0, 0.0, 0.0
     for indices in loader.ordered_batches(train, p.batch_size):
-        (values,) = sampling.test_batch(
+        (values,) = sampling.evaluation_batch(
             bank, indices, modalities=[modality], size=p.input_size, segments=p.segments, device=p.device
         ).values()
         values = values.double()
@@ -328,7 +328,7 @@ def _trained(run: Run, control: str, modality: str) -> presets.Network:
     return dataclasses.replace(network, lr=network.lr * own.lr_factors.get(modality, 1.0))
 
 
-def _network(run: Run, control: str, modality: str) -> Staged:
+def _network(run: Run, control: str, modality: str) -> FeatureBackbone:
     size = _trained(run, control, modality).size
     network = training.load_backbone(run, modality, network_step(run, control, modality), size)
     return devices.place(network, run.parameters.device)
@@ -356,14 +356,14 @@ def _samples(run: Run, modality: str) -> list[Batch]:
     bank = workspace.frame_bank(p)
     batches = []
     for indices in loader.ordered_batches(chosen, p.flatness_batch):
-        inputs = sampling.test_batch(
+        inputs = sampling.evaluation_batch(
             bank, indices, modalities=[modality], size=p.input_size, segments=p.segments, device=p.device
         )
         batches.append((inputs[modality], bank.labels[indices].to(p.device)))
     return batches
 
 
-def _fit(run: Run, modality: str, network: Staged) -> Iterator[dict[str, str | float]]:
+def _fit(run: Run, modality: str, network: FeatureBackbone) -> Iterator[dict[str, str | float]]:
     p, split = run.parameters, workspace.dataset(run.parameters).splits[run.split]
     bank, recipe = workspace.frame_bank(p), run.recipe(epochs=1, lr=p.backbone_lr, tuning=p.tuning)
     recipe = dataclasses.replace(recipe, precision="float32")
@@ -388,7 +388,7 @@ class _Alone(nn.Module):
 
 
 @torch.no_grad()
-def _exit_samples(run: Run, modality: str, backbone: Staged, exits_: Iterable[nn.Module]) -> list[list[Batch]]:
+def _exit_samples(run: Run, modality: str, backbone: FeatureBackbone, exits_: Iterable[nn.Module]) -> list[list[Batch]]:
     # A light classifier's body has nothing to learn, so it is done with once.
     found: list[list[Batch]] = [[] for _ in exits_]
     for inputs, labels in _samples(run, modality):

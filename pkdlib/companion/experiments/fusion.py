@@ -31,7 +31,7 @@ BY_PREFIX = ("wise", "uniform")
 LIGHT_METHODS = ("ce", "pkd")
 
 
-def taught(run: Run) -> list[tuple[str, str]]:
+def cascades(run: Run) -> list[tuple[str, str]]:
     """List what cascades a run has.
 
     Args:
@@ -107,7 +107,7 @@ def accuracies(run: Run) -> Rows:
         alone) have prefixes from 1 to all exits; the other RULES, `stacking` and the reference's `no_scaling` and
         `no_lateral` have all; `late_equal` and `late_fitted` fuse the networks' final outputs and have prefix 0.
     """
-    for kind, method in taught(run):
+    for kind, method in cascades(run):
         logits = stacked(run, "test", kind, method)
         last = logits.shape[1]
         scores = {rule: wise.scores(logits, weights(run, kind, method, rule)) for rule in RULES}

@@ -85,7 +85,7 @@ def _systems(run: Run, chosen: list[int]) -> list[dict]:
 
     def inputs(indices: list[int], segments: int) -> dict[str, torch.Tensor]:
         shape = {"size": p.input_size, "segments": segments, "device": p.device}
-        return sampling.test_batch(bank, indices, modalities=p.plan.networks, **shape)
+        return sampling.evaluation_batch(bank, indices, modalities=p.plan.networks, **shape)
 
     def bare(batch: dict[str, torch.Tensor]) -> dict[str, float]:
         return {name: float(len(net(batch[name]))) for name, net in nets.items()}

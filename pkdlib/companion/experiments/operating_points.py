@@ -91,7 +91,7 @@ def systems(run: Run) -> list[System]:
     first, *others = plan.orders
     light = System(plan.light, "ce", first)
     return [
-        *(System(kind, method, first) for kind, method in fusion.taught(run)),
+        *(System(kind, method, first) for kind, method in fusion.cascades(run)),
         *(dataclasses.replace(light, order=order) for order in others),
         *(dataclasses.replace(light, criterion=name) for name in list(early_exit.CRITERIA)[1:]),
         *(dataclasses.replace(light, rule=rule) for rule in ("uniform", "tempered", "wise_train")),

@@ -3,7 +3,7 @@
 The choices: the best epoch by test accuracy, twice the epochs for PKD, backbones whose batch-norm statistics drift
 while classifiers train, weights fitted on training logits, WISE compared with one network alone, and cost counted for
 right answers only. For the first three, classifiers (light ones, or the paper's: `audit_classifiers`) are trained anew,
-with a look at the test clips after every epoch; those looks are read nowhere else.
+with the test clips answered after every epoch; those answers are read nowhere else.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,15 +21,15 @@ from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
 from pkdlib.data import loader, sampling
 from pkdlib.distillation import train_exits
-from pkdlib.distillation.train_exits import Group, Trial
+from pkdlib.distillation.train_exits import ExitSpec, Group
 from pkdlib.early_exit import policies
-from pkdlib.models.backbones import Staged
+from pkdlib.models.backbones import FeatureBackbone
 from pkdlib.models.exit_heads import Fixed, Unchanged, internal_classifiers
 from pkdlib.training import devices
 
 # From the choices that are on to each test clip's part in a gain.
 Gain = Callable[[Sequence[str]], np.ndarray]
-LOOKS = "looks.safetensors"
+ANSWERS = "answers.safetensors"
 DOUBLE = 2  # PKD's epochs in the reference, as a multiple of cross-entropy's
 CONFIDENCE = 0.9  # at which the reference's cascade leaves where its cost is counted
 METHOD = "pkd"
@@ -60,19 +60,19 @@ def audit_step(run: Run) -> Path:
         run: Which.
 
     Returns:
-        A folder with `looks.safetensors`: uint8 (epochs, exits, clips), 1 where a test clip was answered rightly, under
+        A folder with `answers.safetensors`: uint8 (epochs, exits, clips), 1 where a test clip was right, under
         `clean/` or `drift/` and the trial's key.
     """
     p, data = run.parameters, workspace.dataset(run.parameters)
     lengths = (("ce", 1), ("pkd", 1), ("pkd", DOUBLE))
     kind = _audited(p)
-    trials = [Trial(name, kind, method, epochs_factor=n) for name in p.plan.networks for method, n in lengths]
+    trials = [ExitSpec(name, kind, method, epochs_factor=n) for name in p.plan.networks for method, n in lengths]
 
     def make(target: Path) -> None:
         seen = {}
         for name, forward in (("clean", train_exits.frozen_pass), ("drift", drifting_pass)):
             backbones = {m: devices.place(net, p.device) for m, net in training.backbones(run).items()}
-            look = _Looks(run, backbones, moving=name == "drift")
+            answers = _TestAnswers(run, backbones, moving=name == "drift")
             distilled = train_exits.train_exits(
                 backbones,
                 workspace.frame_bank(p),
@@ -85,19 +85,19 @@ def audit_step(run: Run) -> Path:
                 temperature=p.exit_temperature,
                 name=f"{name} exits",
                 forward=forward,
-                look=look,
+                after_epoch=answers,
             )
             for trial in trials:
-                looks = distilled.looks[: p.audit_epochs * trial.epochs_factor]
-                seen[f"{name}/{trial.key}"] = torch.stack([look[trial.key] for look in looks])
-        (target / LOOKS).write_bytes(save(seen))
+                answered = distilled.epoch_results[: p.audit_epochs * trial.epochs_factor]
+                seen[f"{name}/{trial.key}"] = torch.stack([own[trial.key] for own in answered])
+        (target / ANSWERS).write_bytes(save(seen))
 
     return training.step(run, "audit", make, *training.EXITS, "audit_")
 
 
 @torch.no_grad()
 def drifting_pass(
-    backbones: Mapping[str, Staged], batch: Mapping[str, Tensor]
+    backbones: Mapping[str, FeatureBackbone], batch: Mapping[str, Tensor]
 ) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
     """Compute what `train_exits.frozen_pass` does in training mode, as the reference: batch-norm statistics move.
 
@@ -137,19 +137,19 @@ def audit(run: Run) -> Rows:
 
 def _distillation(run: Run) -> Gain:
     p = run.parameters
-    seen = {key: value.numpy() for key, value in load_file(audit_step(run) / LOOKS).items()}
+    seen = {key: value.numpy() for key, value in load_file(audit_step(run) / ANSWERS).items()}
 
     def gain(choices: Sequence[str]) -> np.ndarray:
         name = "drift" if "drift" in choices else "clean"
         longer = DOUBLE if "double" in choices else 1
 
         def right(method: str, factor: int) -> np.ndarray:
-            trials = [Trial(reads, _audited(p), method, epochs_factor=factor) for reads in p.plan.networks]
-            looks = [seen[f"{name}/{trial.key}"] for trial in trials]
-            epochs, exits, _ = np.concatenate(looks, axis=1).shape
-            looks = np.concatenate(looks, axis=1)
-            best = looks.mean(axis=2).argmax(axis=0) if "test" in choices else np.full(exits, epochs - 1)
-            return looks[best, np.arange(exits)].mean(axis=0)
+            trials = [ExitSpec(reads, _audited(p), method, epochs_factor=factor) for reads in p.plan.networks]
+            answered = [seen[f"{name}/{trial.key}"] for trial in trials]
+            epochs, exits, _ = np.concatenate(answered, axis=1).shape
+            answered = np.concatenate(answered, axis=1)
+            best = answered.mean(axis=2).argmax(axis=0) if "test" in choices else np.full(exits, epochs - 1)
+            return answered[best, np.arange(exits)].mean(axis=0)
 
         return 100 * (right("pkd", longer) - right("ce", 1))
 
@@ -192,11 +192,11 @@ def _audited(p: Parameters) -> str:
     return {"light": p.plan.light, "paper": p.plan.paper}[p.audit_classifiers]
 
 
-class _Looks:
+class _TestAnswers:
     # Looks at the test clips: from groups of classifiers to each trial's uint8 (exits, clips). Light classifiers see
     # nothing of a stage but what their body makes of it, which has nothing to learn; of backbones that do not move
     # that is computed once. The paper's see the stage, which is too large to keep.
-    def __init__(self, run: Run, backbones: Mapping[str, Staged], *, moving: bool):
+    def __init__(self, run: Run, backbones: Mapping[str, FeatureBackbone], *, moving: bool):
         self.run, self.backbones = run, backbones
         p = run.parameters
         shape = {"num_classes": 1, "segments": p.segments}
@@ -222,7 +222,7 @@ class _Looks:
         p, test = self.run.parameters, workspace.dataset(self.run.parameters).splits[self.run.split].test
         bank = workspace.frame_bank(p)
         for indices in loader.ordered_batches(test, p.batch_size):
-            batch = sampling.test_batch(
+            batch = sampling.evaluation_batch(
                 bank, indices, modalities=p.plan.networks, size=p.input_size, segments=p.segments, device=p.device
             )
             features, _ = train_exits.frozen_pass(self.backbones, batch)

@@ -23,10 +23,10 @@ from pkdlib.companion.presets import Network
 from pkdlib.companion.workspace import Run, dataset, frame_bank
 from pkdlib.data import loader, sampling
 from pkdlib.distillation import schedules, train_exits
-from pkdlib.distillation.train_exits import Trial
+from pkdlib.distillation.train_exits import ExitSpec
 from pkdlib.early_exit import policies, predictor
 from pkdlib.models import cost, exit_heads, pretrained, registry
-from pkdlib.models.backbones import CHANNELS, NUM_EXITS, MultiExitNetwork, Staged
+from pkdlib.models.backbones import CHANNELS, NUM_EXITS, FeatureBackbone, MultiExitNetwork
 from pkdlib.training import devices, distributed, trainer
 from pkdlib.training.levels import Level
 
@@ -114,7 +114,7 @@ def deciding(modality: str) -> tuple[str, ...]:
     return (*BACKBONE, *IFRAME) if modality == "iframe" else BACKBONE
 
 
-def backbones(run: Run) -> dict[str, Staged]:
+def backbones(run: Run) -> dict[str, FeatureBackbone]:
     """Train the backbone's networks, or load them.
 
     Args:
@@ -179,7 +179,7 @@ def train_into(
     _files.write_json(target / "curves.json", {"curves": trained.curves, "kept_epoch": trained.epoch})
 
 
-def load_backbone(run: Run, modality: str, folder: Path, size: str) -> Staged:
+def load_backbone(run: Run, modality: str, folder: Path, size: str) -> FeatureBackbone:
     """Load a trained network.
 
     Args:
@@ -196,7 +196,7 @@ def load_backbone(run: Run, modality: str, folder: Path, size: str) -> Staged:
     return network.eval()
 
 
-def exits_steps(run: Run) -> dict[Trial, Path]:
+def exits_steps(run: Run) -> dict[ExitSpec, Path]:
     """Train the internal classifiers of all networks, in one pass: those of `trials` that no finished step holds yet.
 
     All processes of `distributed` take part, and must call this together.
@@ -205,7 +205,7 @@ def exits_steps(run: Run) -> dict[Trial, Path]:
         run: Which.
 
     Returns:
-        Trial -> the folder that holds it: `weights.safetensors` (keys `modality/kind/method/x1/exit...`) and
+        ExitSpec -> the folder that holds it: `weights.safetensors` (keys `modality/kind/method/x1/exit...`) and
         `curves.json`.
     """
     wanted = trials(run.parameters)
@@ -217,7 +217,7 @@ def exits_steps(run: Run) -> dict[Trial, Path]:
     return {trial: held[trial] for trial in wanted}
 
 
-def trials(p: Parameters) -> list[Trial]:
+def trials(p: Parameters) -> list[ExitSpec]:
     """List what the parameters train of internal classifiers.
 
     Args:
@@ -238,7 +238,7 @@ def trials(p: Parameters) -> list[Trial]:
     return list(dict.fromkeys(wanted))
 
 
-def tempered(p: Parameters) -> list[Trial]:
+def tempered(p: Parameters) -> list[ExitSpec]:
     """List what the parameters train of internal classifiers at further temperatures.
 
     Args:
@@ -260,7 +260,7 @@ def tempered(p: Parameters) -> list[Trial]:
     ]
 
 
-def taught(p: Parameters, wanted: Sequence[Trial]) -> dict[str, Any]:
+def exits_record(p: Parameters, wanted: Sequence[ExitSpec]) -> dict[str, Any]:
     """Say what a training of internal classifiers takes of the registries of methods and plans.
 
     Args:
@@ -286,7 +286,7 @@ def networks_of(run: Run, kind: str, method: str) -> dict[str, MultiExitNetwork]
     """
     places = exits_steps(run)
     nets = backbones(run)
-    wanted = {modality: Trial(modality, kind, schedules.canonical(method, modality)) for modality in nets}
+    wanted = {modality: ExitSpec(modality, kind, schedules.canonical(method, modality)) for modality in nets}
     exits = _load_exits(run, nets, {trial: places[trial] for trial in wanted.values()})
     return {modality: predictor.assemble(net, exits[wanted[modality]]) for modality, net in nets.items()}
 
@@ -325,7 +325,7 @@ def exit_logits_step(run: Run, place: Path) -> Path:
 
     def make(target: Path) -> None:
         nets = {modality: devices.place(net, p.device) for modality, net in backbones(run).items()}
-        held = {Trial(**lesson["trial"]): place for lesson in record["trials"].values()}
+        held = {ExitSpec(**lesson["trial"]): place for lesson in record["trials"].values()}
         exits = {trial: own.to(p.device) for trial, own in _load_exits(run, nets, held).items()}
         _write_logits(run, target, lambda batch: _exit_logits(run, nets, exits, batch))
 
@@ -434,7 +434,7 @@ def cascade_logits(
     keys = []
     for member in order:
         modality, number = member.rsplit("-", 1)
-        trial = Trial(modality, kind, schedules.canonical(method, modality))
+        trial = ExitSpec(modality, kind, schedules.canonical(method, modality))
         keys.append(f"{modality}/backbone/{number}" if int(number) == NUM_EXITS else f"{trial.key}/{number}")
     return np.stack([values[f"{part}/{key}"] for key in keys], axis=1)
 
@@ -493,14 +493,14 @@ def _tunings(p: Parameters, *decided_by: str) -> dict[str, Any]:
     return taken
 
 
-def _lessons(p: Parameters, wanted: Sequence[Trial]) -> dict[str, Any]:
+def _lessons(p: Parameters, wanted: Sequence[ExitSpec]) -> dict[str, Any]:
     return {
         trial.key: {"trial": dataclasses.asdict(trial), "method": dataclasses.asdict(p.plan.methods[trial.method])}
         for trial in wanted
     }
 
 
-def _train_exits(run: Run, wanted: Sequence[Trial]) -> Path:
+def _train_exits(run: Run, wanted: Sequence[ExitSpec]) -> Path:
     p, data = run.parameters, dataset(run.parameters)
 
     def make(target: Path) -> None:
@@ -530,7 +530,7 @@ def _train_exits(run: Run, wanted: Sequence[Trial]) -> Path:
     return _step_together(run, f"exits-{store.digest(lessons)[:8]}", make, *EXITS, taken=taken)
 
 
-def _held(run: Run) -> dict[Trial, Path]:
+def _held(run: Run) -> dict[ExitSpec, Path]:
     # What finished steps hold of the trials, trained by this code and these settings and taught as they are now.
     p = run.parameters
     lessons = _lessons(p, trials(p))
@@ -548,7 +548,9 @@ def _held(run: Run) -> dict[Trial, Path]:
     return {trial: found[trial.key] for trial in trials(p) if trial.key in found}
 
 
-def _load_exits(run: Run, nets: Mapping[str, Staged], places: Mapping[Trial, Path]) -> dict[Trial, nn.ModuleList]:
+def _load_exits(
+    run: Run, nets: Mapping[str, FeatureBackbone], places: Mapping[ExitSpec, Path]
+) -> dict[ExitSpec, nn.ModuleList]:
     shape = {"num_classes": len(dataset(run.parameters).classes), "segments": run.parameters.segments}
     weights = {place: load_file(place / "weights.safetensors") for place in set(places.values())}
     loaded = {}
@@ -576,11 +578,13 @@ def _write_logits(run: Run, target: Path, compute: Callable[[list[int]], Iterabl
 def _test_inputs(run: Run, batch: list[int], segments: int) -> dict[str, torch.Tensor]:
     p = run.parameters
     shape = {"modalities": p.plan.networks, "size": p.input_size, "segments": segments, "device": p.device}
-    return sampling.test_batch(frame_bank(p), batch, **shape)
+    return sampling.evaluation_batch(frame_bank(p), batch, **shape)
 
 
 @torch.no_grad()
-def _backbone_logits(run: Run, nets: Mapping[str, Staged], batch: list[int]) -> Iterator[tuple[str, torch.Tensor]]:
+def _backbone_logits(
+    run: Run, nets: Mapping[str, FeatureBackbone], batch: list[int]
+) -> Iterator[tuple[str, torch.Tensor]]:
     for segments in range(1, run.parameters.segments + 1):
         inputs = _test_inputs(run, batch, segments)
         finals = {modality: net(inputs[modality]) for modality, net in nets.items()}
@@ -592,7 +596,7 @@ def _backbone_logits(run: Run, nets: Mapping[str, Staged], batch: list[int]) -> 
 
 @torch.no_grad()
 def _exit_logits(
-    run: Run, nets: Mapping[str, Staged], exits: Mapping[Trial, nn.ModuleList], batch: list[int]
+    run: Run, nets: Mapping[str, FeatureBackbone], exits: Mapping[ExitSpec, nn.ModuleList], batch: list[int]
 ) -> Iterator[tuple[str, torch.Tensor]]:
     segments = run.parameters.segments
     features, _ = train_exits.frozen_pass(nets, _test_inputs(run, batch, segments))

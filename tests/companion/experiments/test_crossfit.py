@@ -19,7 +19,7 @@ from pkdlib.companion.presets import PLANS
 from pkdlib.data.datasets import Clip, Split
 from pkdlib.data.frame_cache import FrameBank
 from pkdlib.distillation import train_exits
-from pkdlib.distillation.train_exits import Trial
+from pkdlib.distillation.train_exits import ExitSpec
 from pkdlib.models import backbones
 from pkdlib.training import trainer
 
@@ -83,7 +83,7 @@ def test_a_teacher_that_is_the_ordinary_one_gives_the_ordinary_classifiers(bank,
     torch.manual_seed(5)
     nets = {m: backbones.backbone(modality=m, size="small", num_classes=3) for m in backbones.MODALITIES}
     split = Split(train=tuple(range(1, 9)), validation=(9,), test=(10,))
-    wanted = [Trial(m, "light", method) for m in nets for method in crossfit.METHODS]
+    wanted = [ExitSpec(m, "light", method) for m in nets for method in crossfit.METHODS]
 
     def trained(folder, recipe, **more):
         done = train_exits.train_exits(
@@ -200,7 +200,7 @@ def test_its_classifiers_are_those_of_the_trials_but_for_the_teacher(told, monke
     for key, value in same.items():
         modality, kind, method, _factor, rest = key.split("/")
         # The I-frame network's own end is, of the ordinary trials, the I-frame teacher.
-        name = Trial(modality, kind, train_exits.canonical(method, modality)).key
+        name = ExitSpec(modality, kind, train_exits.canonical(method, modality)).key
         torch.testing.assert_close(value, ordinary[name][f"{name}/{rest}"], rtol=0, atol=1e-5)
         changed[modality, method] += not torch.allclose(value, own[key], rtol=0, atol=1e-4)
     assert set(changed) == {(m, method) for m in backbones.MODALITIES for method in crossfit.METHODS}

@@ -89,7 +89,7 @@ def test_curvature_by_the_input_is_per_standard_deviation(run, measured):
     data, bank = workspace.dataset(run.parameters), workspace.frame_bank(run.parameters)
     shape = {"size": run.parameters.input_size, "segments": run.parameters.segments}
     for modality in run.parameters.plan.networks:
-        inputs = sampling.test_batch(bank, data.splits[0].train, modalities=[modality], **shape)[modality]
+        inputs = sampling.evaluation_batch(bank, data.splits[0].train, modalities=[modality], **shape)[modality]
         deviation = inputs.numpy().std(dtype=np.float64)
         assert measured["same", modality, "input_deviation"] == pytest.approx(deviation, rel=1e-9)
         objective = Objective(flatness._network(run, "same", modality), flatness._samples(run, modality))
