@@ -20,7 +20,8 @@ import pandas as pd
 from pkdlib import _files, _resources
 from pkdlib.companion import results, store, tables, workspace
 from pkdlib.companion.confounders import CONTROLS, SAME
-from pkdlib.companion.experiments import flatness, training
+from pkdlib.companion.experiments import flatness
+from pkdlib.companion.experiments import steps as run_steps
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
 
@@ -117,7 +118,7 @@ def keep(run, modality, rows):
     run.store.step(
         f"flatness-{SAME}-{modality}",
         lambda target: _files.write_json(target / "measures.json", rows),
-        training.settings(run, *flatness.deciding(SAME, modality)),
+        run_steps.settings(run, *flatness.deciding(SAME, modality)),
         {"code": "committed"},
     )
 

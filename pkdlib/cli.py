@@ -105,7 +105,7 @@ def _reproduce(chosen: argparse.Namespace) -> None:
 
 def _train(chosen: argparse.Namespace) -> None:
     from pkdlib.companion import workspace
-    from pkdlib.companion.experiments import training
+    from pkdlib.companion.experiments import backbones, exits
     from pkdlib.training import distributed
 
     parameters = _parameters(chosen)
@@ -122,9 +122,9 @@ def _train(chosen: argparse.Namespace) -> None:
         distributed.tell(None)
         for run in workspace.selected_runs(parameters):
             if chosen.network == _EXITS:
-                folders = list(dict.fromkeys(training.exits_steps(run).values()))
+                folders = list(dict.fromkeys(exits.of(run).steps().values()))
             else:
-                folders = [training.backbone_step(run, chosen.network)]
+                folders = [backbones.backbone_step(run, chosen.network)]
             for folder in folders if distributed.number() == 0 else ():
                 _say("trained", str(folder))
 

@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 
 from pkdlib.companion import places, store, workspace
-from pkdlib.companion.experiments import crossfit, flatness, protocol, training
+from pkdlib.companion.experiments import backbones as run_backbones
+from pkdlib.companion.experiments import crossfit, flatness, protocol
+from pkdlib.companion.experiments import exits as run_exits
 from pkdlib.companion.parameters import Parameters
 from pkdlib.training import trainer
 
@@ -50,15 +52,15 @@ def of_crossfit(run):
 
 # Step -> how it is made, and the trainings that it is to hold.
 STEPS = {
-    "backbones": ("coviar", of_every_network(training.backbone_step), 3),
-    "exits": ("coviar", lambda run: list(set(training.exits_steps(run).values())), 1),
-    "audit": ("coviar", lambda run: [protocol.audit_step(run)], 2),
+    "backbones": ("coviar", of_every_network(run_backbones.backbone_step), 3),
+    "exits": ("coviar", lambda run: list(set(run_exits.of(run).steps().values())), 1),
+    "audit": ("coviar", lambda run: [protocol.audit_step(run_exits.of(run))], 2),
     "crossfit": ("coviar", of_crossfit, 6),
     "matched": ("coviar", of_control("matched"), 1),
     "mix": ("coviar", of_control("mix"), 2),
     "biases": ("coviar", of_other_bias, 3),
-    "teamnet": ("teamnet", of_every_network(training.backbone_step), 1),
-    "teamnet exits": ("teamnet", lambda run: list(set(training.exits_steps(run).values())), 1),
+    "teamnet": ("teamnet", of_every_network(run_backbones.backbone_step), 1),
+    "teamnet exits": ("teamnet", lambda run: list(set(run_exits.of(run).steps().values())), 1),
 }
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pkdlib import _files
 from pkdlib.companion import workspace
-from pkdlib.companion.experiments import fusion, training
+from pkdlib.companion.experiments import exits, fusion
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
 from pkdlib.data import loader, sampling
@@ -39,7 +39,7 @@ def model_step(run: Run) -> Path:
     Returns:
         A folder that `predictor.load` reads.
     """
-    return training.step(run, "model", lambda target: predictor.save(_cascade(run), target), *training.EXITS)
+    return exits.of(run).step("model", lambda target: predictor.save(_cascade(run), target))
 
 
 def ship(p: Parameters, target: Path, log: Callable[[str], None] = print) -> None:
@@ -87,7 +87,7 @@ def export(p: Parameters, target: Path, log: Callable[[str], None] = print) -> N
         for file in (predictor.WEIGHTS, predictor.DESCRIPTION):
             source = model_step(run) / file
             _files.write_atomically(place / file, lambda path, source=source: shutil.copyfile(source, path))
-        logits = save(training.all_logits(run))
+        logits = save(exits.of(run).tensors())
         _files.write_atomically(place / "logits.safetensors", lambda path, logits=logits: path.write_bytes(logits))
         log(f"{name}: {place}")
 
@@ -109,7 +109,7 @@ def _right(run: Run, cascade: Cascade) -> int:
 
 def _sources(run: Run) -> dict[str, Any]:
     # Under which terms its clips and the weights that its networks began from were to be had.
-    data, own = workspace.dataset(run.parameters), dict(training.sizes(run.parameters))
+    data, own = workspace.dataset(run.parameters), _sizes(run)
     begun = {reads: run.parameters.network_of(reads).weights for reads in own}
     named = {
         reads: LITE_WEIGHTS if (size, begun[reads]) == ("lite", pretrained.IMAGENET) else Path(begun[reads]).name
@@ -120,16 +120,20 @@ def _sources(run: Run) -> dict[str, Any]:
 
 def _cascade(run: Run) -> Cascade:
     p, data = run.parameters, workspace.dataset(run.parameters)
-    kind, order = p.plan.paper, p.plan.orders[0]
+    own, kind, order = exits.of(run), p.plan.paper, p.plan.orders[0]
     return Cascade(
-        networks=training.networks_of(run, kind, METHOD),
+        networks=own.load(kind, METHOD),
         classes=data.classes,
         kind=kind,
-        sizes=dict(training.sizes(p)),
+        sizes=_sizes(run),
         input_size=p.input_size,
         segments=p.segments,
         candidates=p.candidates,
-        policy=Policy(order=order, weights=fusion.weights(run, kind, METHOD, order=order), threshold=THRESHOLD),
-        costs=training.cascade_costs(run, kind, order),
+        policy=Policy(order=order, weights=fusion.weights(own, kind, METHOD, order=order), threshold=THRESHOLD),
+        costs=own.cascade_costs(kind, order),
         origin={"dataset": data.name, "profile": p.profile, "split": run.split, "seed": run.seed},
     )
+
+
+def _sizes(run: Run) -> dict[str, str]:
+    return {reads: network.size for reads, network in exits.of(run).backbones.networks.items()}

@@ -13,6 +13,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import inspect
 from collections.abc import Callable, Collection, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -61,6 +62,30 @@ def reached(function: Callable, *, without: Collection[str] = ()) -> dict[str, s
     search = _Search(function.__module__.partition(".")[0], frozenset(without))
     search.run(function.__module__, function.__qualname__.partition(".")[0])
     return search.texts
+
+
+def of_argument(function: Callable) -> str:
+    """Digest the code of a function that is handed over, and may be the reader's own.
+
+    Args:
+        function: Of the package, whose code is followed; or of a notebook, whose own text counts.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        ValueError: If its text cannot be found.
+    """
+    if isinstance(function, functools.partial):
+        inner = (of_argument(function.func), function.args, sorted(function.keywords.items()))
+        return hashlib.sha256(repr(inner).encode()).hexdigest()[:16]
+    if function.__module__.partition(".")[0] == __name__.partition(".")[0]:
+        return fingerprint(function)["code"]
+    try:
+        text = inspect.getsource(function)
+    except OSError as error:
+        raise ValueError(f"the text of {function.__qualname__} is not found: define it in a cell or a file") from error
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @functools.cache

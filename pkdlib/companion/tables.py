@@ -4,7 +4,6 @@ Accuracies are counts per group, so that every statistic can be redone from the 
 begin with split, seed and backbone.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -14,34 +13,30 @@ import pandas as pd
 
 from pkdlib import _files
 from pkdlib.companion import places, results, store, workspace
-from pkdlib.companion.experiments import crossfit, flatness, fusion, latency, operating_points, protocol, training
-from pkdlib.companion.experiments.counts import Rows, count
+from pkdlib.companion.experiments import (
+    costs,
+    crossfit,
+    exits,
+    flatness,
+    fusion,
+    latency,
+    operating_points,
+    protocol,
+    steps,
+)
+from pkdlib.companion.experiments.counts import Rows
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.presets import PLANS
 from pkdlib.companion.workspace import Run
 from pkdlib.distillation import schedules
-from pkdlib.distillation.train_exits import ExitSpec
 from pkdlib.models import cost
-from pkdlib.models.backbones import NUM_EXITS
+
+# What tells specs apart that the table `exits` does not: it has those of the paper's kind, trained plainly, alone.
+SPEC_COLUMNS = ("kind", "lr_factor", "epochs_factor", "temperature_factor")
 
 
-def curves(run: Run) -> Rows:
-    """Yield the backbones' training curves.
-
-    Args:
-        run: Which.
-
-    Yields:
-        modality, epoch, train_loss, train_accuracy, validation_loss, validation_accuracy.
-    """
-    for modality in run.parameters.plan.networks:
-        content = _files.read_json(training.backbone_step(run, modality) / "curves.json")
-        for row in content["curves"]:
-            yield {"modality": modality, **row, "kept": row["epoch"] == content["kept_epoch"]}
-
-
-def exits(run: Run) -> Rows:
-    """Yield the accuracy of every exit alone.
+def exit_rows(run: Run) -> Rows:
+    """Yield the accuracy of every exit of the paper's kind alone, on validation and test clips.
 
     Args:
         run: Which.
@@ -49,25 +44,15 @@ def exits(run: Run) -> Rows:
     Yields:
         modality, method, exit, part, group, clips, correct; method `backbone` at exit 4 is the network's own end.
     """
-    values, plan = training.logits(run), run.parameters.plan
+    own, plan = exits.of(run), run.parameters.plan
+    ends = list(own.backbones.accuracy())
     for part in ("validation", "test"):
         for modality in plan.networks:
-            yield from count(
-                run,
-                part,
-                values[f"{part}/{modality}/backbone/{NUM_EXITS}"],
-                {"modality": modality, "method": "backbone", "exit": NUM_EXITS},
-            )
-            for method in schedules.selected(run.parameters.paper_methods):
-                if schedules.canonical(method, modality) != method:
-                    continue  # it stands under the name of the one that it coincides with
-                for number in range(1, NUM_EXITS):
-                    yield from count(
-                        run,
-                        part,
-                        values[f"{part}/{ExitSpec(modality, plan.paper, method).key}/{number}"],
-                        {"modality": modality, "method": method, "exit": number},
-                    )
+            yield from (row for row in ends if (row["part"], row["modality"]) == (part, modality))
+            methods = schedules.selected(run.parameters.paper_methods)
+            wanted = dict.fromkeys(own.spec(modality, plan.paper, method) for method in methods)
+            for row in own.accuracy(list(wanted), [part]):
+                yield {name: value for name, value in row.items() if name not in SPEC_COLUMNS}
 
 
 def trials(run: Run) -> Rows:
@@ -77,11 +62,12 @@ def trials(run: Run) -> Rows:
         run: Which.
 
     Yields:
-        modality, kind, method, lr_factor, exit, part, group, clips, correct; methods that coincide for a modality stand
-        under one name.
+        modality, kind, method, lr_factor, epochs_factor, exit, part, group, clips, correct; methods that coincide for a
+        modality stand under one name.
     """
-    tempered = training.tempered(run.parameters)
-    yield from _accuracies(run, [trial for trial in training.trials(run.parameters) if trial not in tempered])
+    own, tempered = exits.of(run), exits.tempered(run.parameters)
+    for row in own.accuracy([spec for spec in own.specs if spec not in tempered]):
+        yield {name: value for name, value in row.items() if name != "temperature_factor"}
 
 
 def temperatures(run: Run) -> Rows:
@@ -93,12 +79,52 @@ def temperatures(run: Run) -> Rows:
     Yields:
         temperature_factor, and the columns of `trials`.
     """
-    for trial in training.tempered(run.parameters):
-        for row in _accuracies(run, [trial]):
-            yield {"temperature_factor": trial.temperature_factor, **row}
+    for row in exits.of(run).accuracy(exits.tempered(run.parameters)):
+        yield {"temperature_factor": row.pop("temperature_factor"), **row}
 
 
-def costs(run: Run) -> Rows:
+def ensemble_rows(run: Run) -> Rows:
+    """Yield the test accuracy of combined exits, and of the late fusion of bare backbones.
+
+    Args:
+        run: Which.
+
+    Yields:
+        The columns of `fusion.accuracies`.
+    """
+    own = exits.of(run)
+    yield from fusion.accuracies(own, fusion.cascades(own))
+    yield from fusion.late_accuracies(own)
+
+
+def weights(run: Run) -> Rows:
+    """Yield the WISE weights of the paper's internal classifiers.
+
+    Args:
+        run: Which.
+
+    Returns:
+        The columns of `fusion.weight_rows`.
+    """
+    p = run.parameters
+    return fusion.weight_rows(exits.of(run), p.plan.paper, schedules.selected(p.paper_methods))
+
+
+def early_exit(run: Run) -> Rows:
+    """Yield accuracy against cost.
+
+    Args:
+        run: Which.
+
+    Yields:
+        The columns of `operating_points.curves`.
+    """
+    own = exits.of(run)
+    yield from operating_points.curves(own, operating_points.systems(own))
+    yield from operating_points.fewer_segments(own)
+
+
+def cost_rows(run: Run) -> Rows:
     """Yield what leaving at each exit of each network costs.
 
     Args:
@@ -109,7 +135,8 @@ def costs(run: Run) -> Rows:
         backbone to its end without any), a clip.
     """
     p = run.parameters
-    yield from _exit_costs(p.backbone, training.sizes(p), len(workspace.dataset(p).classes), p.segments, p.input_size)
+    sizes = tuple((reads, network.size) for reads, network in exits.of(run).backbones.networks.items())
+    yield from _exit_costs(p.backbone, sizes, len(workspace.dataset(p).classes), p.segments, p.input_size)
 
 
 def paper_costs(backbone: str = "coviar", segments: int = 1) -> pd.DataFrame:
@@ -127,24 +154,24 @@ def paper_costs(backbone: str = "coviar", segments: int = 1) -> pd.DataFrame:
 
 
 TABLES: dict[str, Callable[[Run], Rows]] = {
-    "curves": curves,
-    "exits": exits,
+    "curves": lambda run: exits.of(run).backbones.curves(),
+    "exits": exit_rows,
     "trials": trials,
     "temperatures": temperatures,
-    "ensembles": fusion.accuracies,
-    "weights": fusion.weight_rows,
-    "early_exit": operating_points.curves,
-    "policies": operating_points.policies,
-    "latency": latency.latency,
-    "decoding": latency.decoding,
-    "audit": protocol.audit,
+    "ensembles": ensemble_rows,
+    "weights": weights,
+    "early_exit": early_exit,
+    "policies": lambda run: operating_points.policies(exits.of(run), run.parameters.plan.chosen),
+    "latency": lambda run: latency.latency(exits.of(run)),
+    "decoding": lambda run: latency.decoding(exits.of(run)),
+    "audit": lambda run: protocol.audit(exits.of(run)),
     "crossfit": crossfit.accuracies,
-    "cost": costs,
+    "cost": cost_rows,
     "flatness": flatness.measures,
     "flatness_spectrum": flatness.spectrum,
     "flatness_slices": flatness.slices,
     "flatness_surface": flatness.surface,
-    "flatness_exits": flatness.exits,
+    "flatness_exits": lambda run: flatness.exits(exits.of(run)),
     "flatness_biases": flatness.biases,
 }
 
@@ -252,7 +279,7 @@ def write(frame: pd.DataFrame, path: Path) -> None:
 def _record(p: Parameters) -> dict[str, Any]:
     selected = workspace.selected_runs(p)
     return {
-        "protocol": training.PROTOCOL,
+        "protocol": steps.PROTOCOL,
         "parameters": {k: v for k, v in p.flat().items() if k not in ("root", "runs", "cache", "clip")},
         "runs": [{"split": run.split, "seed": run.seed} for run in selected],
         "data": {
@@ -266,20 +293,11 @@ def _record(p: Parameters) -> dict[str, Any]:
     }
 
 
-def _accuracies(run: Run, trials: Iterable[ExitSpec]) -> Rows:
-    values = training.logits(run)
-    for trial in trials:
-        where = dataclasses.asdict(trial)
-        del where["temperature_factor"]  # 1, or told before
-        for number in range(1, NUM_EXITS):
-            yield from count(run, "test", values[f"test/{trial.key}/{number}"], where | {"exit": number})
-
-
 def _exit_costs(
     backbone: str, wanted: tuple[tuple[str, str], ...], num_classes: int, segments: int, input_size: int
 ) -> Rows:
     for kind in PLANS[backbone].kinds:
-        measured = training.exit_costs(wanted, kind, num_classes, segments, input_size)
+        measured = costs.exit_costs(wanted, kind, num_classes, segments, input_size)
         for modality, figures in measured.items():
             for number, (paid, own) in enumerate(zip(figures.cumulative, figures.own, strict=True), start=1):
                 yield {

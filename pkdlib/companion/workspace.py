@@ -44,6 +44,11 @@ class Run:
         return Store(place, keep=self.parameters.keep)
 
     @property
+    def columns(self) -> dict[str, int | str]:
+        """What a row of a table says of the run: split, seed and backbone."""
+        return {"split": self.split, "seed": self.seed, "backbone": self.parameters.backbone}
+
+    @property
     def without_iframe_network(self) -> "Run":
         """The run of the same split and seed whose I-frame network is as the others."""
         return dataclasses.replace(self, parameters=dataclasses.replace(self.parameters, iframe_network=""))

@@ -4,7 +4,7 @@ Adding one is a line in `with_shares`. `train_exits` trains by them.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 LABELS, OWN = "labels", "own"
 
@@ -95,18 +95,19 @@ def selected(names: str) -> list[str]:
     return [name for name in METHODS if name in wanted]
 
 
-def canonical(method: str, modality: str) -> str:
+def canonical(method: str, modality: str, methods: Mapping[str, Method] = METHODS) -> str:
     """Name the first method that trains a network's classifiers just so: its own last exit is one of the teachers.
 
     Args:
-        method: A key of METHODS.
+        method: A key of `methods`.
         modality: What the student network reads.
+        methods: Name -> method, in order of importance.
 
     Returns:
-        A key of METHODS; for the I-frame network `self` and `iframe` are one, for instance.
+        A key of `methods`; for the I-frame network `self` and `iframe` are one, for instance.
     """
-    wanted = _resolved(METHODS[method], modality)
-    return next(name for name, other in METHODS.items() if _resolved(other, modality) == wanted)
+    wanted = _resolved(methods[method], modality)
+    return next(name for name, other in methods.items() if _resolved(other, modality) == wanted)
 
 
 def teacher_at(schedule: Sequence[Stage], progress: float) -> str:

@@ -9,7 +9,10 @@ import pytest
 
 from pkdlib.companion import fingerprints
 from pkdlib.companion.book import charts
-from pkdlib.companion.experiments import flatness, protocol, training
+from pkdlib.companion.experiments import backbones as run_backbones
+from pkdlib.companion.experiments import exits as run_exits
+from pkdlib.companion.experiments import flatness, protocol
+from pkdlib.companion.experiments import steps as run_steps
 
 MODULES = {
     "__init__": "",
@@ -142,19 +145,19 @@ def test_what_is_left_out_is_not_followed(digest_of):
 def test_the_digest_of_the_code_that_runs_is_the_same_in_every_process():
     code = (
         "from pkdlib.companion import fingerprints as f;"
-        "from pkdlib.companion.experiments import training;"
-        "print(f.fingerprint(training.backbone_step, without=training.UNDECIDING)['code'])"
+        "from pkdlib.companion.experiments import backbones as run_backbones, steps as run_steps;"
+        "print(f.fingerprint(run_backbones.backbone_step, without=run_steps.UNDECIDING)['code'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
-    own = fingerprints.fingerprint(training.backbone_step, without=training.UNDECIDING)
+    own = fingerprints.fingerprint(run_backbones.backbone_step, without=run_steps.UNDECIDING)
     assert done.stdout.strip() == own["code"]
 
 
 def test_the_studys_steps_reach_what_decides_them_and_no_more():
     def places(step):
-        return set(fingerprints.reached(step, without=training.UNDECIDING))
+        return set(fingerprints.reached(step, without=run_steps.UNDECIDING))
 
-    backbone, exits = places(training.backbone_step), places(training._train_exits)
+    backbone, exits = places(run_backbones.backbone_step), places(run_exits._train)
     audited, measured = places(protocol.audit_step), places(flatness.measures_step)
     decoding = {"video.motion:trace", "data.frame_cache:_reduced", "video.reader:CompressedVideo.samples"}
     trained = {
@@ -172,9 +175,7 @@ def test_the_studys_steps_reach_what_decides_them_and_no_more():
     } <= exits - backbone
     assert exits <= audited and "companion.experiments.protocol:drifting_pass" in audited
     assert backbone <= measured and "flatness.traces:xtrace" in measured
-    assert not {
-        place for place in places(training.backbone_logits_step) if place.startswith("distillation.train_exits")
-    }
+    assert not {place for place in places(run_backbones.logits_step) if place.startswith("distillation.train_exits")}
     # Neither a chart nor a method's definition, an exit criterion or a report remakes what trains.
     undeciding = ("companion.book", "early_exit.policies", "distillation.schedules:METHODS", "companion.store")
     assert not {place for place in exits if place.startswith(undeciding)}

@@ -13,7 +13,11 @@ from pkdlib import _files, _resources
 from pkdlib.companion import export, places, results, store, tables, workspace
 from pkdlib.companion.book.prose import reports
 from pkdlib.companion.claims import aggregate
-from pkdlib.companion.experiments import fusion, latency, operating_points, protocol, training
+from pkdlib.companion.experiments import backbones as run_backbones
+from pkdlib.companion.experiments import counts, fusion, latency, operating_points, protocol
+from pkdlib.companion.experiments import exits as run_exits
+from pkdlib.companion.experiments.backbones import Backbones
+from pkdlib.companion.experiments.exits import Exits
 from pkdlib.companion.parameters import Parameters
 from pkdlib.data import sampling
 from pkdlib.data.datasets import DatasetError
@@ -65,7 +69,7 @@ def test_every_table_begins_with_split_seed_and_backbone(found):
 def test_exits_count_what_the_logits_say(p, found):
     (run,) = workspace.selected_runs(p)
     data = workspace.dataset(p)
-    logits = training.logits(run)
+    logits = run_exits.of(run).logits
     for (modality, method, number, part), rows in found["exits"].groupby(["modality", "method", "exit", "part"]):
         indices = getattr(data.splits[run.split], part)
         owner = "backbone" if method == "backbone" else f"paper/{method}/x1"
@@ -100,7 +104,7 @@ def test_what_learns_at_another_temperature_stands_apart(p, found):
     assert of_kinds == {"light": {"pkd", "self", "iframe"}, "paper": {"pkd"}}  # paper_methods are ce and pkd here
     assert list(trials.columns) == [name for name in softer.columns if name != "temperature_factor"]
     (run,) = workspace.selected_runs(p)
-    logits, data = training.logits(run), workspace.dataset(p)
+    logits, data = run_exits.of(run).logits, workspace.dataset(p)
     answers = logits["test/motion/light/pkd/x1-t4/2"].argmax(1)
     expected = sum(answers == [data.clips[index].label for index in data.splits[run.split].test])
     assert (
@@ -144,7 +148,7 @@ def test_running_everything_is_told_beside_the_policies(p, found):
     table = found["policies"]
     for kind, method in p.plan.chosen:
         own = table[table["kind"] == kind]
-        prices = training.cascade_costs(run, kind, p.plan.orders[0])
+        prices = run_exits.of(run).cascade_costs(kind, p.plan.orders[0])
         np.testing.assert_allclose(own[own["share"] == 1]["gmac"], prices[-1])
         assert (own["gmac"] <= prices[-1] + 1e-9).all()
         whole = found["ensembles"].query("rule == 'wise' and prefix == 12")
@@ -154,16 +158,16 @@ def test_running_everything_is_told_beside_the_policies(p, found):
 
 def test_a_policy_keeps_its_budget_on_validation_and_none_there_is_better(p):
     (run,) = workspace.selected_runs(p)
-    truth = training.labels(run, "validation")
+    truth = counts.labels(run, "validation")
 
     def outcome(order, criterion, threshold):
         system = operating_points.System("light", "ce", order, criterion=criterion)
-        scores, prices = system.scores(run, "validation"), system.costs(run)
+        scores, prices = system.scores(run_exits.of(run), "validation"), system.costs(run_exits.of(run))
         exits = policies.leave_at(scores, threshold, criterion)
         answers = scores[np.arange(len(exits)), exits].argmax(axis=1)
         return (answers == truth).mean(), prices[exits].mean(), prices[-1]
 
-    policy = operating_points.choose(run, "light", "ce", 0.5)
+    policy = operating_points.choose(run_exits.of(run), "light", "ce", 0.5)
     best, paid, whole = outcome(policy.order, policy.criterion, policy.threshold)
     assert paid <= whole / 2
     for order, (criterion, thresholds) in itertools.product(p.plan.orders, policies.THRESHOLDS.items()):
@@ -174,14 +178,16 @@ def test_a_policy_keeps_its_budget_on_validation_and_none_there_is_better(p):
 
 def test_the_executor_answers_what_the_tables_say(p):
     (run,) = workspace.selected_runs(p)
-    policy = operating_points.choose(run, "light", "ce", 0.5)
+    policy = operating_points.choose(run_exits.of(run), "light", "ce", 0.5)
     test = workspace.dataset(p).splits[run.split].test
     inputs = sampling.evaluation_batch(
         workspace.frame_bank(p), test, modalities=policy.order, size=p.input_size, segments=p.segments
     )
-    nets = training.networks_of(run, "light", "ce")
+    nets = run_exits.of(run).load("light", "ce")
     answers = policies.execute(nets, lambda modality, left: inputs[modality][left], len(test), policy)
-    scores = operating_points.System("light", "ce", policy.order, criterion=policy.criterion).scores(run, "test")
+    scores = operating_points.System("light", "ce", policy.order, criterion=policy.criterion).scores(
+        run_exits.of(run), "test"
+    )
     exits = policies.leave_at(scores, policy.threshold, policy.criterion)
     sure = answers.distances > 1e-5
     assert (answers.exits == exits)[sure].all()
@@ -198,7 +204,7 @@ def test_times_are_told_for_every_system_and_batch(p, found):
 
 def test_the_audit_takes_the_best_look_only_where_it_selects_on_test(p, found):
     (run,) = workspace.selected_runs(p)
-    looks = load_file(protocol.audit_step(run) / protocol.ANSWERS)
+    looks = load_file(protocol.audit_step(run_exits.of(run)) / protocol.ANSWERS)
     table = (
         found["audit"]
         .groupby(["gain", "switch"])
@@ -226,7 +232,7 @@ def test_backbones_drift_only_where_they_are_told_to(p):
         bank, split.train[:4], modalities=MODALITIES, size=p.input_size, segments=p.segments
     )
     for forward, moves in ((train_exits.frozen_pass, False), (protocol.drifting_pass, True)):
-        nets = training.backbones(run)
+        nets = run_backbones.of(run).load()
         before = {name: value.clone() for name, value in nets["motion"].state_dict().items()}
         forward(nets, batch)
         after = nets["motion"].state_dict()
@@ -277,9 +283,9 @@ def test_auto_finds_the_steps_of_the_device_that_it_stands_for(p, monkeypatch):
     auto = Parameters.for_profile(**p.flat() | {"device": "auto"})
     (run,), (same,) = workspace.selected_runs(p), workspace.selected_runs(auto)
     assert same.store.root == run.store.root
-    record = training.backbone_logits_step(run) / store.RECORD
+    record = run_backbones.logits_step(run_backbones.of(run)) / store.RECORD
     before = record.stat().st_mtime_ns
-    assert training.backbone_logits_step(same) == record.parent and record.stat().st_mtime_ns == before
+    assert run_backbones.logits_step(run_backbones.of(same)) == record.parent and record.stat().st_mtime_ns == before
     assert _files.read_json(record)["settings"]["device"] == "cpu"
 
 
@@ -287,15 +293,15 @@ def test_latency_is_measured_where_the_parameters_say(p, monkeypatch):
     (trained,) = workspace.selected_runs(p)
     run = workspace.Run(dataclasses.replace(p, device="cuda"), trained.split, trained.seed)
     # No GPU is needed: what was trained on the processor stays there, and what is asked of the GPU is written down.
-    backbones = training.backbones(trained)
-    cascades_ = {chosen: training.networks_of(trained, *chosen) for chosen in p.plan.chosen}
+    backbones = run_backbones.of(trained).load()
+    cascades_ = {chosen: run_exits.of(trained).load(*chosen) for chosen in p.plan.chosen}
     policies = {
-        (*chosen, share): operating_points.choose(trained, *chosen, share)
+        (*chosen, share): operating_points.choose(run_exits.of(trained), *chosen, share)
         for chosen in p.plan.chosen
         for share in (*operating_points.SHARES, 1.0)
     }
-    monkeypatch.setattr(training, "backbones", lambda run: backbones)
-    monkeypatch.setattr(training, "networks_of", lambda run, *chosen: cascades_[chosen])
+    monkeypatch.setattr(Backbones, "load", lambda own: backbones)
+    monkeypatch.setattr(Exits, "load", lambda own, *chosen: cascades_[chosen])
     monkeypatch.setattr(operating_points, "choose", lambda run, *chosen: policies[chosen])
     placed, read, calls, evaluation_batch = [], [], [], sampling.evaluation_batch
     monkeypatch.setattr(devices, "place", lambda network, device: placed.append((network, device)) or network)
@@ -307,7 +313,7 @@ def test_latency_is_measured_where_the_parameters_say(p, monkeypatch):
     )
     clock = latency.time.perf_counter
     monkeypatch.setattr(latency.time, "perf_counter", lambda: calls.append("clock") or clock())
-    timed = latency._systems(run, [0, 1])
+    timed = latency._systems(run_exits.of(run), [0, 1])
     assert {device for _, device in placed} == set(read) == {"cuda"}
     wanted = [network for networks in (backbones, *cascades_.values()) for network in networks.values()]
     assert {id(network) for network, _ in placed} == {id(network) for network in wanted}
@@ -386,9 +392,9 @@ def test_what_is_shipped_is_checked_in_half_precision_and_says_where_it_comes_fr
     (run,) = workspace.selected_runs(p)
     origin = predictor.load(tmp_path / "shipped").origin
     # The executor, as `pkd predict` runs it, answers as the table of weights and logits says.
-    cascade, truth = predictor.load(export.model_step(run)), training.labels(run, "validation")
+    cascade, truth = predictor.load(export.model_step(run)), counts.labels(run, "validation")
     system = operating_points.System("paper", "pkd", cascade.policy.order)
-    scores = system.scores(run, "validation")
+    scores = system.scores(run_exits.of(run), "validation")
     exits = policies.leave_at(scores, cascade.policy.threshold)
     right = int((scores[np.arange(len(exits)), exits].argmax(axis=1) == truth).sum())
     assert origin["validation"]["clips"] == len(truth) and origin["validation"]["right_as_trained"] == right
@@ -432,14 +438,16 @@ def test_teamnets_tables_are_of_one_network_with_four_exits(team):
 def test_teamnets_executor_answers_what_the_tables_say(team):
     (run,) = workspace.selected_runs(team)
     ((kind, method),) = team.plan.chosen
-    policy = operating_points.choose(run, kind, method, 0.5)
+    policy = operating_points.choose(run_exits.of(run), kind, method, 0.5)
     test = workspace.dataset(team).splits[run.split].test
     inputs = sampling.evaluation_batch(
         workspace.frame_bank(team), test, modalities=policy.order, size=team.input_size, segments=team.segments
     )
-    nets = training.networks_of(run, kind, method)
+    nets = run_exits.of(run).load(kind, method)
     answers = policies.execute(nets, lambda name, left: inputs[name][left], len(test), policy)
-    scores = operating_points.System(kind, method, policy.order, criterion=policy.criterion).scores(run, "test")
+    scores = operating_points.System(kind, method, policy.order, criterion=policy.criterion).scores(
+        run_exits.of(run), "test"
+    )
     exits = policies.leave_at(scores, policy.threshold, policy.criterion)
     sure = answers.distances > 1e-5
     assert (answers.exits == exits)[sure].all()
@@ -450,7 +458,7 @@ def test_teamnets_model_predicts_from_the_file(team):
     clip = workspace.dataset(team).clips[workspace.dataset(team).splits[0].test[0]]
     answer = predictor.predict(clip.path, export.model_step(run))
     assert answer.exit in {f"joint-{number}" for number in (1, 2, 3, 4)}
-    assert answer.gmac in training.cascade_costs(run, "squeezed", ("joint",))
+    assert answer.gmac in run_exits.of(run).cascade_costs("squeezed", ("joint",))
 
 
 def test_drifting_teachers_drop_out_alike_in_every_epoch(team):
@@ -463,7 +471,7 @@ def test_drifting_teachers_drop_out_alike_in_every_epoch(team):
     finals = []
     for epoch in (0, 0, 1):
         trainer.seed_dropout(3, epoch, 0)
-        finals.append(protocol.drifting_pass(training.backbones(run), inputs)[1])
+        finals.append(protocol.drifting_pass(run_backbones.of(run).load(), inputs)[1])
     for name in ("joint", *MODALITIES):
         first, again, other = (values[name] for values in finals)
         assert torch.equal(first, again) and not torch.equal(first, other)
@@ -490,7 +498,7 @@ def test_wrong_data_is_refused_in_one_line(p, changes, message):
 @pytest.mark.parametrize("kind", ["light", "paper"])
 def test_a_look_sees_what_the_classifiers_answer(p, kind):
     (run,) = workspace.selected_runs(p)
-    nets = training.backbones(run)
+    nets = run_backbones.of(run).load()
     run = dataclasses.replace(run, parameters=Parameters.for_profile(**p.flat() | {"audit_classifiers": kind}))
     trial = train_exits.ExitSpec("motion", kind, "ce")
     groups = [group.eval() for group in train_exits.stacked(nets, [trial], num_classes=2, segments=p.segments, seed=3)]

@@ -13,7 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pkdlib import _files
 from pkdlib.companion import workspace
-from pkdlib.companion.experiments import training
+from pkdlib.companion.experiments import backbones as run_backbones
+from pkdlib.companion.experiments import exits as run_exits
 from pkdlib.companion.parameters import Parameters
 from pkdlib.training import distributed, trainer
 
@@ -43,14 +44,14 @@ def test_a_process_alone_needs_no_company():
 def test_two_processes_train_as_one_does_that_accumulates(tmp_path):
     p = Parameters.for_profile("smoke", runs=str(tmp_path / "one"), cache=str(tmp_path / "cache"), **TINY)
     (run,) = workspace.selected_runs(p)
-    alone = training.backbone_step(run, "residual")
+    alone = run_backbones.backbone_step(run, "residual")
 
     done = two_processes("residual", tmp_path / "two", p.cache)
     (together,) = (tmp_path / "two").rglob("backbone-residual")
     assert _files.read_json(together / "run.json")["settings"] == _files.read_json(alone / "run.json")["settings"]
     one, two = (load_file(folder / "weights.safetensors") for folder in (alone, together))
     # Not of the running statistics: a mean of two is not one after the other.
-    for name, _ in training.load_backbone(run, "residual", alone, p.size).named_parameters():
+    for name, _ in run_backbones.load_backbone(run, "residual", alone, p.size).named_parameters():
         torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
     rows = [_files.read_json(folder / "curves.json")["curves"] for folder in (alone, together)]
     for own, other in zip(*rows, strict=True):
@@ -63,7 +64,7 @@ def test_two_processes_train_as_one_does_that_accumulates(tmp_path):
 def test_two_processes_train_classifiers_as_one_does(tmp_path):
     p = Parameters.for_profile("smoke", runs=str(tmp_path / "one"), cache=str(tmp_path / "cache"), **TINY)
     (run,) = workspace.selected_runs(p)
-    (alone,) = set(training.exits_steps(run).values())
+    (alone,) = set(run_exits.of(run).steps().values())
     shutil.copytree(tmp_path / "one", tmp_path / "two")  # on the same networks
     (together,) = (tmp_path / "two").rglob("exits-*")
     shutil.rmtree(together)
@@ -120,7 +121,7 @@ def test_two_processes_killed_within_an_epoch_end_in_the_same_bits(tmp_path, net
     p = Parameters.for_profile("smoke", runs=str(tmp_path / "alone"), cache=str(tmp_path / "cache"), **TINY)
     workspace.frame_bank(p)
     if network == "exits":
-        training.backbones(workspace.selected_runs(p)[0])
+        run_backbones.of(workspace.selected_runs(p)[0]).load()
     shutil.copytree(tmp_path / "alone", tmp_path / "killed") if network == "exits" else None
     two_processes(network, tmp_path / "alone", p.cache)
     script = tmp_path / "killed.py"

@@ -6,10 +6,23 @@ from typing import Any
 import numpy as np
 
 from pkdlib.companion import workspace
-from pkdlib.companion.experiments import training
 from pkdlib.companion.workspace import Run
 
 Rows = Iterator[dict[str, Any]]
+
+
+def labels(run: Run, part: str) -> np.ndarray:
+    """Return the labels of a part's clips.
+
+    Args:
+        run: Which.
+        part: `train`, `validation` or `test`.
+
+    Returns:
+        (clips,) integers.
+    """
+    data = workspace.dataset(run.parameters)
+    return np.array([data.clips[index].label for index in getattr(data.splits[run.split], part)])
 
 
 def count(run: Run, part: str, scores: np.ndarray, where: Mapping[str, Any]) -> Rows:
@@ -22,12 +35,12 @@ def count(run: Run, part: str, scores: np.ndarray, where: Mapping[str, Any]) -> 
         where: Columns that say what was scored.
 
     Yields:
-        These columns, and part, group, clips, correct.
+        split, seed and backbone; these columns; and part, group, clips, correct.
     """
-    right = scores.argmax(axis=1) == training.labels(run, part)
+    right = scores.argmax(axis=1) == labels(run, part)
     for group, members in by_group(run, part):
         tally = {"clips": len(members), "correct": int(right[members].sum())}
-        yield {**where, "part": part, "group": group, **tally}
+        yield {**run.columns, **where, "part": part, "group": group, **tally}
 
 
 def by_group(run: Run, part: str) -> list[tuple[str, np.ndarray]]:

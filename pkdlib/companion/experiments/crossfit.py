@@ -4,7 +4,7 @@ A network's answers to the clips that it was trained on are nearly their labels,
 from them. Here the training groups are cut into parts, the I-frame network is trained anew without each of them, and
 every training clip is taught by the network that has not seen its group (Dao et al., "Knowledge distillation as
 semiparametric inference", ICLR 2021). The student networks are the run's own, and all else is as in the trials of
-`training`: clips, crops, first weights, epochs. So their difference is the teacher's.
+`exits`: clips, crops, first weights, epochs. So their difference is the teacher's.
 """
 
 import collections
@@ -17,13 +17,13 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from pkdlib import _files
 from pkdlib.companion import workspace
-from pkdlib.companion.experiments import training
+from pkdlib.companion.experiments import backbones, steps
+from pkdlib.companion.experiments import exits as trained_exits
 from pkdlib.companion.experiments.counts import Rows, by_group, count
 from pkdlib.companion.parameters import ParameterError
 from pkdlib.companion.workspace import Run
-from pkdlib.data.datasets import Clip, Split
+from pkdlib.data.datasets import Clip
 from pkdlib.data.frame_cache import Frames
 from pkdlib.data.loader import BatchLoader, MicroBatch
 from pkdlib.distillation import train_exits
@@ -92,24 +92,14 @@ def network_step(run: Run, part: int) -> Path:
     Returns:
         A folder with `weights.safetensors` and `curves.json`.
     """
-    p, data = run.parameters, workspace.dataset(run.parameters)
-    network, whole, parts = p.network_of(TAUGHT), data.splits[run.split], parts_of(run)
+    p, whole, parts = run.parameters, workspace.dataset(run.parameters).splits[run.split], parts_of(run)
 
     def make(target: Path) -> None:
-        recipe = run.recipe(epochs=network.epochs, lr=network.lr, tuning=network.tuning)
-        trained = trainer.train_backbone(
-            TAUGHT,
-            workspace.frame_bank(p),
-            Split(tuple(index for index in whole.train if parts[index] != part), whole.validation, whole.test),
-            dataclasses.replace(recipe, size=network.size),
-            num_classes=len(data.classes),
-            folder=target,
-            weights=network.weights,
-        )
-        (target / "weights.safetensors").write_bytes(save(devices.fetch(trained.backbone).state_dict()))
-        _files.write_json(target / "curves.json", {"curves": trained.curves, "kept_epoch": trained.epoch})
+        kept = tuple(index for index in whole.train if parts[index] != part)
+        split = dataclasses.replace(whole, train=kept)
+        backbones.train_into(target, run, TAUGHT, p.network_of(TAUGHT), split=split)
 
-    return training.step(run, f"{_name(run)}-{TAUGHT}-{part}", make, *training.deciding(TAUGHT), "crossfit_")
+    return steps.step(run, f"{_name(run)}-{TAUGHT}-{part}", make, *steps.deciding(TAUGHT), "crossfit_")
 
 
 def exits_step(run: Run) -> Path:
@@ -119,7 +109,7 @@ def exits_step(run: Run) -> Path:
         run: Which.
 
     Returns:
-        A folder with `weights.safetensors` and `curves.json`, as of `training.exits_steps`.
+        A folder with `weights.safetensors` and `curves.json`, as of `exits.Exits.steps`.
     """
     p, data = run.parameters, workspace.dataset(run.parameters)
     wanted = [ExitSpec(modality, p.plan.light, method) for modality in p.plan.networks for method in METHODS]
@@ -128,7 +118,7 @@ def exits_step(run: Run) -> Path:
     def make(target: Path) -> None:
         recipe = run.recipe(epochs=p.exit_epochs, lr=p.exit_lr, tuning=p.exit_tuning)
         distilled = train_exits.train_exits(
-            training.backbones(run),
+            backbones.of(run).load(),
             workspace.frame_bank(p),
             data.splits[run.split],
             TellingRecipe(**vars(recipe)),
@@ -139,16 +129,10 @@ def exits_step(run: Run) -> Path:
             temperature=p.exit_temperature,
             forward=CrossFitted(_networks(run), parts),
         )
-        tensors = {
-            f"{trial.key}/{name}": value
-            for trial, exits in distilled.exits.items()
-            for name, value in exits.state_dict().items()
-        }
-        (target / "weights.safetensors").write_bytes(save(tensors))
-        _files.write_json(target / "curves.json", distilled.curves)
+        trained_exits.write(target, distilled)
 
-    taken = training.exits_record(p, wanted)
-    return training.step(run, f"{_name(run)}-exits", make, *training.EXITS, "crossfit_", taken=taken)
+    taken = trained_exits.record(trained_exits.of(run), wanted)
+    return steps.step(run, f"{_name(run)}-exits", make, *steps.EXITS, "crossfit_", taken=taken)
 
 
 def answers_step(run: Run) -> Path:
@@ -173,7 +157,7 @@ def answers_step(run: Run) -> Path:
             answers[rows] = trainer.predict(network, TAUGHT, workspace.frame_bank(p), unseen, recipe)
         (target / "logits.safetensors").write_bytes(save({"train": answers}))
 
-    return training.step(run, f"{_name(run)}-answers", make, *training.deciding(TAUGHT), "crossfit_")
+    return steps.step(run, f"{_name(run)}-answers", make, *steps.deciding(TAUGHT), "crossfit_")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -261,7 +245,7 @@ def accuracies(run: Run) -> Rows:
 
 def _of_classifiers(run: Run) -> Rows:
     p = run.parameters
-    values = load_file(training.exit_logits_step(run, exits_step(run)) / "logits.safetensors")
+    values = load_file(trained_exits.logits_step(trained_exits.of(run), exits_step(run)) / "logits.safetensors")
     for modality, method, number in itertools.product(p.plan.networks, METHODS, range(1, NUM_EXITS)):
         trial = ExitSpec(modality, p.plan.light, method)
         where = {"modality": modality, "kind": trial.kind, "method": method, "exit": number}
@@ -270,7 +254,7 @@ def _of_classifiers(run: Run) -> Rows:
 
 
 def _of_teachers(run: Run) -> Rows:
-    own = load_file(training.backbone_logits_step(run) / "logits.safetensors")
+    own = load_file(backbones.logits_step(backbones.of(run)) / "logits.safetensors")
     for part in ("train", "validation"):
         yield from _certainty(run, part, "own", own[f"{part}/{TAUGHT}/backbone/{NUM_EXITS}"])
     yield from _certainty(run, "train", "crossfit", load_file(answers_step(run) / "logits.safetensors")["train"])
@@ -287,7 +271,7 @@ def _networks(run: Run) -> list[FeatureBackbone]:
     p = run.parameters
     size = p.network_of(TAUGHT).size
     places = [network_step(run, part) for part in range(p.crossfit_folds)]
-    return [devices.place(training.load_backbone(run, TAUGHT, place, size), p.device) for place in places]
+    return [devices.place(backbones.load_backbone(run, TAUGHT, place, size), p.device) for place in places]
 
 
 def _name(run: Run) -> str:

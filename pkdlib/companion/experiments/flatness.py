@@ -19,8 +19,9 @@ from torch.nn import functional
 from pkdlib import _files
 from pkdlib.companion import presets, workspace
 from pkdlib.companion.confounders import CONTROLS, MIX, SAME, selected
-from pkdlib.companion.experiments import training
+from pkdlib.companion.experiments import backbones, steps
 from pkdlib.companion.experiments.counts import Rows
+from pkdlib.companion.experiments.exits import Exits
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
 from pkdlib.data import frame_cache, loader, sampling
@@ -42,18 +43,18 @@ EXIT_METHODS = ("ce", "pkd")
 
 
 def deciding(control: str, modality: str) -> tuple[str, ...]:
-    """Say which parameters decide a network under a control, and its measures, beside `training.SHARED`.
+    """Say which parameters decide a network under a control, and its measures, beside `steps.SHARED`.
 
     Args:
         control: A key of CONTROLS.
         modality: What it reads.
 
     Returns:
-        Beginnings of their names, as `training.step` takes them.
+        Beginnings of their names, as `steps.step` takes them.
     """
     # Where losses are matched, every network of the run decides what each is matched to.
-    network = training.deciding("iframe" if CONTROLS[control].matched else modality)
-    return (*network, *training.FLATNESS)
+    network = steps.deciding("iframe" if CONTROLS[control].matched else modality)
+    return (*network, *steps.FLATNESS)
 
 
 def network_step(run: Run, control: str, modality: str) -> Path:
@@ -69,10 +70,10 @@ def network_step(run: Run, control: str, modality: str) -> Path:
     """
     own = CONTROLS[control]
     if _is_unchanged(run, control, modality):
-        return training.backbone_step(run, modality)
+        return backbones.backbone_step(run, modality)
 
     def make(target: Path) -> None:
-        training.train_into(
+        backbones.train_into(
             target,
             run,
             modality,
@@ -80,7 +81,7 @@ def network_step(run: Run, control: str, modality: str) -> Path:
             until=Level(_level(run), _samples(run, modality)) if own.matched else None,
         )
 
-    return training.step(run, f"minimum-{control}-{modality}", make, *deciding(control, modality))
+    return steps.step(run, f"minimum-{control}-{modality}", make, *deciding(control, modality))
 
 
 def measures_step(run: Run, control: str, modality: str) -> Path:
@@ -110,7 +111,7 @@ def measures_step(run: Run, control: str, modality: str) -> Path:
         ]
         _files.write_json(target / "measures.json", found)
 
-    return training.step(run, f"flatness-{control}-{modality}", make, *deciding(control, modality))
+    return steps.step(run, f"flatness-{control}-{modality}", make, *deciding(control, modality))
 
 
 def landscape_step(run: Run, modality: str) -> Path:
@@ -137,7 +138,7 @@ def landscape_step(run: Run, modality: str) -> Path:
         }
         _files.write_json(target / "landscape.json", found)
 
-    return training.step(run, f"landscape-{modality}", make, *deciding(SAME, modality))
+    return steps.step(run, f"landscape-{modality}", make, *deciding(SAME, modality))
 
 
 def surface_step(run: Run, modality: str) -> Path:
@@ -156,24 +157,24 @@ def surface_step(run: Run, modality: str) -> Path:
         losses = landscape.surface(objective, SURFACE_POSITIONS, seed=run.training_seed)
         _files.write_json(target / "surface.json", losses.tolist())
 
-    return training.step(run, f"surface-{modality}", make, *deciding(SAME, modality))
+    return steps.step(run, f"surface-{modality}", make, *deciding(SAME, modality))
 
 
-def exits_step(run: Run) -> Path:
+def exits_step(exits: Exits) -> Path:
     """Measure the flatness of each light internal classifier by itself, its network frozen, by method.
 
     Args:
-        run: Which.
+        exits: The exits.
 
     Returns:
         A folder with `exits.json`.
     """
-    p = run.parameters
+    run, p = exits.run, exits.run.parameters
 
     def make(target: Path) -> None:
         rows = []
         for method in EXIT_METHODS:
-            for modality, net in training.networks_of(run, p.plan.light, method).items():
+            for modality, net in exits.load(p.plan.light, method).items():
                 devices.place(net, p.device)
                 for number, batches in enumerate(_exit_samples(run, modality, net.backbone, net.exits), start=1):
                     objective = Objective(_Alone(net.exits[number - 1]), batches)  # methods share their inputs
@@ -181,9 +182,7 @@ def exits_step(run: Run) -> Path:
                         rows.append({"modality": modality, "method": method, "exit": number, **row})
         _files.write_json(target / "exits.json", rows)
 
-    return training.step(
-        run, "flatness-exits", make, *training.EXITS, "flatness_clips", "flatness_batch", "flatness_probes"
-    )
+    return exits.step("flatness-exits", make, "flatness_clips", "flatness_batch", "flatness_probes")
 
 
 def measures(run: Run) -> Rows:
@@ -278,16 +277,16 @@ def surface(run: Run) -> Rows:
                 yield {"modality": modality, "first": first, "second": second, "loss": loss}
 
 
-def exits(run: Run) -> Rows:
+def exits(own: Exits) -> Rows:
     """Yield every measure of each light internal classifier.
 
     Args:
-        run: Which.
+        own: The exits.
 
     Yields:
         modality, method, exit, measure, value, standard_error.
     """
-    yield from _files.read_json(exits_step(run) / "exits.json")
+    yield from _files.read_json(exits_step(own) / "exits.json")
 
 
 def biases(run: Run) -> Rows:
@@ -330,7 +329,7 @@ def _trained(run: Run, control: str, modality: str) -> presets.Network:
 
 def _network(run: Run, control: str, modality: str) -> FeatureBackbone:
     size = _trained(run, control, modality).size
-    network = training.load_backbone(run, modality, network_step(run, control, modality), size)
+    network = backbones.load_backbone(run, modality, network_step(run, control, modality), size)
     return devices.place(network, run.parameters.device)
 
 

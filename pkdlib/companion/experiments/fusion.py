@@ -1,21 +1,21 @@
 """Combine a run's exits: WISE, its variants and its baselines, each a rule from logits and labels to weights."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
-from pkdlib.companion.experiments import training
-from pkdlib.companion.experiments.counts import Rows, count
-from pkdlib.companion.workspace import Run
+from pkdlib.companion.experiments.counts import Rows, count, labels
+from pkdlib.companion.experiments.exits import Exits
 from pkdlib.distillation import schedules
 from pkdlib.ensemble import stacking, wise
 
-Weights = Sequence[np.ndarray]
+# From logits (N, exits, classes) and labels to a weight vector for each prefix.
+Rule = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
 # The reference's strength of the L1 term from prefix 6 on, here for all prefixes.
 L1_STRENGTH = 0.1
-# From logits (N, exits, classes) and labels to a weight vector for each prefix.
-RULES: dict[str, Callable[[np.ndarray, np.ndarray], Weights]] = {
+RULES: dict[str, Rule] = {
     "wise": wise.fit_prefixes,
     "wise_train": wise.fit_prefixes,
     "wise_nonnegative": functools.partial(wise.fit_prefixes, nonnegative=True),
@@ -31,45 +31,50 @@ BY_PREFIX = ("wise", "uniform")
 LIGHT_METHODS = ("ce", "pkd")
 
 
-def cascades(run: Run) -> list[tuple[str, str]]:
-    """List what cascades a run has.
+def cascades(exits: Exits) -> list[tuple[str, str]]:
+    """List the cascades that the parameters name.
 
     Args:
-        run: Which.
+        exits: The exits.
 
     Returns:
         (kind, method) of the internal classifiers.
     """
-    plan = run.parameters.plan
-    paper = [(plan.paper, method) for method in schedules.selected(run.parameters.paper_methods)]
-    return list(dict.fromkeys([*paper, *((plan.light, method) for method in LIGHT_METHODS)]))
+    p = exits.run.parameters
+    paper = [(p.plan.paper, method) for method in schedules.selected(p.paper_methods)]
+    return list(dict.fromkeys([*paper, *((p.plan.light, method) for method in LIGHT_METHODS)]))
 
 
 @functools.lru_cache(maxsize=256)
 def weights(
-    run: Run, kind: str, method: str, rule: str = "wise", order: tuple[str, ...] = ()
+    exits: Exits,
+    kind: str,
+    method: str,
+    fit: Rule = wise.fit_prefixes,
+    order: tuple[str, ...] = (),
+    part: str = "validation",
 ) -> tuple[np.ndarray, ...]:
-    """Fit a rule.
+    """Fit the weights of a cascade's exits.
 
     Args:
-        run: Which.
+        exits: Whose logits.
         kind: Of the internal classifiers.
         method: What trained them.
-        rule: A key of RULES.
+        fit: The rule.
         order: As in `stacked`.
+        part: On which part of the data it is fitted.
 
     Returns:
         A vector for each prefix of the exits.
     """
-    part = FITTED_ON.get(rule, "validation")
-    return tuple(RULES[rule](stacked(run, part, kind, method, order), training.labels(run, part)))
+    return tuple(fit(stacked(exits, part, kind, method, order), labels(exits.run, part)))
 
 
-def stacked(run: Run, part: str, kind: str, method: str, order: tuple[str, ...] = ()) -> np.ndarray:
+def stacked(exits: Exits, part: str, kind: str, method: str, order: tuple[str, ...] = ()) -> np.ndarray:
     """Stack the logits of all exits in the order of visiting.
 
     Args:
-        run: Which.
+        exits: Whose logits.
         part: `train`, `validation` or `test`.
         kind: Of the internal classifiers.
         method: What trained them.
@@ -78,70 +83,92 @@ def stacked(run: Run, part: str, kind: str, method: str, order: tuple[str, ...] 
     Returns:
         (clips, exits, classes).
     """
-    visited = wise.visiting_order(order or run.parameters.plan.orders[0])
-    return training.cascade_logits(training.logits(run), part, kind, method, visited)
+    return exits.stacked(part, kind, method, wise.visiting_order(order or exits.run.parameters.plan.orders[0]))
 
 
-def late_fusion(run: Run, segments: int) -> np.ndarray:
+def late_fusion(exits: Exits, segments: int) -> np.ndarray:
     """Fuse the bare networks' outputs on the test clips, with weights fitted on validation.
 
     Args:
-        run: Which.
+        exits: Of whose networks.
         segments: That the networks read.
 
     Returns:
         (clips, classes) scores.
     """
-    vector = wise.fit(_finals(run, "validation", segments), training.labels(run, "validation"))
-    return np.einsum("nkc,k->nc", _finals(run, "test", segments), vector)
+    vector = wise.fit(_finals(exits, "validation", segments), labels(exits.run, "validation"))
+    return np.einsum("nkc,k->nc", _finals(exits, "test", segments), vector)
 
 
-def accuracies(run: Run) -> Rows:
-    """Yield the test accuracy of combined exits, and of the late fusion of bare backbones.
+def accuracies(
+    exits: Exits, wanted: Sequence[tuple[str, str]], rules: Mapping[str, Rule] = MappingProxyType(RULES)
+) -> Rows:
+    """Yield the test accuracy of combined exits.
 
     Args:
-        run: Which.
+        exits: The exits.
+        wanted: Kind and method of each cascade.
+        rules: Name -> rule; its weights are fitted on validation clips, but for those in FITTED_ON.
 
     Yields:
-        kind, method, rule, prefix, part, group, clips, correct. Rules of BY_PREFIX and `last` (the prefix's last exit
-        alone) have prefixes from 1 to all exits; the other RULES, `stacking` and the reference's `no_scaling` and
-        `no_lateral` have all; `late_equal` and `late_fitted` fuse the networks' final outputs and have prefix 0.
+        kind, method, rule, prefix, part, group, clips, correct; with the run. Rules of BY_PREFIX and `last` (the
+        prefix's last exit alone) have prefixes from 1 to all exits; the other rules, `stacking` and the reference's
+        `no_scaling` and `no_lateral` have all.
     """
-    for kind, method in cascades(run):
-        logits = stacked(run, "test", kind, method)
+    run = exits.run
+    for kind, method in wanted:
+        logits = stacked(exits, "test", kind, method)
         last = logits.shape[1]
-        scores = {rule: wise.scores(logits, weights(run, kind, method, rule)) for rule in RULES}
+        scores = {
+            rule: wise.scores(logits, weights(exits, kind, method, fit, part=FITTED_ON.get(rule, "validation")))
+            for rule, fit in rules.items()
+        }
         scores |= {"last": logits} | wise.reference_variant_scores(logits)
         for rule, values in scores.items():
             for prefix in range(1 if rule in (*BY_PREFIX, "last") else last, last + 1):
                 where = {"kind": kind, "method": method, "rule": rule, "prefix": prefix}
                 yield from count(run, "test", values[:, prefix - 1], where)
-        fitted = stacking.fit(stacked(run, "validation", kind, method), training.labels(run, "validation"))
+        fitted = stacking.fit(stacked(exits, "validation", kind, method), labels(run, "validation"))
         where = {"kind": kind, "method": method, "rule": "stacking", "prefix": last}
         yield from count(run, "test", fitted.scores(logits), where)
-    finals = _finals(run, "test", run.parameters.segments)
-    fused = {"late_equal": finals.mean(axis=1), "late_fitted": late_fusion(run, run.parameters.segments)}
-    for rule, values in fused.items():
-        where = {"kind": "none", "method": "backbone", "rule": rule, "prefix": 0}
-        yield from count(run, "test", values, where)
 
 
-def weight_rows(run: Run) -> Rows:
-    """Yield the WISE weights of the paper's internal classifiers.
+def late_accuracies(exits: Exits) -> Rows:
+    """Yield the test accuracy of the late fusion of bare backbones.
 
     Args:
-        run: Which.
+        exits: Of whose networks.
 
     Yields:
-        method, prefix, member, weight.
+        The columns of `accuracies`, of rules `late_equal` and `late_fitted`, whose prefix is 0.
     """
-    plan = run.parameters.plan
-    for method in schedules.selected(run.parameters.paper_methods):
-        for vector in weights(run, plan.paper, method):
-            for member, weight in zip(wise.visiting_order(plan.orders[0]), vector, strict=False):
-                yield {"method": method, "prefix": len(vector), "member": member, "weight": weight}
+    segments = exits.run.parameters.segments
+    fused = {"late_equal": _finals(exits, "test", segments).mean(axis=1), "late_fitted": late_fusion(exits, segments)}
+    for rule, values in fused.items():
+        where = {"kind": "none", "method": "backbone", "rule": rule, "prefix": 0}
+        yield from count(exits.run, "test", values, where)
 
 
-def _finals(run: Run, part: str, segments: int) -> np.ndarray:
-    values, wanted = training.logits(run), run.parameters.plan.networks
+def weight_rows(exits: Exits, kind: str, methods: Sequence[str], fit: Rule = wise.fit_prefixes) -> Rows:
+    """Yield the weights of internal classifiers of one kind.
+
+    Args:
+        exits: The exits.
+        kind: Theirs.
+        methods: What trained them.
+        fit: The rule.
+
+    Yields:
+        method, prefix, member, weight; with the run.
+    """
+    members = wise.visiting_order(exits.run.parameters.plan.orders[0])
+    for method in methods:
+        for vector in weights(exits, kind, method, fit):
+            for member, weight in zip(members, vector, strict=False):
+                where = {"method": method, "prefix": len(vector), "member": member, "weight": weight}
+                yield {**exits.run.columns, **where}
+
+
+def _finals(exits: Exits, part: str, segments: int) -> np.ndarray:
+    values, wanted = exits.backbones.logits, exits.run.parameters.plan.networks
     return np.stack([values[f"{part}/{name}/backbone/segments{segments}"] for name in wanted], axis=1)

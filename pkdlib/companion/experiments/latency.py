@@ -15,8 +15,9 @@ import torch
 
 from pkdlib import _files
 from pkdlib.companion import workspace
-from pkdlib.companion.experiments import operating_points, training
+from pkdlib.companion.experiments import operating_points
 from pkdlib.companion.experiments.counts import Rows
+from pkdlib.companion.experiments.exits import Exits
 from pkdlib.companion.workspace import Run
 from pkdlib.data import frame_cache, loader, sampling
 from pkdlib.early_exit import policies
@@ -28,60 +29,61 @@ CLIPS = 32  # test clips that are timed, spread over the part
 ROUNDS = 3
 
 
-def latency_step(run: Run) -> Path:
+def latency_step(exits: Exits) -> Path:
     """Time the chosen policies, running everything, and bare networks with fewer segments; and decoding.
 
     Args:
-        run: Which.
+        exits: Of which cascades.
 
     Returns:
         A folder with `latency.json`.
     """
+    run = exits.run
 
     def make(target: Path) -> None:
         test = workspace.dataset(run.parameters).splits[run.split].test
         chosen = [test[i] for i in frame_cache.segment_centres(len(test), min(CLIPS, len(test)))]
         _files.write_json(
-            target / "latency.json", {"systems": _systems(run, chosen), "decoding": _decoding(run, chosen)}
+            target / "latency.json", {"systems": _systems(exits, chosen), "decoding": _decoding(run, chosen)}
         )
 
-    return training.step(run, "latency", make, *training.EXITS)
+    return exits.step("latency", make)
 
 
-def latency(run: Run) -> Rows:
+def latency(exits: Exits) -> Rows:
     """Yield how long each system takes.
 
     Args:
-        run: Which.
+        exits: Of which cascades.
 
     Yields:
         system (`policy` or `fewer_segments`), kind, setting (share of the cost, or segments), batch, milliseconds (a
         clip, median over rounds), decoding (milliseconds a clip to decode the modalities that it asks for).
     """
-    content = _files.read_json(latency_step(run) / "latency.json")
+    content = _files.read_json(latency_step(exits) / "latency.json")
     spent = {(row["modality"], row["segments"]): row["milliseconds"] for row in content["decoding"]}
     for row in content["systems"]:
         decoded = sum(share * spent[modality, row["segments"]] for modality, share in row["reached"].items())
         columns = ("system", "kind", "setting", "batch", "milliseconds")
-        yield {name: row[name] for name in columns} | {"decoding": decoded}
+        yield {**exits.run.columns, **{name: row[name] for name in columns}, "decoding": decoded}
 
 
-def decoding(run: Run) -> Rows:
+def decoding(exits: Exits) -> Rows:
     """Yield how long it takes to decode of a clip what one network reads.
 
     Args:
-        run: Which.
+        exits: Of which cascades.
 
     Yields:
         modality, segments, milliseconds (a clip, median over rounds).
     """
-    for row in _files.read_json(latency_step(run) / "latency.json")["decoding"]:
-        yield {name: row[name] for name in ("modality", "segments", "milliseconds")}
+    for row in _files.read_json(latency_step(exits) / "latency.json")["decoding"]:
+        yield {**exits.run.columns, **{name: row[name] for name in ("modality", "segments", "milliseconds")}}
 
 
-def _systems(run: Run, chosen: list[int]) -> list[dict]:
-    p = run.parameters
-    bank, nets = workspace.frame_bank(p), _placed(training.backbones(run), p.device)
+def _systems(exits: Exits, chosen: list[int]) -> list[dict]:
+    p = exits.run.parameters
+    bank, nets = workspace.frame_bank(p), _placed(exits.backbones.load(), p.device)
 
     def inputs(indices: list[int], segments: int) -> dict[str, torch.Tensor]:
         shape = {"size": p.input_size, "segments": segments, "device": p.device}
@@ -99,10 +101,10 @@ def _systems(run: Run, chosen: list[int]) -> list[dict]:
             timed.append((where, bare, [inputs(indices, segments) for indices in batches]))
         whole = timed[-1][2]
         for kind, method in p.plan.chosen:
-            cascade = _placed(training.networks_of(run, kind, method), p.device)
+            cascade = _placed(exits.load(kind, method), p.device)
             for share in (*operating_points.SHARES, 1.0):
                 where = {"system": "policy", "kind": kind, "setting": share, "segments": p.segments, "batch": size}
-                policy = operating_points.choose(run, kind, method, share)
+                policy = operating_points.choose(exits, kind, method, share)
                 timed.append((where, _executor(cascade, policy), whole))
     return _interleaved(timed, len(chosen), p.device)
 

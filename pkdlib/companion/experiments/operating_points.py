@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
-from pkdlib.companion.experiments import fusion, training
-from pkdlib.companion.experiments.counts import Rows, by_group, count
-from pkdlib.companion.workspace import Run
+from pkdlib.companion.experiments import costs, fusion
+from pkdlib.companion.experiments.counts import Rows, by_group, count, labels
+from pkdlib.companion.experiments.exits import Exits
 from pkdlib.early_exit import policies as early_exit
 from pkdlib.early_exit.policies import Policy
 from pkdlib.ensemble import wise
@@ -35,39 +36,46 @@ class System:
     rule: str = "wise"
     criterion: str = "max_softmax"
 
-    def scores(self, run: Run, part: str) -> np.ndarray:
+    def scores(self, exits: Exits, part: str) -> np.ndarray:
         """Compute the scores on which each exit would answer.
 
         Args:
-            run: Which.
+            exits: Whose logits.
             part: `validation` or `test`.
 
         Returns:
             (clips, exits, classes).
         """
-        return wise.scores(fusion.stacked(run, part, self.kind, self.method, self.order), self.weights(run))
+        return wise.scores(fusion.stacked(exits, part, self.kind, self.method, self.order), self.weights(exits))
 
-    def weights(self, run: Run) -> tuple[np.ndarray, ...]:
+    def weights(self, exits: Exits) -> tuple[np.ndarray, ...]:
         """Fit the weights of the exits.
 
         Args:
-            run: Which.
+            exits: Whose logits.
 
         Returns:
             A vector for each prefix.
         """
-        return fusion.weights(run, self.kind, self.method, self.rule, self.order)
+        return fusion.weights(
+            exits,
+            self.kind,
+            self.method,
+            fusion.RULES[self.rule],
+            self.order,
+            part=fusion.FITTED_ON.get(self.rule, "validation"),
+        )
 
-    def costs(self, run: Run) -> np.ndarray:
+    def costs(self, exits: Exits) -> np.ndarray:
         """Measure what leaving at each exit costs.
 
         Args:
-            run: Which.
+            exits: Whose logits.
 
         Returns:
             (exits,) GMAC a clip.
         """
-        return training.cascade_costs(run, self.kind, self.order)
+        return exits.cascade_costs(self.kind, self.order)
 
     def columns(self) -> dict[str, str]:
         """Describe the system in a table.
@@ -78,66 +86,82 @@ class System:
         return dataclasses.asdict(self) | {"order": " ".join(self.order)}
 
 
-def systems(run: Run) -> list[System]:
-    """List the cascades whose curves are drawn: every method, and light classifiers with one thing changed at a time.
+def systems(exits: Exits) -> list[System]:
+    """List the cascades that the parameters compare: every method, and light classifiers with one change at a time.
 
     Args:
-        run: Which.
+        exits: Whose logits.
 
     Returns:
         The systems, without doubles.
     """
-    plan = run.parameters.plan
+    plan = exits.run.parameters.plan
     first, *others = plan.orders
     light = System(plan.light, "ce", first)
     return [
-        *(System(kind, method, first) for kind, method in fusion.cascades(run)),
+        *(System(kind, method, first) for kind, method in fusion.cascades(exits)),
         *(dataclasses.replace(light, order=order) for order in others),
         *(dataclasses.replace(light, criterion=name) for name in list(early_exit.CRITERIA)[1:]),
         *(dataclasses.replace(light, rule=rule) for rule in ("uniform", "tempered", "wise_train")),
     ]
 
 
-def curves(run: Run) -> Rows:
-    """Yield accuracy against cost: each cascade at each threshold, and bare late fusion with fewer segments.
+def curves(exits: Exits, wanted: Sequence[System]) -> Rows:
+    """Yield accuracy against cost: each cascade at each threshold.
 
     Args:
-        run: Which.
+        exits: Whose logits.
+        wanted: The cascades.
 
     Yields:
-        system (`cascade` or `fewer_segments`), kind, method, order, rule, criterion, setting (threshold or segments),
-        group, gmac (mean a clip), accuracy, clips; a row for each group of test clips.
+        system (`cascade`), kind, method, order, rule, criterion, setting (threshold), group, gmac (mean a clip),
+        accuracy, clips; a row for each group of test clips; with the run.
     """
-    truth, groups = training.labels(run, "test"), by_group(run, "test")
-    for system in systems(run):
-        scores, prices = system.scores(run, "test"), system.costs(run)
+    truth, groups = labels(exits.run, "test"), by_group(exits.run, "test")
+    for system in wanted:
+        scores, prices = system.scores(exits, "test"), system.costs(exits)
+        where = {**exits.run.columns, "system": "cascade", **system.columns()}
         for group, members in groups:
             for row in early_exit.trade_off(scores[members], truth[members], prices, criterion=system.criterion):
-                yield {"system": "cascade", **system.columns(), "group": group, **row}
-    bare = sum(figures.bare for figures in training.costs(run, run.parameters.plan.light).values()) / cost.GMAC
-    for segments in range(1, run.parameters.segments + 1):
-        right = fusion.late_fusion(run, segments).argmax(axis=1) == truth
-        for group, members in groups:
+                yield {**where, "group": group, **row}
+
+
+def fewer_segments(exits: Exits) -> Rows:
+    """Yield accuracy against cost of the late fusion of bare networks that read fewer segments.
+
+    Args:
+        exits: Of whose networks.
+
+    Yields:
+        The columns of `curves`, of system `fewer_segments`, whose setting is the number of segments.
+    """
+    run, p = exits.run, exits.run.parameters
+    truth = labels(run, "test")
+    bare = sum(own.bare for own in costs.of(run, p.plan.light, exits.backbones.networks).values()) / cost.GMAC
+    for segments in range(1, p.segments + 1):
+        right = fusion.late_fusion(exits, segments).argmax(axis=1) == truth
+        for group, members in by_group(run, "test"):
             yield {
+                **run.columns,
                 "system": "fewer_segments",
                 **dict.fromkeys(("kind", "method", "order", "rule", "criterion"), "none"),
                 "group": group,
                 "setting": float(segments),
-                "gmac": bare * segments / run.parameters.segments,
+                "gmac": bare * segments / p.segments,
                 "accuracy": float(right[members].mean()),
                 "clips": len(members),
             }
 
 
 @functools.lru_cache(maxsize=64)
-def choose(run: Run, kind: str, method: str, share: float) -> Policy:
+def choose(exits: Exits, kind: str, method: str, share: float) -> Policy:
     """Choose a policy for a budget on the validation clips.
 
     Among all orders, criteria and thresholds whose mean cost there is at most the budget it takes the most accurate,
     the cheapest among equals. The weights are fitted on the same clips.
 
     Args:
-        run: Which.
+        exits: Whose logits.
         kind: Of the internal classifiers.
         method: What trained them.
         share: The budget, as a share of the cost of running everything; at 1 the policy is to run everything, in the
@@ -146,41 +170,43 @@ def choose(run: Run, kind: str, method: str, share: float) -> Policy:
     Returns:
         The policy.
     """
-    orders = run.parameters.plan.orders
+    orders = exits.run.parameters.plan.orders
     if share == 1:
         whole = System(kind, method, orders[0])
-        return Policy(order=whole.order, weights=whole.weights(run))
-    truth, found = training.labels(run, "validation"), []
+        return Policy(order=whole.order, weights=whole.weights(exits))
+    truth, found = labels(exits.run, "validation"), []
     for order in orders:
         for criterion in early_exit.CRITERIA:
             system = System(kind, method, order, criterion=criterion)
-            scores, prices = system.scores(run, "validation"), system.costs(run)
+            scores, prices = system.scores(exits, "validation"), system.costs(exits)
             threshold = early_exit.choose_threshold(
                 scores, truth, prices, criterion=criterion, budget=share * prices[-1]
             )
             (row,) = early_exit.trade_off(scores, truth, prices, [threshold], criterion)
-            policy = Policy(order=order, weights=system.weights(run), criterion=criterion, threshold=threshold)
+            policy = Policy(order=order, weights=system.weights(exits), criterion=criterion, threshold=threshold)
             found.append((-row["accuracy"], row["gmac"], len(found), policy))
     return min(found)[-1]
 
 
-def policies(run: Run) -> Rows:
+def policies(exits: Exits, wanted: Sequence[tuple[str, str]], shares: Sequence[float] = SHARES) -> Rows:
     """Yield what the chosen policies answer and cost on the test clips, and running everything beside them.
 
     Args:
-        run: Which.
+        exits: Whose logits.
+        wanted: Kind and method of the cascades.
+        shares: Budgets, as shares of the cost of running everything.
 
     Yields:
-        kind, method, share, order, criterion, part, group, clips, correct, gmac (mean a clip of the group).
+        kind, method, share, order, criterion, part, group, clips, correct, gmac (mean a clip of a group); with the run.
     """
-    for kind, method in run.parameters.plan.chosen:
-        for share in (*SHARES, 1.0):
-            policy = choose(run, kind, method, share)
+    for kind, method in wanted:
+        for share in (*shares, 1.0):
+            policy = choose(exits, kind, method, share)
             system = System(kind, method, policy.order, criterion=policy.criterion)
-            scores, prices = system.scores(run, "test"), system.costs(run)
-            exits = early_exit.leave_at(scores, policy.threshold, policy.criterion)
-            paid = {group: float(prices[exits[members]].mean()) for group, members in by_group(run, "test")}
+            scores, prices = system.scores(exits, "test"), system.costs(exits)
+            left = early_exit.leave_at(scores, policy.threshold, policy.criterion)
+            paid = {group: float(prices[left[members]].mean()) for group, members in by_group(exits.run, "test")}
             where = {"kind": kind, "method": method, "share": share}
             where |= {"order": " ".join(policy.order), "criterion": policy.criterion}
-            for row in count(run, "test", scores[np.arange(len(exits)), exits], where):
+            for row in count(exits.run, "test", scores[np.arange(len(left)), left], where):
                 yield row | {"gmac": paid[row["group"]]}

@@ -8,6 +8,7 @@ with the test clips answered after every epoch; those answers are read nowhere e
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from pkdlib.companion import workspace
-from pkdlib.companion.experiments import fusion, operating_points, training
-from pkdlib.companion.experiments.counts import Rows, by_group
+from pkdlib.companion.experiments import fusion, operating_points
+from pkdlib.companion.experiments.counts import Rows, by_group, labels
+from pkdlib.companion.experiments.exits import Exits
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
 from pkdlib.data import loader, sampling
@@ -53,17 +55,17 @@ SWITCHES = {
 }
 
 
-def audit_step(run: Run) -> Path:
+def audit_step(exits: Exits) -> Path:
     """Train classifiers under the reference's choices, looking at the test clips after every epoch.
 
     Args:
-        run: Which.
+        exits: Of whose networks, and by whose methods.
 
     Returns:
         A folder with `answers.safetensors`: uint8 (epochs, exits, clips), 1 where a test clip was right, under
         `clean/` or `drift/` and the trial's key.
     """
-    p, data = run.parameters, workspace.dataset(run.parameters)
+    run, p, data = exits.run, exits.run.parameters, workspace.dataset(exits.run.parameters)
     lengths = (("ce", 1), ("pkd", 1), ("pkd", DOUBLE))
     kind = _audited(p)
     trials = [ExitSpec(name, kind, method, epochs_factor=n) for name in p.plan.networks for method, n in lengths]
@@ -71,7 +73,7 @@ def audit_step(run: Run) -> Path:
     def make(target: Path) -> None:
         seen = {}
         for name, forward in (("clean", train_exits.frozen_pass), ("drift", drifting_pass)):
-            backbones = {m: devices.place(net, p.device) for m, net in training.backbones(run).items()}
+            backbones = {m: devices.place(net, p.device) for m, net in exits.backbones.load().items()}
             answers = _TestAnswers(run, backbones, moving=name == "drift")
             distilled = train_exits.train_exits(
                 backbones,
@@ -81,7 +83,7 @@ def audit_step(run: Run) -> Path:
                 trials,
                 num_classes=len(data.classes),
                 folder=target,
-                methods=p.plan.methods,
+                methods=exits.methods,
                 temperature=p.exit_temperature,
                 name=f"{name} exits",
                 forward=forward,
@@ -92,7 +94,7 @@ def audit_step(run: Run) -> Path:
                 seen[f"{name}/{trial.key}"] = torch.stack([own[trial.key] for own in answered])
         (target / ANSWERS).write_bytes(save(seen))
 
-    return training.step(run, "audit", make, *training.EXITS, "audit_")
+    return exits.step("audit", make, "audit_")
 
 
 @torch.no_grad()
@@ -116,28 +118,32 @@ def drifting_pass(
     return outputs
 
 
-def audit(run: Run) -> Rows:
+def audit(exits: Exits, switches: Mapping[str, Mapping[str, Sequence[str]]] = MappingProxyType(SWITCHES)) -> Rows:
     """Yield each gain under each switch.
 
     Args:
-        run: Which.
+        exits: The exits.
+        switches: Gain -> switch -> the reference's choices that it turns on.
 
     Yields:
         gain, switch, group, clips, difference: percentage points of accuracy (for `PKD - CE` the mean over the internal
-        classifiers), or of the cost of running everything for `cost saved`.
+        classifiers), or of the cost of running everything for `cost saved`; with the run.
     """
-    measured = {"PKD - CE": _distillation(run), "WISE - fusion": _wise(run), "cost saved": _saving(run)}
-    for gain, switches in SWITCHES.items():
-        for switch, choices in switches.items():
-            values = measured[gain](choices)
+    run = exits.run
+    measured = {"PKD - CE": _distillation, "WISE - fusion": _wise, "cost saved": _saving}
+    for gain, own in switches.items():
+        gained = measured[gain](exits)
+        for switch, choices in own.items():
+            values = gained(choices)
             for group, members in by_group(run, "test"):
                 difference = float(values[members].mean())
-                yield {"gain": gain, "switch": switch, "group": group, "clips": len(members), "difference": difference}
+                where = {**run.columns, "gain": gain, "switch": switch, "group": group}
+                yield {**where, "clips": len(members), "difference": difference}
 
 
-def _distillation(run: Run) -> Gain:
-    p = run.parameters
-    seen = {key: value.numpy() for key, value in load_file(audit_step(run) / ANSWERS).items()}
+def _distillation(exits: Exits) -> Gain:
+    p = exits.run.parameters
+    seen = {key: value.numpy() for key, value in load_file(audit_step(exits) / ANSWERS).items()}
 
     def gain(choices: Sequence[str]) -> np.ndarray:
         name = "drift" if "drift" in choices else "clean"
@@ -146,43 +152,43 @@ def _distillation(run: Run) -> Gain:
         def right(method: str, factor: int) -> np.ndarray:
             trials = [ExitSpec(reads, _audited(p), method, epochs_factor=factor) for reads in p.plan.networks]
             answered = [seen[f"{name}/{trial.key}"] for trial in trials]
-            epochs, exits, _ = np.concatenate(answered, axis=1).shape
+            epochs, count, _ = np.concatenate(answered, axis=1).shape
             answered = np.concatenate(answered, axis=1)
-            best = answered.mean(axis=2).argmax(axis=0) if "test" in choices else np.full(exits, epochs - 1)
-            return answered[best, np.arange(exits)].mean(axis=0)
+            best = answered.mean(axis=2).argmax(axis=0) if "test" in choices else np.full(count, epochs - 1)
+            return answered[best, np.arange(count)].mean(axis=0)
 
         return 100 * (right("pkd", longer) - right("ce", 1))
 
     return gain
 
 
-def _wise(run: Run) -> Gain:
-    truth = training.labels(run, "test")
-    cascade = (run.parameters.plan.paper, METHOD)
-    logits = fusion.stacked(run, "test", *cascade)
+def _wise(exits: Exits) -> Gain:
+    truth, p = labels(exits.run, "test"), exits.run.parameters
+    cascade = (p.plan.paper, METHOD)
+    logits = fusion.stacked(exits, "test", *cascade)
 
     def right(scores: np.ndarray) -> np.ndarray:
         return (scores.argmax(axis=1) == truth).astype(float)
 
     def gain(choices: Sequence[str]) -> np.ndarray:
-        weights = fusion.weights(run, *cascade, "wise_train" if "train" in choices else "wise")[-1]
-        fused = fusion.late_fusion(run, run.parameters.segments)
+        weights = fusion.weights(exits, *cascade, part="train" if "train" in choices else "validation")[-1]
+        fused = fusion.late_fusion(exits, p.segments)
         baseline = logits[:, -1] if "alone" in choices else fused
         return 100 * (right(np.einsum("nkc,k->nc", logits, weights)) - right(baseline))
 
     return gain
 
 
-def _saving(run: Run) -> Gain:
-    plan = run.parameters.plan
+def _saving(exits: Exits) -> Gain:
+    plan = exits.run.parameters.plan
     system = operating_points.System(plan.paper, METHOD, plan.orders[0])
-    scores, prices = system.scores(run, "test"), system.costs(run)
-    exits = policies.leave_at(scores, CONFIDENCE)
-    right = scores[np.arange(len(exits)), exits].argmax(axis=1) == training.labels(run, "test")
+    scores, prices = system.scores(exits, "test"), system.costs(exits)
+    left = policies.leave_at(scores, CONFIDENCE)
+    right = scores[np.arange(len(left)), left].argmax(axis=1) == labels(exits.run, "test")
 
     def gain(choices: Sequence[str]) -> np.ndarray:
         # The reference multiplies an exit's cost by the number of its right answers: a wrong one is free.
-        paid = np.where(right | ("right" not in choices), prices[exits], 0)
+        paid = np.where(right | ("right" not in choices), prices[left], 0)
         return 100 * (1 - paid / prices[-1])
 
     return gain
@@ -209,13 +215,13 @@ class _TestAnswers:
     @torch.no_grad()
     def __call__(self, groups: Sequence[Group]) -> dict[str, Tensor]:
         found: dict[str, list[Tensor]] = {}
-        for reduced, labels in self.kept or self._reduced():
+        for reduced, truth in self.kept or self._reduced():
             for group in groups:
                 stages = zip(group.stacks, reduced[group.modality], strict=True)
                 logits = [stack(stage, self.run.parameters.segments) for stack, stage in stages]
                 answers = torch.stack(logits, dim=1).argmax(dim=-1)  # (trials, exits, clips)
                 for trial, own in zip(group.trials, answers, strict=True):
-                    found.setdefault(trial.key, []).append((own.cpu() == labels).to(torch.uint8))
+                    found.setdefault(trial.key, []).append((own.cpu() == truth).to(torch.uint8))
         return {key: torch.cat(parts, dim=1) for key, parts in found.items()}
 
     def _reduced(self) -> Iterator[tuple[dict[str, list[Tensor]], Tensor]]:

@@ -13,7 +13,10 @@ from safetensors.torch import load_file
 
 from pkdlib import _files
 from pkdlib.companion import places, tables, workspace
-from pkdlib.companion.experiments import crossfit, training
+from pkdlib.companion.experiments import backbones as run_backbones
+from pkdlib.companion.experiments import crossfit
+from pkdlib.companion.experiments import exits as run_exits
+from pkdlib.companion.experiments import steps as run_steps
 from pkdlib.companion.parameters import ParameterError, Parameters
 from pkdlib.companion.presets import PLANS
 from pkdlib.data.datasets import Clip, Split
@@ -152,7 +155,8 @@ def test_no_clip_is_taught_by_a_network_that_has_seen_its_group(told):
     run = told["run"]
     clips, train = workspace.dataset(run.parameters).clips, workspace.dataset(run.parameters).splits[0].train
     nets = {
-        name: training.load_backbone(run, "iframe", run.store.root / name, run.parameters.size) for name in told["seen"]
+        name: run_backbones.load_backbone(run, "iframe", run.store.root / name, run.parameters.size)
+        for name in told["seen"]
     }
     assert len(nets) == FOLDS
     everyone = {clips[index].group for index in train}
@@ -178,7 +182,7 @@ def test_it_is_made_beside_what_is_there_and_only_where_it_is_asked_for(told):
     name = f"crossfit-{FOLDS}"
     nets = {f"{name}-iframe-{part}" for part in range(FOLDS)}
     assert told["made"] == {*nets, f"{name}-exits", f"logits-{name}-exits", f"{name}-answers"}
-    record = _files.read_json(training.backbone_step(told["run"], "iframe") / "run.json")
+    record = _files.read_json(run_backbones.backbone_step(told["run"], "iframe") / "run.json")
     assert not any("crossfit" in key for key in record["settings"])
 
 
@@ -187,13 +191,13 @@ def test_its_classifiers_are_those_of_the_trials_but_for_the_teacher(told, monke
     run = told["run"]
     ordinary = {
         trial.key: load_file(place / "weights.safetensors")
-        for trial, place in training.exits_steps(run).items()
+        for trial, place in run_exits.of(run).steps().items()
         if (trial.kind, trial.lr_factor) == (run.parameters.plan.light, 1.0)
     }
     own = load_file(crossfit.exits_step(run) / "weights.safetensors")
     # The same with the run's own network in place of all.
     moved = dataclasses.replace(run, parameters=dataclasses.replace(run.parameters, runs=str(tmp_path)))
-    monkeypatch.setattr(crossfit, "_networks", lambda run: [training.backbones(run)["iframe"]] * FOLDS)
+    monkeypatch.setattr(crossfit, "_networks", lambda run: [run_backbones.of(run).load()["iframe"]] * FOLDS)
     same = load_file(crossfit.exits_step(moved) / "weights.safetensors")
     assert same.keys() == own.keys()
     changed = collections.Counter()
@@ -233,7 +237,7 @@ def test_the_table_counts_what_the_logits_say(told):
     answers = load_file(run.store.root / f"crossfit-{FOLDS}-answers" / "logits.safetensors")["train"]
     parts = crossfit.parts_of(run)
     for part in range(FOLDS):
-        net = training.load_backbone(
+        net = run_backbones.load_backbone(
             run, "iframe", run.store.root / f"crossfit-{FOLDS}-iframe-{part}", run.parameters.size
         )
         for row, index in enumerate(data.splits[0].train):
@@ -249,7 +253,7 @@ def test_it_lies_in_the_folder_of_the_runs_without_it():
     p = Parameters.for_profile("smoke")
     folded = dataclasses.replace(p, crossfit_folds=5)
     assert folded.variant == p.variant and places.run_folder(folded) == places.run_folder(p)
-    for prefixes in (training.SHARED, training.EXITS, training.FLATNESS, ("audit_",)):
+    for prefixes in (run_steps.SHARED, run_steps.EXITS, run_steps.FLATNESS, ("audit_",)):
         assert not any("crossfit" in name for name in p.only(*prefixes))
 
 

@@ -12,7 +12,9 @@ from torch.nn import functional
 from pkdlib import _files
 from pkdlib.companion import places, workspace
 from pkdlib.companion.confounders import CONTROLS, MEASURES
-from pkdlib.companion.experiments import flatness, training
+from pkdlib.companion.experiments import backbones as run_backbones
+from pkdlib.companion.experiments import exits as run_exits
+from pkdlib.companion.experiments import flatness
 from pkdlib.companion.parameters import ParameterError, Parameters
 from pkdlib.data import sampling
 from pkdlib.flatness import measures
@@ -57,10 +59,10 @@ def test_every_network_of_every_control_has_every_measure(measured):
 
 
 def test_the_fit_is_that_of_the_kept_weights(run, measured):
-    curves = _files.read_json(training.backbone_step(run, "motion") / "curves.json")
+    curves = _files.read_json(run_backbones.backbone_step(run, "motion") / "curves.json")
     assert measured["same", "motion", "train_loss"] != curves["curves"][-1]["train_loss"]  # eval mode, central crops
     data, bank = workspace.dataset(run.parameters), workspace.frame_bank(run.parameters)
-    network = training.backbones(run)["motion"]
+    network = run_backbones.of(run).load()["motion"]
     test = list(data.splits[0].test)
     recipe = run.recipe(epochs=1, lr=1.0, tuning=run.parameters.tuning)
     logits = flatness.trainer.predict(network, "motion", bank, test, recipe)
@@ -77,7 +79,7 @@ def test_matched_networks_have_the_highest_loss_of_the_runs_own(run, measured):
     for modality in run.parameters.plan.networks:
         folder = flatness.network_step(run, "matched", modality)
         if modality == own.idxmax():
-            assert folder == training.backbone_step(run, modality)
+            assert folder == run_backbones.backbone_step(run, modality)
             continue
         # It is the training of the run's own network, up to the epoch that was low enough.
         content = _files.read_json(folder / "curves.json")
@@ -115,8 +117,8 @@ def test_slices_and_the_surface_pass_through_the_network_itself(run, measured):
 
 
 def test_a_classifier_alone_computes_what_it_does_behind_its_network(run):
-    rows = pd.DataFrame(flatness.exits(run)).set_index(["modality", "method", "exit", "measure"])["value"]
-    net = training.networks_of(run, "light", "pkd")["motion"]
+    rows = pd.DataFrame(flatness.exits(run_exits.of(run))).set_index(["modality", "method", "exit", "measure"])["value"]
+    net = run_exits.of(run).load("light", "pkd")["motion"]
     samples = flatness._samples(run, "motion")
     with torch.no_grad():
         wanted = sum(
@@ -143,7 +145,7 @@ def test_the_mix_is_deeper_and_slower_for_iframes_alone(run):
     blocks = {m: sum(isinstance(part, nn.Conv2d) for part in net.modules()) for m, net in weights.items()}
     assert blocks["iframe"] > 2 * blocks["motion"] == 2 * blocks["residual"]
     # What the mix leaves as it is, is not trained again: by its own size and rate it would be the same network.
-    assert flatness.network_step(run, "mix", "motion") == training.backbone_step(run, "motion")
+    assert flatness.network_step(run, "mix", "motion") == run_backbones.backbone_step(run, "motion")
     mixed = backbones.backbone(modality="motion", size="small-mix", num_classes=2)
     assert str(mixed) == str(backbones.backbone(modality="motion", size="small", num_classes=2))
     assert "motion" not in CONTROLS["mix"].lr_factors

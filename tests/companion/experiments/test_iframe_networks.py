@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from pkdlib.companion import confounders, export, places, tables, workspace
-from pkdlib.companion.experiments import flatness, training
+from pkdlib.companion.experiments import backbones as run_backbones
+from pkdlib.companion.experiments import costs as run_costs
+from pkdlib.companion.experiments import exits as run_exits
+from pkdlib.companion.experiments import flatness
 from pkdlib.companion.parameters import Parameters
 from pkdlib.early_exit import predictor
 from pkdlib.models import cost, lite
@@ -46,7 +49,7 @@ def both(plain, strong):
     """The runs, with their logits; what they share was made for the first, and kept for the second."""
     found = [workspace.selected_runs(p)[0] for p in (plain, strong)]
     for run in found:
-        training.logits(run)
+        assert run_exits.of(run).logits
     return found
 
 
@@ -60,46 +63,46 @@ def test_motion_and_residual_are_trained_once(both):
     shared = {"backbone-motion", "backbone-residual"}
     assert shared <= made(plain) and not shared & made(strong)
     for modality in ("motion", "residual"):
-        assert training.backbone_step(plain, modality) == training.backbone_step(strong, modality)
-        mine, theirs = (training.backbones(run)[modality].state_dict() for run in both)
+        assert run_backbones.backbone_step(plain, modality) == run_backbones.backbone_step(strong, modality)
+        mine, theirs = (run_backbones.of(run).load()[modality].state_dict() for run in both)
         assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
 def test_whichever_study_is_first_the_shared_steps_lie_in_the_same_place(both, tmp_path):
     moved = [dataclasses.replace(run.parameters, runs=str(tmp_path)) for run in both]
     plain, strong = (workspace.selected_runs(p)[0] for p in moved)
-    first = training.backbone_step(strong, "motion")
+    first = run_backbones.backbone_step(strong, "motion")
     time = (first / "weights.safetensors").stat().st_mtime_ns
-    assert training.backbone_step(plain, "motion") == first
+    assert run_backbones.backbone_step(plain, "motion") == first
     assert (first / "weights.safetensors").stat().st_mtime_ns == time
 
 
 def test_all_that_the_iframe_network_decides_is_kept_apart(both):
     plain, strong = both
     assert made(strong) == made(plain) - {"backbone-motion", "backbone-residual"}
-    networks = [training.backbones(run)["iframe"] for run in both]
+    networks = [run_backbones.of(run).load()["iframe"] for run in both]
     assert [network.widths == lite.WIDTHS for network in networks] == [False, True]
-    record = json.loads((training.backbone_step(strong, "iframe") / "run.json").read_text(encoding="utf-8"))
+    record = json.loads((run_backbones.backbone_step(strong, "iframe") / "run.json").read_text(encoding="utf-8"))
     assert record["settings"]["iframe_network"] == "lite"
-    record = json.loads((training.backbone_step(strong, "motion") / "run.json").read_text(encoding="utf-8"))
+    record = json.loads((run_backbones.backbone_step(strong, "motion") / "run.json").read_text(encoding="utf-8"))
     assert not any(name.startswith("iframe") for name in record["settings"])
-    values = [training.logits(run) for run in both]
+    values = [run_exits.of(run).logits for run in both]
     same = [(values[0][key] == values[1][key]).all() for key in ("test/motion/backbone/4", "test/iframe/backbone/4")]
     assert same == [True, False]
 
 
 def test_the_other_networks_are_trained_by_their_own_recipe(both):
     for run in both:
-        counts = pd.DataFrame(tables.curves(run)).groupby("modality").size()
+        counts = pd.DataFrame(tables.TABLES["curves"](run)).groupby("modality").size()
         own = run.parameters.network_of("iframe").epochs
         assert counts.to_dict() == {"iframe": own, "motion": 2, "residual": 2}
 
 
 def test_costs_are_those_of_each_studys_networks(both):
     for kind in ("light", "paper"):
-        plain, strong = (training.costs(run, kind) for run in both)
+        plain, strong = (run_costs.of(run, kind, run_backbones.of(run).networks) for run in both)
         assert plain["motion"] == strong["motion"]
-        network = training.networks_of(both[1], kind, "pkd")["iframe"]
+        network = run_exits.of(both[1]).load(kind, "pkd")["iframe"]
         clip = torch.zeros(1, both[1].parameters.segments, 3, 32, 32)
         assert strong["iframe"] == cost.exit_costs(network, clip) != plain["iframe"]
 
@@ -117,7 +120,7 @@ def test_a_cascade_of_both_kinds_is_kept_and_read_again(both, tmp_path):
     folder = export.model_step(both[1])
     cascade = predictor.load(folder)
     assert cascade.sizes == {"iframe": "lite", "motion": "small", "residual": "small"}
-    own = training.networks_of(both[1], "paper", "pkd")["iframe"]
+    own = run_exits.of(both[1]).load("paper", "pkd")["iframe"]
     clip = torch.randn(1, 2, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(cascade.networks["iframe"](clip), own(clip))
@@ -130,7 +133,7 @@ def test_flatness_of_what_is_shared_is_measured_once_but_not_where_losses_are_ma
     # Each network is matched to the worst of the run's own, which is then its own match.
     for run in both:
         steps = {name: flatness.network_step(run, "matched", name) for name in run.parameters.plan.networks}
-        shared = [name for name, step in steps.items() if step == training.backbone_step(run, name)]
+        shared = [name for name, step in steps.items() if step == run_backbones.backbone_step(run, name)]
         assert len(shared) == 1 and {places.run_folder(run.parameters)} >= {
             step.parents[2] for name, step in steps.items() if name not in shared
         }

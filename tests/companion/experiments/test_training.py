@@ -6,7 +6,8 @@ import pytest
 
 from pkdlib import _files
 from pkdlib.companion import fingerprints, presets, store, tables, workspace
-from pkdlib.companion.experiments import training
+from pkdlib.companion.experiments import exits as run_exits
+from pkdlib.companion.experiments import steps as run_steps
 from pkdlib.companion.parameters import Parameters
 from pkdlib.data import frame_cache
 from pkdlib.data.marionette import marionette
@@ -58,12 +59,12 @@ def test_a_method_that_is_added_trains_alone(folders, made, monkeypatch):
         p = Parameters.for_profile("smoke", **folders, **TINY | {"light_methods": names, "paper_methods": names})
         return workspace.selected_runs(p)[0]
 
-    before = {key: value.copy() for key, value in training.logits(run_with("ce,pkd")).items()}
+    before = {key: value.copy() for key, value in run_exits.of(run_with("ce,pkd")).logits.items()}
     assert kinds_of(made) == ["backbone"] * 3 + ["exits", "logits", "logits-backbones"]
     made.clear()
 
     run = run_with("ce,pkd,self")
-    found = training.logits(run)
+    found = run_exits.of(run).logits
     assert kinds_of(made) == ["exits", "logits"]
     added = [name for name in made if name.startswith("exits")]
     curves = _files.read_json(run.store.root / added[0] / "curves.json")
@@ -78,17 +79,17 @@ def test_a_method_that_is_added_trains_alone(folders, made, monkeypatch):
         for name, method in mine.items():
             monkeypatch.setitem(registry, name, method)
     made.clear()
-    found = training.logits(run_with("ce,pkd,self,mine"))
+    found = run_exits.of(run_with("ce,pkd,self,mine")).logits
     assert kinds_of(made) == ["exits", "logits"] and any("/mine/" in key for key in found)
     made.clear()
-    assert training.logits(run_with("ce,pkd")).keys() == before.keys() and made == []
+    assert run_exits.of(run_with("ce,pkd")).logits.keys() == before.keys() and made == []
 
     # PKD's shares are changed: it alone is trained anew, and what is built on it is made anew.
     changed = {"pkd": Method((Stage("residual", 0.5), Stage("iframe", 0.5)))}
     monkeypatch.setitem(schedules.METHODS, "pkd", changed["pkd"])
     made.clear()
-    training.logits.cache_clear()
-    found = training.logits(run_with("ce,pkd"))
+    run_exits.of.cache_clear()
+    found = run_exits.of(run_with("ce,pkd")).logits
     assert kinds_of(made) == ["exits", "logits"]
     assert {
         key.split("/")[3] for key, value in found.items() if "backbone" not in key and (value != before[key]).any()
@@ -99,19 +100,19 @@ def test_a_method_that_is_added_trains_alone(folders, made, monkeypatch):
 def test_what_is_kept_is_shown_as_it_was(folders, made, monkeypatch, capsys):
     p = Parameters.for_profile("smoke", **folders, **TINY, seed=1)
     (run,) = workspace.selected_runs(p)
-    before = training.all_logits(run)
+    before = run_exits.of(run).tensors()
     made.clear()
     real = fingerprints.fingerprint
     monkeypatch.setattr(
-        training.fingerprints, "fingerprint", lambda *a, **o: real(*a, **o) | {"code": "another", "torch": "9.9"}
+        run_steps.fingerprints, "fingerprint", lambda *a, **o: real(*a, **o) | {"code": "another", "torch": "9.9"}
     )
     (kept,) = workspace.selected_runs(dataclasses.replace(p, keep=True))
-    found = training.all_logits(kept)
+    found = run_exits.of(kept).tensors()
     assert made == [] and all((found[key] == value).all() for key, value in before.items())
     told = capsys.readouterr().out
     for step in ("exits-", "logits-exits-", "logits-backbones"):
         assert step in told
-    training.all_logits(run)
+    run_exits.of(run).tensors()
     assert kinds_of(made) == ["backbone"] * 3 + ["exits", "logits", "logits-backbones"]
 
 
