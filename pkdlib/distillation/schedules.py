@@ -1,12 +1,18 @@
 """The ways to train internal classifiers, as data: schedules of teachers, and the weight of a label term.
 
-Adding one is a line in `with_shares`. `train_exits` trains by them.
+`labels`, `teacher` and `progressive` make them. METHODS are those of the study; a new one is a line in `with_shares`.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 LABELS, OWN = "labels", "own"
+_ROUNDING = 1e-9  # of shares that are meant to sum to 1, or to end with an epoch
+
+
+class MethodError(Exception):
+    """A method that is not known, or cannot be followed; the message says what would do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A way to train internal classifiers.
+    """A way to train internal classifiers: a schedule of teachers.
 
     Args:
         stages: Its teachers in turn; their shares sum to 1.
@@ -34,6 +40,67 @@ class Method:
 
     stages: tuple[Stage, ...]
     label_weight: float = 0.0
+
+    def __post_init__(self):
+        """Refuse what makes no schedule.
+
+        Raises:
+            MethodError: If a share is not above 0, they do not sum to 1, or the label weight is not within 0..1.
+        """
+        told = ", ".join(f"{stage.teacher} = {stage.share:.4g}" for stage in self.stages)
+        if not all(stage.share > 0 for stage in self.stages):
+            raise MethodError(f"shares of the epochs ({told}): each must be above 0; leave out who does not teach")
+        if not math.isclose(total := sum(stage.share for stage in self.stages), 1, abs_tol=_ROUNDING):
+            raise MethodError(f"shares of the epochs ({told or 'none'}): they sum to {total:.4g}; they must sum to 1")
+        if not 0 <= self.label_weight <= 1:
+            raise MethodError(f"label_weight = {self.label_weight}: it must be within 0 and 1")
+
+
+def labels() -> Method:
+    """Train on the labels alone, by cross-entropy.
+
+    Returns:
+        The schedule.
+    """
+    return Method((Stage(LABELS),))
+
+
+def teacher(name: str, *, label_weight: float = 0.0) -> Method:
+    """Let one network teach from the first epoch to the last.
+
+    Args:
+        name: Of the network; `own` is the student's own network, whose final output then teaches its exits.
+        label_weight: Weight of the label term beside the teacher's, 0..1.
+
+    Returns:
+        The schedule.
+    """
+    return Method((Stage(name),), label_weight)
+
+
+def progressive(*, label_weight: float = 0.0, **shares: float) -> Method:
+    """Let networks teach one after the other: progressive knowledge distillation.
+
+    Args:
+        label_weight: Weight of the label term beside the teacher's, 0..1.
+        **shares: Network -> its share of the epochs, in the order in which they teach; `own` is the student's own, and
+            `labels` no network. They sum to 1.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        MethodError: If a share is not above 0, or they do not sum to 1.
+
+    Example:
+        The paper's: motion, then residuals, then I-frames for two thirds of the epochs.
+
+        >>> from pkdlib import distillation
+        >>> paper = distillation.progressive(motion=1 / 6, residual=1 / 6, iframe=2 / 3)
+        >>> [stage.teacher for stage in paper.stages]
+        ['motion', 'residual', 'iframe']
+    """  # noqa: DOC502
+    return Method(tuple(Stage(name, share) for name, share in shares.items()), label_weight)
 
 
 def with_shares(*shares: float) -> dict[str, Method]:
@@ -46,32 +113,27 @@ def with_shares(*shares: float) -> dict[str, Method]:
         Name -> method, in order of importance: of methods that coincide for a network the first gives its name to both.
     """
 
-    def in_turn(*teachers: str) -> tuple[Stage, ...]:
-        return tuple(Stage(teacher, share) for teacher, share in zip(teachers, shares, strict=True))
-
+    first, second, third = shares
     # PKD's third teacher is the I-frame network, as the paper's abstract says; in the reference's code for three
     # networks it is the student's own final exit.
+    pkd = {"motion": first, "residual": second, "iframe": third}
     return {
-        "ce": Method((Stage(LABELS),)),
-        "pkd": Method(in_turn("motion", "residual", "iframe")),
-        "self": Method((Stage(OWN),)),
-        "iframe": Method((Stage("iframe"),)),
-        "anti": Method(in_turn("iframe", "residual", "motion")),
-        "swapped": Method(in_turn("residual", "motion", "iframe")),
-        "pkd_reference": Method(in_turn("motion", "residual", OWN)),
-        "motion_only": Method((Stage("motion"),)),
-        "residual_only": Method((Stage("residual"),)),
-        "pkd+labels": Method(in_turn("motion", "residual", "iframe"), label_weight=0.5),
+        "ce": labels(),
+        "pkd": progressive(**pkd),
+        "self": teacher(OWN),
+        "iframe": teacher("iframe"),
+        "anti": progressive(iframe=first, residual=second, motion=third),
+        "swapped": progressive(residual=first, motion=second, iframe=third),
+        "pkd_reference": progressive(motion=first, residual=second, own=third),
+        "motion_only": teacher("motion"),
+        "residual_only": teacher("residual"),
+        "pkd+labels": progressive(**pkd, label_weight=0.5),
     }
 
 
 # PKD's shares in the reference: 50, 50 and 200 of 300 epochs, and for TEAM-Net 3, 3 and 34 of 40.
 METHODS = with_shares(50 / 300, 50 / 300, 200 / 300)
 TEAM_METHODS = with_shares(3 / 40, 3 / 40, 34 / 40)
-
-
-class MethodError(Exception):
-    """A method that is not known; the message names those that are."""
 
 
 def selected(names: str) -> list[str]:
@@ -124,7 +186,7 @@ def teacher_at(schedule: Sequence[Stage], progress: float) -> str:
     for stage in schedule:
         end += stage.share
         # The tolerance keeps a boundary that falls on a whole epoch there, whatever the rounding of the shares.
-        if progress < end - 1e-9:
+        if progress < end - _ROUNDING:
             return stage.teacher
     return schedule[-1].teacher
 

@@ -1,7 +1,8 @@
 import pytest
 
+from pkdlib import distillation
 from pkdlib.distillation import schedules
-from pkdlib.distillation.schedules import METHODS, MethodError, Stage
+from pkdlib.distillation.schedules import METHODS, Method, MethodError, Stage
 
 
 def test_every_schedule_is_whole():
@@ -41,3 +42,27 @@ def test_methods_are_read_from_a_list():
 def test_a_boundary_on_a_whole_epoch_stays_there():
     thirds = (Stage("motion", 1 / 3), Stage("residual", 1 / 3), Stage("iframe", 1 / 3))
     assert [schedules.teacher_at(thirds, epoch / 3) for epoch in range(3)] == ["motion", "residual", "iframe"]
+
+
+def test_constructors_say_who_teaches_when():
+    mine = distillation.progressive(iframe=1 / 2, own=1 / 4, labels=1 / 4, label_weight=0.1)
+    assert mine == Method((Stage("iframe", 0.5), Stage("own", 0.25), Stage("labels", 0.25)), label_weight=0.1)
+    assert [schedules.teacher_at(mine.stages, epoch / 4) for epoch in range(4)] == ["iframe", "iframe", "own", "labels"]
+    assert distillation.labels() == METHODS["ce"] and distillation.teacher("own") == METHODS["self"]
+    assert distillation.teacher("motion", label_weight=1.0).label_weight == 1
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ({"motion": 0.5, "iframe": 0.4}, r"\(motion = 0.5, iframe = 0.4\): they sum to 0.9; they must sum to 1"),
+        ({}, r"\(none\): they sum to 0"),
+        ({"motion": 0, "iframe": 1}, r"\(motion = 0, iframe = 1\): each must be above 0"),
+        ({"motion": float("nan")}, r"each must be above 0"),
+        ({"motion": 1, "label_weight": 1.5}, "label_weight = 1.5: it must be within 0 and 1"),
+    ],
+)
+def test_what_makes_no_schedule_is_refused_in_one_line(shares, message):
+    with pytest.raises(MethodError, match=message) as caught:
+        distillation.progressive(**shares)
+    assert "\n" not in str(caught.value)
