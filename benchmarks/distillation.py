@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from pkdlib.distillation import schedules, train_exits
+from pkdlib.distillation import exit_training, schedules
 from pkdlib.models import backbones as networks
 from pkdlib.models.backbones import CHANNELS, MODALITIES
 
@@ -23,7 +23,7 @@ PROGRESS = 0.5  # of the training: each schedule is at its last stage
 
 def step(backbones, groups, optimisers, batch, labels) -> None:
     """Make one step of training."""
-    features, finals = train_exits.frozen_pass(backbones, batch)
+    features, finals = exit_training.frozen_pass(backbones, batch)
     for group, optimiser in zip(groups, optimisers, strict=True):
         loss = group.losses(features, finals, labels, PROGRESS, SEGMENTS, schedules.METHODS, 1.0).sum()
         optimiser.zero_grad()
@@ -39,7 +39,7 @@ def needed(trial) -> set[str]:
 
 def seconds(backbones, wanted, batch, labels) -> float:
     """Time one step with these trials, after one to warm up."""
-    groups = train_exits.stacked(backbones, wanted, num_classes=CLASSES, segments=SEGMENTS, seed=0)
+    groups = exit_training.stacked(backbones, wanted, num_classes=CLASSES, segments=SEGMENTS, seed=0)
     optimisers = [torch.optim.Adam(group.parameters(), eps=1e-3) for group in groups]
     used = set().union(*map(needed, wanted))
     nets = {name: net for name, net in backbones.items() if name in used}
@@ -62,7 +62,7 @@ def main() -> None:
     batch = {m: torch.randn(CLIPS, SEGMENTS, CHANNELS[m], SIDE, SIDE) for m in MODALITIES}
     labels = torch.eye(CLASSES)[:CLIPS]
     for kind in ("light", "paper"):
-        wanted = train_exits.trials(kind, schedules.METHODS)
+        wanted = exit_training.trials(kind, schedules.METHODS)
         ratios = []
         for _ in range(rounds):
             together = seconds(backbones, wanted, batch, labels)

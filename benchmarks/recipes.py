@@ -19,10 +19,11 @@ import pandas as pd
 import torch
 
 from pkdlib.companion import workspace
+from pkdlib.companion.experiments import training
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
 from pkdlib.models.backbones import MODALITIES
-from pkdlib.training import devices, trainer
+from pkdlib.training import devices
 
 
 def main() -> None:
@@ -59,19 +60,11 @@ def _try(run: Run, options: argparse.Namespace) -> dict[str, str | float]:
         tuning = dataclasses.replace(tuning, factors={"head.*": 1.0, "*": options.body})
     if options.decay is not None:
         tuning = dataclasses.replace(tuning, weight_decay=options.decay)
-    recipe = run.recipe(epochs=network.epochs, lr=network.lr, tuning=tuning)
-    bank = workspace.frame_bank(p)
+    network = dataclasses.replace(network, tuning=tuning)
+    workspace.frame_bank(p)  # decoded before the clock starts
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
-        trained = trainer.train_backbone(
-            options.network,
-            bank,
-            data.splits[run.split],
-            dataclasses.replace(recipe, size=network.size),
-            num_classes=len(data.classes),
-            folder=Path(folder),
-            weights=network.weights,
-        )
+        trained = training.train_network(run, options.network, network, folder=Path(folder))
         seconds = time.process_time() - began
     last, best = trained.curves[-1], trained.curves[trained.epoch]
     return {

@@ -30,6 +30,7 @@ from pkdlib.companion.presets import PLANS
 from pkdlib.companion.workspace import Run
 from pkdlib.distillation import schedules
 from pkdlib.models import cost
+from pkdlib.models.exit_heads import KINDS
 
 # What tells specs apart that the table `exits` does not: it has those of the paper's kind, trained plainly, alone.
 SPEC_COLUMNS = ("kind", "lr_factor", "epochs_factor", "temperature_factor")
@@ -297,7 +298,7 @@ def _exit_costs(
     backbone: str, wanted: tuple[tuple[str, str], ...], num_classes: int, segments: int, input_size: int
 ) -> Rows:
     for kind in PLANS[backbone].kinds:
-        measured = costs.exit_costs(wanted, kind, num_classes, segments, input_size)
+        measured = costs.exit_costs(wanted, KINDS[kind], num_classes, segments, input_size)
         for modality, figures in measured.items():
             for number, (paid, own) in enumerate(zip(figures.cumulative, figures.own, strict=True), start=1):
                 yield {

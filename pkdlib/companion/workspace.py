@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from pkdlib.companion.store import Store
 from pkdlib.data import frame_cache, sampling
 from pkdlib.data.datasets import DatasetError
 from pkdlib.data.frame_cache import ClipFiles, Frames
+from pkdlib.data.loader import BatchLoader, EvaluationLoader
 from pkdlib.training import devices, distributed, trainer
 from pkdlib.training.tuning import Tuning
 
@@ -71,20 +73,54 @@ class Run:
         """
         p = self.parameters
         return trainer.Recipe(
-            size=p.size,
-            input_size=p.input_size,
-            segments=p.segments,
-            batch_size=p.batch_size,
             epochs=epochs,
             lr=lr,
             tuning=tuning,
-            batch_parts=p.batch_parts,
             seed=self.training_seed,
             device=distributed.own_device(p.device),
             precision=p.precision,
             compiled=p.compiled,
-            workers=p.workers,
         )
+
+    def batches(self, indices: Sequence[int], modalities: Sequence[str]) -> BatchLoader:
+        """Prepare the batches of a training.
+
+        Args:
+            indices: Which clips train.
+            modalities: What to read.
+
+        Returns:
+            The batches, this process's share of them.
+        """
+        p = self.parameters
+        return BatchLoader(
+            frame_bank(p),
+            indices,
+            modalities,
+            size=p.input_size,
+            segments=p.segments,
+            batch_size=p.batch_size,
+            parts=p.batch_parts,
+            seed=self.training_seed,
+            device=distributed.own_device(p.device),
+            workers=p.workers,
+            together=distributed.count(),
+            number=distributed.number(),
+        )
+
+    def evaluation(self, indices: Sequence[int], modalities: Sequence[str]) -> EvaluationLoader:
+        """Prepare clips to judge a network on, by test sampling.
+
+        Args:
+            indices: Which clips.
+            modalities: What to read.
+
+        Returns:
+            Pairs of inputs and labels.
+        """
+        p = self.parameters
+        shape = {"size": p.input_size, "segments": p.segments, "batch_size": p.batch_size}
+        return EvaluationLoader(frame_bank(p), indices, modalities, **shape, device=distributed.own_device(p.device))
 
 
 @functools.cache

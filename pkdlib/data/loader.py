@@ -6,7 +6,6 @@ them does not.
 """
 
 import collections
-import dataclasses
 import functools
 import itertools
 import multiprocessing
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from pkdlib import _processes
 from pkdlib.data import sampling
+from pkdlib.data.batches import MicroBatch
 from pkdlib.data.frame_cache import Frames
 from pkdlib.data.sampling import Drawn
 
@@ -33,32 +33,8 @@ class FeedError(Exception):
     """Batches that cannot be cut as asked, or do not come; the message says what to change."""
 
 
-@dataclasses.dataclass(frozen=True)
-class MicroBatch:
-    """Clips that go through a network at once.
-
-    Args:
-        batch: Number of their batch in its epoch, from 0.
-        share: Share of the epoch that was done before that batch.
-        weight: Factor on their mean loss, so that the sum over a batch's parts, averaged over processes, is the mean
-            over its clips.
-        first: Whether the batch begins with them.
-        last: Whether it ends with them, here.
-        indices: The clips.
-        inputs: Modality -> (B, segments, C, size, size) float32.
-    """
-
-    batch: int
-    share: float
-    weight: float
-    first: bool
-    last: bool
-    indices: list[int]
-    inputs: dict[str, Tensor]
-
-
 class BatchLoader:
-    """The batches of a training.
+    """The batches of a training on clips, as `batches.Batches` are to be.
 
     Args:
         frames: The clips.
@@ -102,7 +78,9 @@ class BatchLoader:
             least = min(batch_size, len(indices))
             raise FeedError(f"batch_parts = {parts} is more than the {least} clips of a batch: lower it")
         self._indices, self._batch_size, self._parts, self._seed = list(indices), batch_size, parts, seed
-        self._size, self._device = size, device
+        self._frames, self._size, self._device = frames, size, device
+        # Who reads the clips decides nothing, nor do the places where they lie.
+        self.identity = f"{self._indices} {list(modalities)} {size} {segments} {batch_size} {parts} {seed}"
         self._together, self._number = together, number
         read = functools.partial(_read, frames, list(modalities), segments, seed)
         pinned = torch.device(device).type == "cuda"
@@ -145,11 +123,55 @@ class BatchLoader:
                     first=place == 0,
                     last=place == len(parts) - 1,
                     indices=part,
+                    names=[self._frames.paths[index].stem for index in part],
+                    labels=self._frames.labels[part],
                     inputs=sampling.finish(next(read), self._size, self._device),
                 )
 
     def _batches(self, epoch: int) -> Iterator[list[int]]:
         return shuffled_batches(self._indices, self._batch_size, self._seed, epoch, fewest=max(2, self._parts))
+
+
+class EvaluationLoader:
+    """Pairs (inputs, labels) of clips in their own order, by test sampling: what a network is judged on.
+
+    Args:
+        frames: The clips.
+        indices: Which of them.
+        modalities: What to read, keys of `frame_cache.PLANES`.
+        size: Side of the input.
+        segments: TSN segments.
+        batch_size: Clips a batch.
+        device: Where the inputs are wanted.
+    """
+
+    def __init__(
+        self,
+        frames: Frames,
+        indices: Sequence[int],
+        modalities: Sequence[str],
+        *,
+        size: int,
+        segments: int,
+        batch_size: int,
+        device: str,
+    ):
+        """Read nothing yet."""
+        self._frames, self._batches = frames, list(ordered_batches(indices, batch_size))
+        self._shape = {"modalities": list(modalities), "size": size, "segments": segments, "device": device}
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+        """Read the clips.
+
+        Yields:
+            Modality -> (B, segments, C, size, size) float32, and (B,) int64.
+        """
+        for batch in self._batches:
+            yield sampling.evaluation_batch(self._frames, batch, **self._shape), self._frames.labels[batch]
 
 
 def shuffled_batches(

@@ -112,7 +112,6 @@ def with_shares(*shares: float) -> dict[str, Method]:
     Returns:
         Name -> method, in order of importance: of methods that coincide for a network the first gives its name to both.
     """
-
     first, second, third = shares
     # PKD's third teacher is the I-frame network, as the paper's abstract says; in the reference's code for three
     # networks it is the student's own final exit.

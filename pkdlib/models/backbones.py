@@ -27,9 +27,20 @@ class NetworkError(Exception):
 class FeatureBackbone(nn.Module):
     """A network that can stop between its stages: what exits hang on.
 
-    A kind of it has a generator `features(rows)`, which yields four tensors, three for the exits and the last for
-    `classify(last, segments)`, and computes a stage only when it is asked for; and `widths`, of what it yields.
+    A kind of it has a generator `features(rows)`, which yields what each exit reads and at last what
+    `classify(last, segments)` does, and computes a stage only when it is asked for; and `widths`, of what it yields.
     """
+
+    def rows(self, clips: Tensor) -> tuple[Tensor, int]:
+        """Lay the segments of all clips one after the other, as `features` reads them.
+
+        Args:
+            clips: (B, segments, ...).
+
+        Returns:
+            (B * segments, ...), and how many segments a clip has.
+        """
+        return clips.flatten(0, 1), clips.shape[1]
 
     def forward(self, clips: Tensor) -> Tensor:
         """Compute a batch's logits.
@@ -40,8 +51,9 @@ class FeatureBackbone(nn.Module):
         Returns:
             (B, classes).
         """
-        *_, last = self.features(clips.flatten(0, 1))
-        return self.classify(last, clips.shape[1])
+        rows, segments = self.rows(clips)
+        *_, last = self.features(rows)
+        return self.classify(last, segments)
 
     def branches(self, last: Tensor, segments: int) -> dict[str, Tensor]:
         """Turn the last features into the clip logits of each modality, where a network joins several.
@@ -117,11 +129,11 @@ class Backbone(FeatureBackbone):
 
 
 class MultiExitNetwork(nn.Module):
-    """A backbone with an internal classifier behind each of the first three places where it can stop.
+    """A backbone with an internal classifier behind each place, but its end, where it can stop.
 
     Args:
         backbone: The trained network.
-        exits: Three internal classifiers.
+        exits: The internal classifiers.
     """
 
     def __init__(self, *, backbone: FeatureBackbone, exits: nn.ModuleList):
@@ -131,7 +143,7 @@ class MultiExitNetwork(nn.Module):
         self.exits = exits
 
     def iterate(self, clips: Tensor) -> Generator[Tensor, Tensor | None, None]:
-        """Yield the logits of exits 1 to 4; whoever stops asking stops the computation.
+        """Yield the logits of each exit in turn; whoever stops asking stops the computation.
 
         Whoever asks by `send` may say which clips go on: the next stage runs on those rows alone.
 
@@ -142,8 +154,8 @@ class MultiExitNetwork(nn.Module):
             (B, classes) for each exit in turn, of the clips that are left. `send` takes the indices (int64) of those
             that stay, or None for all.
         """
-        segments = clips.shape[1]
-        features = self.backbone.features(clips.flatten(0, 1))
+        rows, segments = self.backbone.rows(clips)
+        features = self.backbone.features(rows)
         stage = next(features)
         for exit_ in self.exits:
             keep = yield exit_(stage, segments)
@@ -153,13 +165,13 @@ class MultiExitNetwork(nn.Module):
         yield self.backbone.classify(stage, segments)
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
-        """Compute the logits of all four exits.
+        """Compute the logits of all exits.
 
         Args:
             clips: (B, segments, C, H, W).
 
         Returns:
-            Four tensors (B, classes).
+            Tensors (B, classes), the last of the backbone's own end.
         """
         return tuple(self.iterate(clips))
 

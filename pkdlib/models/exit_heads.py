@@ -1,4 +1,4 @@
-"""Internal classifiers (ICs): the small heads that hang in the three places where a backbone can stop.
+"""Internal classifiers (ICs): the small heads that hang in the places where a backbone can stop.
 
 Three kinds: the paper's (convolution, batch norm, 4 x 4 average pool, linear), which cost as much as much of the
 network; light ones (global average pool, linear), which cost next to nothing; and, of TEAM-Net, the paper's single
@@ -10,7 +10,7 @@ batched product.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,10 @@ PAPER_PLANS = {
     (256, 512, 1024, 2048): ((64, 3), (256, 3), (1024, 3)),
     (64, 128, 256, 512): ((64, 7), (128, 3), (256, 3)),
 }
+
+
+# From a backbone, the number of classes and that of segments to new classifiers.
+Maker = Callable[[FeatureBackbone, int, int], nn.ModuleList]
 
 
 class InternalClassifier(nn.Module):
@@ -180,6 +184,20 @@ class GlobalPool(Fixed, nn.AdaptiveAvgPool2d):
         """Pool to one value a channel."""
         super().__init__(1)
 
+    def forward(self, features: Tensor) -> Tensor:
+        """Average over everything but samples and channels.
+
+        Args:
+            features: Planes (N, C, h, w), volumes (N, C, t, h, w), tokens (N, T, C), or vectors (N, C).
+
+        Returns:
+            (N, C), with axes of length 1 behind it for planes.
+        """
+        if features.ndim == 4:
+            return super().forward(features)
+        axes = {3: (1,), 5: (2, 3, 4)}.get(features.ndim)
+        return features.mean(dim=axes) if axes else features
+
 
 class Unchanged(Fixed, nn.Identity):
     """The body of a classifier that reads what a network gives it as it is."""
@@ -247,7 +265,7 @@ def paper_classifiers(backbone: FeatureBackbone, num_classes: int, segments: int
     Returns:
         Three new classifiers.
     """
-    widths = backbone.widths[:3]
+    widths = backbone.widths[:-1]
     plan = PAPER_PLANS.get(backbone.widths, tuple((width, 3) for width in widths))
     return nn.ModuleList(
         InternalClassifier(
@@ -260,18 +278,18 @@ def paper_classifiers(backbone: FeatureBackbone, num_classes: int, segments: int
 
 
 def light_classifiers(backbone: FeatureBackbone, num_classes: int, segments: int) -> nn.ModuleList:
-    """Make three light internal classifiers for a backbone.
+    """Make light internal classifiers for a backbone: the mean over places or tokens, and one linear layer.
 
     Args:
-        backbone: A network whose stages yield planes.
+        backbone: A network whose stages yield what `GlobalPool` takes.
         num_classes: Classes.
         segments: Any number will do.
 
     Returns:
-        Three new classifiers.
+        New classifiers, one for each place, but the end, where the backbone can stop.
     """
     return nn.ModuleList(
-        InternalClassifier(body=GlobalPool(), features=width, num_classes=num_classes) for width in backbone.widths[:3]
+        InternalClassifier(body=GlobalPool(), features=width, num_classes=num_classes) for width in backbone.widths[:-1]
     )
 
 
@@ -287,7 +305,7 @@ def squeezed_classifiers(backbone: FeatureBackbone, num_classes: int, segments: 
         Three new classifiers.
     """
     return nn.ModuleList(
-        SqueezedClassifier(width=width, segments=segments, num_classes=num_classes) for width in backbone.widths[:3]
+        SqueezedClassifier(width=width, segments=segments, num_classes=num_classes) for width in backbone.widths[:-1]
     )
 
 

@@ -5,8 +5,9 @@ import fnmatch
 import functools
 import hashlib
 import io
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from pkdlib import _files
-from pkdlib.data import sampling
-from pkdlib.data.datasets import Split
-from pkdlib.data.frame_cache import Frames
-from pkdlib.data.loader import BatchLoader, MicroBatch, ordered_batches
-from pkdlib.models import pretrained, registry
+from pkdlib.data.batches import Batches, MicroBatch
 from pkdlib.models.backbones import FeatureBackbone
 from pkdlib.training import devices, distributed, levels
 from pkdlib.training.tuning import Tuning
@@ -47,63 +44,25 @@ class TrainingError(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train.
+    """How to train, on any batches.
 
     Args:
-        size: Of the networks, a key of `backbones.BACKBONES`.
-        input_size: Side of the input, in pixels.
-        segments: TSN segments.
-        batch_size: Clips a batch.
-        epochs: Passes over the training clips.
+        epochs: Passes over the training samples.
         lr: Peak learning rate.
         tuning: The optimiser, and how the learning rate moves.
-        seed: Of the initial weights, the order of clips, the crops and flips.
-        batch_parts: Parts that a batch is cut into, each with batch statistics of its own.
+        seed: Of initial weights and of dropout.
         device: Where to train, as `devices.prepare` takes it; what is trained stays there.
         precision: Of matrix products and convolutions, a key of `devices.PRECISIONS`.
         compiled: Whether a backbone's passes are compiled, which takes a minute and a C++ compiler.
-        workers: Processes that read ahead.
     """
 
-    size: str
-    input_size: int
-    segments: int
-    batch_size: int
     epochs: int
     lr: float
-    tuning: Tuning
-    seed: int
-    batch_parts: int = 1
+    tuning: Tuning = dataclasses.field(default_factory=Tuning)
+    seed: int = 0
     device: str = "cpu"
     precision: str = "float32"
     compiled: bool = False
-    workers: int = 0
-
-    def feed(self, frames: Frames, indices: Sequence[int], modalities: Sequence[str]) -> BatchLoader:
-        """Prepare the batches of a training.
-
-        Args:
-            frames: The clips.
-            indices: Which of them train.
-            modalities: What to read.
-
-        Returns:
-            The batches.
-        """
-        return BatchLoader(
-            frames,
-            indices,
-            modalities,
-            size=self.input_size,
-            segments=self.segments,
-            batch_size=self.batch_size,
-            parts=self.batch_parts,
-            seed=self.seed,
-            device=self.device,
-            workers=self.workers,
-            together=distributed.count(),
-            number=distributed.number(),
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,47 +81,41 @@ class Trained:
 
 
 def train_backbone(
-    modality: str,
-    bank: Frames,
-    split: Split,
+    backbone: FeatureBackbone,
+    reads: str,
+    batches: Batches,
+    validation: Iterable[tuple[Mapping[str, Tensor], Tensor]],
     recipe: Recipe,
     *,
-    num_classes: int,
-    folder: Path,
-    weights: str = "",
+    folder: Path | None = None,
     until: levels.Level | None = None,
 ) -> Trained:
-    """Train one network of a backbone by cross-entropy.
+    """Train one network by cross-entropy.
 
     Args:
-        modality: What it reads, a key of `backbones.CHANNELS`.
-        bank: Decoded frames.
-        split: Which clips train and validate; the test clips are not read.
+        backbone: The network as it begins; it is trained in place, on the recipe's device.
+        reads: What it reads of a batch's inputs.
+        batches: Of the training.
+        validation: Pairs (inputs, labels), which are gone through after each epoch.
         recipe: How to train.
-        num_classes: Classes.
         folder: Where the checkpoint lies; a training killed before resumes where it was last saved. It stays there.
-        weights: What the network begins from, as `pretrained.begin` takes it.
+            Without a folder none is kept.
         until: A loss at which the training ends: in the first epoch that comes to its end there or below. All of one
             process.
 
     Returns:
         The weights of the epoch of the highest validation accuracy, and the lower validation loss among equals; of the
-        last epoch where the validation clips are fewer than FEWEST_VALIDATION_CLIPS; where a loss is given, those at
+        last epoch where the validation samples are fewer than FEWEST_VALIDATION_CLIPS; where a loss is given, those at
         which the last epoch came down to it for good, or the last epoch's if none did.
 
     Raises:
         TrainingError: If the loss is not finite, or the folder holds the checkpoint of another such training.
     """  # noqa: DOC502
-    torch.manual_seed(recipe.seed)
-    backbone = registry.backbone(reads=modality, size=recipe.size, num_classes=num_classes)
-    pretrained.begin(backbone, modality, weights)
     devices.place(backbone, recipe.device)
     optimiser = OPTIMISERS[recipe.tuning.optimiser](parameter_groups(backbone, recipe.tuning))
     best: dict[str, Any] = {"key": (-1.0, 0.0), "epoch": -1, "weights": {}, ENDED: False}
-    peak = recipe.lr * recipe.tuning.network_factors.get(modality, 1.0)
-    chosen = not until and len(split.validation) >= FEWEST_VALIDATION_CLIPS
+    peak = recipe.lr * recipe.tuning.network_factors.get(reads, 1.0)
 
-    feed = recipe.feed(bank, split.train, [modality])
     # Shared outside, so that `distributed.holding` finds what it holds.
     forward = distributed.shared(torch.compile(backbone) if recipe.compiled else backbone)
     descent = levels.Descent(backbone, until) if until else None
@@ -171,7 +124,7 @@ def train_backbone(
         backbone.train()
         if descent:
             descent.stand()
-        return feed.epoch(epoch, first)
+        return batches.epoch(epoch, first)
 
     def run_part(epoch: int, part: MicroBatch) -> Tensor:
         if part.first:
@@ -180,35 +133,34 @@ def train_backbone(
             set_lr(optimiser, peak * lr_share(recipe.tuning, progress))
             if descent:
                 descent.begin_step()
-        labels = bank.labels[part.indices].to(recipe.device)
+        labels = part.labels.to(recipe.device)
         with distributed.holding(forward, part.last):
             with devices.autocast(recipe.device, recipe.precision):
-                logits = forward(part.inputs[modality])
+                logits = forward(part.inputs[reads])
             loss = functional.cross_entropy(logits.float(), labels)
-            where = f"{modality} backbone, epoch {epoch + 1}, batch {part.batch + 1}"
-            check_finite(loss, where, bank, part.indices)
+            check_finite(loss, f"{reads} backbone, epoch {epoch + 1}, batch {part.batch + 1}", part.names)
             (loss * part.weight).backward()
         if part.last:
             optimiser.step()
             optimiser.zero_grad()
             if descent and (weights := descent.end_step()):
                 best.update(epoch=epoch, weights=weights)
-        count, correct = len(part.indices), int((logits.argmax(1) == labels).sum())
+        count, correct = len(labels), int((logits.argmax(1) == labels).sum())
         return torch.tensor([loss.item() * count, correct, count], dtype=torch.float64)
 
     def end_epoch(epoch: int, figures: Tensor) -> dict[str, float]:
         distributed.average_statistics(backbone)
         losses, correct, count = distributed.total(figures.to(recipe.device)).tolist()
-        validation = predict(backbone, modality, bank, split.validation, recipe)
-        labels = bank.labels[list(split.validation)]
+        logits, labels = predict(backbone, reads, validation, recipe)
         row = {
             "epoch": epoch,
             "train_loss": losses / count,
             "train_accuracy": correct / count,
-            "validation_loss": functional.cross_entropy(validation, labels).item(),
-            "validation_accuracy": (validation.argmax(1) == labels).double().mean().item(),
+            "validation_loss": functional.cross_entropy(logits, labels).item(),
+            "validation_accuracy": (logits.argmax(1) == labels).double().mean().item(),
         }
         best[ENDED] = descent is not None and descent.is_down
+        chosen = not until and len(labels) >= FEWEST_VALIDATION_CLIPS
         key = (row["validation_accuracy"], -row["validation_loss"]) if chosen else (epoch, 0.0)
         came_down = best[ENDED] and best["epoch"] == epoch  # kept in the step that did
         if key > tuple(best["key"]) and not came_down:
@@ -224,8 +176,8 @@ def train_backbone(
         {"backbone": backbone, "optimiser": optimiser},
         best,
         folder,
-        name=f"{modality} backbone",
-        of=(dataclasses.replace(recipe, workers=0), split.train, split.validation, weights, until and until.loss),
+        name=f"{reads} backbone",
+        of=(recipe, batches.identity, until and until.loss),
     )
     backbone.load_state_dict(best["weights"])
     return Trained(backbone.eval(), curves, best["epoch"])
@@ -238,7 +190,7 @@ def resumable_epochs(
     epochs: int,
     modules: Mapping[str, Any],
     notes: dict[str, Any],
-    folder: Path,
+    folder: Path | None,
     *,
     name: str,
     of: Any,
@@ -259,7 +211,7 @@ def resumable_epochs(
         notes: Plain values and tensors to save beside; changed in place on resuming. Where `end_epoch` sets ENDED in
             them, no other epoch is run.
         folder: Where the checkpoint lies, in `_files.RESUME`. Of processes that train together, the first one writes
-            it.
+            it. Without a folder there is none.
         name: Of this training among those that use the folder; also for the progress bar.
         of: All that decides the training but how `modules` begin, such as the recipe and the clips; its `repr` counts.
 
@@ -269,11 +221,13 @@ def resumable_epochs(
     Raises:
         TrainingError: If the checkpoint is of another training.
     """  # noqa: DOC502
-    identity = _identity({**modules, "epochs": epochs, "of": of})
-    checkpoint = Checkpoint(folder / _files.RESUME / f"{name.replace(' ', '-')}.pt", identity)
+    checkpoint = None
+    if folder is not None:
+        identity = _identity({**modules, "epochs": epochs, "of": of})
+        checkpoint = Checkpoint(folder / _files.RESUME / f"{name.replace(' ', '-')}.pt", identity)
     curves: list[dict[str, Any]] = []
     first, figures = 0, None
-    if state := checkpoint.load():
+    if checkpoint and (state := checkpoint.load()):
         for module in modules:
             modules[module].load_state_dict(state["modules"][module])
         notes.update(state["notes"])
@@ -283,7 +237,7 @@ def resumable_epochs(
         for module, buffers in own["buffers"].items():
             modules[module].load_state_dict(buffers, strict=False)
     distributed.tell(None)  # none goes on, and writes, before all have read
-    saved, due = time.perf_counter(), 0.0
+    saved, due = time.perf_counter(), 0.0 if checkpoint else math.inf
 
     def save(batch: int) -> None:
         nonlocal saved, due
@@ -390,33 +344,27 @@ def _buffers(modules: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
 
 
 @torch.no_grad()
-def predict(backbone: nn.Module, modality: str, bank: Frames, indices: Sequence[int], recipe: Recipe) -> Tensor:
-    """Compute a backbone's logits of clips by test sampling.
+def predict(
+    backbone: nn.Module, reads: str, pairs: Iterable[tuple[Mapping[str, Tensor], Tensor]], recipe: Recipe
+) -> tuple[Tensor, Tensor]:
+    """Compute a network's logits of samples.
 
     Args:
         backbone: The network; put in eval mode.
-        modality: What it reads.
-        bank: Decoded frames.
-        indices: Clips.
-        recipe: Gives input size, segments and batch size.
+        reads: What it reads of the inputs.
+        pairs: Inputs and labels, batch by batch.
+        recipe: Gives device and precision.
 
     Returns:
-        (clips, classes), on the CPU.
+        (samples, classes) and (samples,), on the CPU.
     """
     backbone.eval()
-    logits = []
-    for batch in ordered_batches(indices, recipe.batch_size):
-        inputs = sampling.evaluation_batch(
-            bank,
-            batch,
-            modalities=[modality],
-            size=recipe.input_size,
-            segments=recipe.segments,
-            device=recipe.device,
-        )
+    logits, labels = [], []
+    for inputs, own in pairs:
         with devices.autocast(recipe.device, recipe.precision):
-            logits.append(backbone(inputs[modality]).float().cpu())
-    return torch.cat(logits)
+            logits.append(backbone(inputs[reads]).float().cpu())
+        labels.append(own)
+    return torch.cat(logits), torch.cat(labels)
 
 
 def parameter_groups(module: nn.Module, tuning: Tuning) -> list[dict[str, Any]]:
@@ -488,20 +436,18 @@ def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["factor"]
 
 
-def check_finite(loss: Tensor, where: str, bank: Frames, indices: Sequence[int]) -> None:
+def check_finite(loss: Tensor, where: str, names: Sequence[str]) -> None:
     """Stop at a loss that is not a number.
 
     Args:
         loss: A scalar.
         where: Names the network, epoch and batch.
-        bank: The clips.
-        indices: Those of the batch.
+        names: Of the samples.
 
     Raises:
         TrainingError: If it is not finite.
     """
     if not torch.isfinite(loss):
-        names = ", ".join(bank.paths[index].stem for index in indices)
         raise TrainingError(
-            f"{where}: the loss is {loss.item()}; lower the learning rate, or look at the clips: {names}"
+            f"{where}: the loss is {loss.item()}; lower the learning rate, or look at the clips: {', '.join(names)}"
         )

@@ -9,7 +9,7 @@ class Tuning:
     """How weights are stepped, at any learning rate.
 
     Args:
-        optimiser: A key of `training.OPTIMISERS`.
+        optimiser: A key of `trainer.OPTIMISERS`.
         weight_decay: Of matrices and kernels; biases and norms have none.
         milestones: Shares of the epochs at which the learning rate falls tenfold; where there are none, it warms up
             and falls by a half cosine.
@@ -18,7 +18,7 @@ class Tuning:
         network_factors: What a network reads -> factor on its learning rate, where it is not 1.
     """
 
-    optimiser: str
+    optimiser: str = "adam"
     weight_decay: float = 0.0
     milestones: tuple[float, ...] = ()
     factors: Mapping[str, float] = dataclasses.field(default_factory=dict)

@@ -169,13 +169,13 @@ def test_the_studys_steps_reach_what_decides_them_and_no_more():
     }
     assert decoding | trained <= backbone <= exits
     assert {
-        "distillation.train_exits:soft_cross_entropy",
-        "distillation.train_exits:Group",
+        "distillation.losses:soft_cross_entropy",
+        "distillation.exit_training:Group",
         "distillation.schedules:teacher_at",
     } <= exits - backbone
     assert exits <= audited and "companion.experiments.protocol:drifting_pass" in audited
     assert backbone <= measured and "flatness.traces:xtrace" in measured
-    assert not {place for place in places(run_backbones.logits_step) if place.startswith("distillation.train_exits")}
+    assert not {place for place in places(run_backbones.logits_step) if place.startswith("distillation")}
     # Neither a chart nor a method's definition, an exit criterion or a report remakes what trains.
     undeciding = ("companion.book", "early_exit.policies", "distillation.schedules:METHODS", "companion.store")
     assert not {place for place in exits if place.startswith(undeciding)}

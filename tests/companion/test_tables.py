@@ -21,7 +21,7 @@ from pkdlib.companion.experiments.exits import Exits
 from pkdlib.companion.parameters import Parameters
 from pkdlib.data import sampling
 from pkdlib.data.datasets import DatasetError
-from pkdlib.distillation import schedules, train_exits
+from pkdlib.distillation import exit_training, schedules
 from pkdlib.early_exit import policies, predictor
 from pkdlib.models.backbones import MODALITIES
 from pkdlib.training import devices, trainer
@@ -231,7 +231,7 @@ def test_backbones_drift_only_where_they_are_told_to(p):
     batch = sampling.evaluation_batch(
         bank, split.train[:4], modalities=MODALITIES, size=p.input_size, segments=p.segments
     )
-    for forward, moves in ((train_exits.frozen_pass, False), (protocol.drifting_pass, True)):
+    for forward, moves in ((exit_training.frozen_pass, False), (protocol.drifting_pass, True)):
         nets = run_backbones.of(run).load()
         before = {name: value.clone() for name, value in nets["motion"].state_dict().items()}
         forward(nets, batch)
@@ -500,12 +500,13 @@ def test_a_look_sees_what_the_classifiers_answer(p, kind):
     (run,) = workspace.selected_runs(p)
     nets = run_backbones.of(run).load()
     run = dataclasses.replace(run, parameters=Parameters.for_profile(**p.flat() | {"audit_classifiers": kind}))
-    trial = train_exits.ExitSpec("motion", kind, "ce")
-    groups = [group.eval() for group in train_exits.stacked(nets, [trial], num_classes=2, segments=p.segments, seed=3)]
+    trial = exit_training.ExitSpec("motion", kind, "ce")
+    shape = {"num_classes": 2, "segments": p.segments, "seed": 3}
+    groups = [group.eval() for group in exit_training.stacked(nets, [trial], **shape)]
     test = workspace.dataset(p).splits[0].test
     bank = workspace.frame_bank(p)
     inputs = sampling.evaluation_batch(bank, test, modalities=MODALITIES, size=p.input_size, segments=p.segments)
-    features, _ = train_exits.frozen_pass(nets, inputs)
+    features, _ = exit_training.frozen_pass(nets, inputs)
     exits = groups[0].unstack()[trial]
     answers = [exit_(stage, p.segments).argmax(1) for exit_, stage in zip(exits, features["motion"], strict=True)]
     expected = torch.stack([answer == bank.labels[list(test)] for answer in answers]).to(torch.uint8)

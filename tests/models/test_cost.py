@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pkdlib.companion.experiments import costs as run_costs
+from pkdlib.models import exit_heads
 from pkdlib.models.cost import GMAC, ExitCosts, evaluation_mode, exit_costs, macs
 
 
@@ -57,7 +58,7 @@ def test_resnets_cost_what_is_published(name, gmac):
     ],
 )
 def test_the_papers_exits_cost_what_was_computed(reads, cumulative, own, bare):
-    costs = run_costs.exit_costs(((reads, "paper"),), "paper", 101, 1, 224)[reads]
+    costs = run_costs.exit_costs(((reads, "paper"),), exit_heads.KINDS["paper"], 101, 1, 224)[reads]
     assert [each / GMAC for each in costs.cumulative] == pytest.approx(cumulative, rel=0.01)
     assert [each / GMAC for each in costs.own[:3]] == pytest.approx(own, rel=0.01) and costs.own[3] == 0
     assert costs.bare / GMAC == pytest.approx(bare, rel=0.01)

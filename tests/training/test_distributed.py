@@ -86,14 +86,13 @@ def test_a_compiled_network_is_held_back_until_the_last_part(tmp_path, monkeypat
         monkeypatch.setattr(trainer.torch, "compile", lambda network: torch.nn.Sequential(network))
         held, no_sync = [], DistributedDataParallel.no_sync
         monkeypatch.setattr(DistributedDataParallel, "no_sync", lambda own: (held.append(own), no_sync(own))[1])
-        p = Parameters.for_profile("smoke", runs=str(tmp_path), cache=str(tmp_path / "cache"), **TINY)
+        changes = {**TINY, "compiled": True, "batch_size": 8, "batch_parts": 4}
+        p = Parameters.for_profile("smoke", runs=str(tmp_path), cache=str(tmp_path / "cache"), **changes)
         (run,) = workspace.selected_runs(p)
-        recipe = run.recipe(epochs=1, lr=0.001, tuning=p.tuning)
-        recipe = dataclasses.replace(recipe, compiled=True, batch_size=8, batch_parts=4)
-        split = workspace.dataset(p).splits[0]
-        feed = recipe.feed(workspace.frame_bank(p), split.train, ["motion"])
-        trainer.train_backbone("motion", workspace.frame_bank(p), split, recipe, num_classes=2, folder=tmp_path)
-        assert len(held) == len(feed)  # of two parts of a batch, the first
+        network = dataclasses.replace(p.network_of("motion"), epochs=1)
+        run_backbones.train_network(run, "motion", network, folder=tmp_path)
+        batches = run.batches(workspace.dataset(p).splits[0].train, ["motion"])
+        assert len(held) == len(batches)  # of two parts of a batch, the first
     finally:
         torch.distributed.destroy_process_group()
 

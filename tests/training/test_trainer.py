@@ -13,13 +13,11 @@ from pkdlib.data import loader, sampling
 from pkdlib.data.datasets import Split
 from pkdlib.data.frame_cache import FrameBank
 from pkdlib.flatness.objective import mean_loss
-from pkdlib.models import backbones, teamnet
+from pkdlib.models import backbones, registry, teamnet
 from pkdlib.training import levels, trainer
 from pkdlib.training.trainer import Recipe, TrainingError
 
-RECIPE = Recipe(
-    size="small", input_size=32, segments=2, batch_size=4, epochs=3, lr=0.01, tuning=PLANS["coviar"].tuning, seed=0
-)
+RECIPE = Recipe(epochs=3, lr=0.01, tuning=PLANS["coviar"].tuning)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +36,16 @@ def bank(tmp_path_factory):
 SPLIT = Split(train=tuple(range(8)), validation=(8, 9), test=(10, 11))
 
 
+def learn(reads, bank, split, recipe, *, folder, batch_size=4, parts=1, workers=0, **options):
+    """Train a new network; the learning rate, seed and device are the recipe's."""
+    torch.manual_seed(recipe.seed)
+    network = registry.backbone(reads=reads, size="small", num_classes=2)
+    shape = {"size": 32, "segments": 2, "batch_size": batch_size, "device": recipe.device}
+    batches = loader.BatchLoader(bank, split.train, [reads], **shape, parts=parts, seed=recipe.seed, workers=workers)
+    validation = loader.EvaluationLoader(bank, split.validation, [reads], **shape)
+    return trainer.train_backbone(network, reads, batches, validation, recipe, folder=folder, **options)
+
+
 def same_weights(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
@@ -51,7 +59,7 @@ def one_thread():
 
 
 def test_it_learns_what_is_plain_to_see(bank, tmp_path):
-    trained = trainer.train_backbone("residual", bank, SPLIT, RECIPE, num_classes=2, folder=tmp_path)
+    trained = learn("residual", bank, SPLIT, RECIPE, folder=tmp_path)
     assert trained.curves[-1]["train_loss"] < trained.curves[0]["train_loss"]
     assert not trained.backbone.training
     assert [row["epoch"] for row in trained.curves] == [0, 1, 2]
@@ -64,7 +72,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 @pytest.mark.parametrize("device", DEVICES)
 def test_bfloat16_learns_the_same_with_weights_in_float32(bank, tmp_path, device):
     exact, coarse = (
-        trainer.train_backbone("residual", bank, SPLIT, recipe, num_classes=2, folder=tmp_path / recipe.precision)
+        learn("residual", bank, SPLIT, recipe, folder=tmp_path / recipe.precision)
         for recipe in (
             dataclasses.replace(RECIPE, device=device),
             dataclasses.replace(RECIPE, device=device, precision="bfloat16"),
@@ -85,12 +93,11 @@ def descend(bank, folder, share):
     torch.manual_seed(RECIPE.seed)
     begin = backbones.backbone(modality="residual", size="small", num_classes=2).eval()
     level = levels.Level(share * mean_loss(begin, samples, {}), samples)
-    shape = {"num_classes": 2, "folder": folder, "until": level}
-    trained = trainer.train_backbone("residual", bank, SPLIT, LONG, **shape)
+    trained = learn("residual", bank, SPLIT, LONG, batch_size=2, folder=folder, until=level)
     return trained, level.loss, mean_loss(trained.backbone, samples, {})
 
 
-LONG = dataclasses.replace(RECIPE, epochs=12, batch_size=2)
+LONG = dataclasses.replace(RECIPE, epochs=12)
 
 
 @pytest.mark.parametrize("share", [0.8, 0.3])
@@ -98,7 +105,7 @@ def test_a_training_down_to_a_level_ends_at_it(bank, tmp_path, share):
     trained, level, reached = descend(bank, tmp_path, share)
     assert reached == pytest.approx(level, rel=1e-3)
     # It is the same training up to there: watching it changes nothing.
-    whole = trainer.train_backbone("residual", bank, SPLIT, LONG, num_classes=2, folder=tmp_path / "whole")
+    whole = learn("residual", bank, SPLIT, LONG, batch_size=2, folder=tmp_path / "whole")
     assert trained.curves == whole.curves[: trained.epoch + 1] and len(trained.curves) < len(whole.curves)
 
 
@@ -139,7 +146,7 @@ def test_a_gpu_trains_as_the_processor_does(bank, tmp_path):
     losses = []
     for device in ("cpu", "cuda"):
         recipe = dataclasses.replace(RECIPE, device=device)
-        trained = trainer.train_backbone("residual", bank, SPLIT, recipe, num_classes=2, folder=tmp_path / device)
+        trained = learn("residual", bank, SPLIT, recipe, folder=tmp_path / device)
         losses.append([row["train_loss"] for row in trained.curves])
         assert next(trained.backbone.parameters()).device.type == device
     assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-3)
@@ -151,7 +158,7 @@ def test_a_killed_training_ends_with_the_same_bits(bank, tmp_path, monkeypatch, 
     recipe = dataclasses.replace(RECIPE, tuning=PLANS[backbone].tuning)
 
     def train(folder):
-        return trainer.train_backbone(reads, bank, SPLIT, recipe, num_classes=2, folder=tmp_path / folder)
+        return learn(reads, bank, SPLIT, recipe, folder=tmp_path / folder)
 
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -176,12 +183,12 @@ def test_a_killed_training_ends_with_the_same_bits(bank, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize(("reads", "backbone"), [("motion", "coviar"), ("joint", "teamnet")])
 def test_a_training_killed_within_an_epoch_goes_on_at_its_next_batch(bank, tmp_path, monkeypatch, reads, backbone):
-    recipe = dataclasses.replace(RECIPE, tuning=PLANS[backbone].tuning, batch_size=2, batch_parts=2)
+    recipe = dataclasses.replace(RECIPE, tuning=PLANS[backbone].tuning)
     split = dataclasses.replace(SPLIT, train=tuple(range(8)))
 
     def train(folder):
         (tmp_path / folder).mkdir(exist_ok=True)
-        return trainer.train_backbone(reads, bank, split, recipe, num_classes=2, folder=tmp_path / folder)
+        return learn(reads, bank, split, recipe, batch_size=2, parts=2, folder=tmp_path / folder)
 
     whole = train("a")
     monkeypatch.setattr(trainer, "CHECKPOINT_INTERVAL", 0)
@@ -210,10 +217,9 @@ def test_a_training_killed_within_an_epoch_goes_on_at_its_next_batch(bank, tmp_p
 def test_a_checkpoint_of_another_training_is_refused(bank, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "CHECKPOINT_SPACING", 0)
 
-    def train(split=SPLIT, **changes):
-        recipe = dataclasses.replace(RECIPE, epochs=1)
-        recipe = dataclasses.replace(recipe, **changes)
-        trainer.train_backbone("motion", bank, split, recipe, num_classes=2, folder=tmp_path)
+    def train(split=SPLIT, workers=0, **changes):
+        recipe = dataclasses.replace(RECIPE, **{"epochs": 1} | changes)
+        learn("motion", bank, split, recipe, workers=workers, folder=tmp_path)
 
     train()
     for changes in (
@@ -229,9 +235,9 @@ def test_a_checkpoint_of_another_training_is_refused(bank, tmp_path, monkeypatch
 
 
 def test_gradients_of_parts_add_up_to_a_step_on_the_mean_of_all(bank, tmp_path):
-    recipe = dataclasses.replace(RECIPE, batch_size=5, batch_parts=2, epochs=1)
+    recipe = dataclasses.replace(RECIPE, epochs=1)
     split = dataclasses.replace(SPLIT, train=(0, 1, 2, 3, 4))
-    trained = trainer.train_backbone("residual", bank, split, recipe, num_classes=2, folder=tmp_path)
+    trained = learn("residual", bank, split, recipe, batch_size=5, parts=2, folder=tmp_path)
 
     torch.manual_seed(recipe.seed)
     network = backbones.backbone(modality="residual", size="small", num_classes=2)
@@ -251,7 +257,7 @@ def test_a_compiled_backbone_trains_as_it_does_uncompiled(bank, tmp_path):
     if shutil.which("g++") is None:
         pytest.skip("no C++ compiler")
     plain, compiled = (
-        trainer.train_backbone("motion", bank, SPLIT, recipe, num_classes=2, folder=tmp_path / str(recipe.compiled))
+        learn("motion", bank, SPLIT, recipe, folder=tmp_path / str(recipe.compiled))
         for recipe in (RECIPE, dataclasses.replace(RECIPE, compiled=True))
     )
     assert compiled.curves[0]["train_loss"] == pytest.approx(plain.curves[0]["train_loss"], rel=1e-3)
@@ -265,7 +271,7 @@ def test_a_disk_without_room_is_told_by_name(bank, tmp_path):
         with pytest.raises(RunError, match=r"cannot write the run folder .*File too large"):
             Store(tmp_path).step(
                 "backbone",
-                lambda folder: trainer.train_backbone("motion", bank, SPLIT, RECIPE, num_classes=2, folder=folder),
+                lambda folder: learn("motion", bank, SPLIT, RECIPE, folder=folder),
                 {},
             )
     finally:
@@ -281,29 +287,30 @@ def test_the_test_clips_are_not_read(bank, tmp_path):
             read.add(clip)
             return super().open(clip)
 
-    trainer.train_backbone("iframe", Watched(bank.paths, bank.labels), SPLIT, RECIPE, num_classes=2, folder=tmp_path)
+    learn("iframe", Watched(bank.paths, bank.labels), SPLIT, RECIPE, folder=tmp_path)
     assert read == {*SPLIT.train, *SPLIT.validation}
 
 
 def test_few_validation_clips_select_no_epoch(bank, tmp_path):
-    trained = trainer.train_backbone("residual", bank, SPLIT, RECIPE, num_classes=2, folder=tmp_path)
+    trained = learn("residual", bank, SPLIT, RECIPE, folder=tmp_path)
     assert trained.epoch == RECIPE.epochs - 1
 
 
 def test_with_enough_validation_clips_the_best_epoch_is_kept(bank, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "FEWEST_VALIDATION_CLIPS", 1)
-    trained = trainer.train_backbone("residual", bank, SPLIT, RECIPE, num_classes=2, folder=tmp_path)
+    trained = learn("residual", bank, SPLIT, RECIPE, folder=tmp_path)
     keys = [(row["validation_accuracy"], -row["validation_loss"]) for row in trained.curves]
     assert trained.epoch == keys.index(max(keys))
-    logits = trainer.predict(trained.backbone, "residual", bank, SPLIT.validation, RECIPE)
-    loss = nn.functional.cross_entropy(logits, bank.labels[list(SPLIT.validation)]).item()
+    shape = {"size": 32, "segments": 2, "batch_size": 1, "device": "cpu"}
+    clips = loader.EvaluationLoader(bank, SPLIT.validation, ["residual"], **shape)
+    loss = nn.functional.cross_entropy(*trainer.predict(trained.backbone, "residual", clips, RECIPE)).item()
     assert loss == pytest.approx(trained.curves[trained.epoch]["validation_loss"])
 
 
-def test_a_loss_that_is_no_number_names_the_batch_and_its_clips(bank):
+def test_a_loss_that_is_no_number_names_the_batch_and_its_clips():
     message = r"motion backbone, epoch 3, batch 7: the loss is nan; .* the clips: 4, 2"
     with pytest.raises(TrainingError, match=message):
-        trainer.check_finite(torch.tensor(float("nan")), "motion backbone, epoch 3, batch 7", bank, [4, 2])
+        trainer.check_finite(torch.tensor(float("nan")), "motion backbone, epoch 3, batch 7", ["4", "2"])
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8, 9, 16, 17])

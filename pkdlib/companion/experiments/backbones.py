@@ -5,7 +5,7 @@ Each network is trained once and kept: a network that is asked for again, with t
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,7 @@ from pkdlib.companion.experiments.counts import Rows, count
 from pkdlib.companion.presets import Network
 from pkdlib.companion.workspace import Run, dataset, frame_bank
 from pkdlib.data import loader, sampling
-from pkdlib.data.datasets import Split
-from pkdlib.models import registry
+from pkdlib.models import pretrained, registry
 from pkdlib.models.backbones import NUM_EXITS, FeatureBackbone
 from pkdlib.training import devices, distributed, trainer
 from pkdlib.training.levels import Level
@@ -149,7 +148,7 @@ def train_into(
     modality: str,
     network: Network,
     *,
-    split: Split | None = None,
+    train: Sequence[int] | None = None,
     until: Level | None = None,
 ) -> None:
     """Train one network and write its `weights.safetensors` and `curves.json`.
@@ -159,25 +158,51 @@ def train_into(
         run: Which.
         modality: What it reads.
         network: Which, and how it is trained.
-        split: Which clips train and validate; the run's own where none is given.
+        train: The clips that train it; the split's where none are given.
         until: A loss at which the training ends, as `trainer.train_backbone` takes it.
     """
-    p, data = run.parameters, dataset(run.parameters)
-    recipe = run.recipe(epochs=network.epochs, lr=network.lr, tuning=network.tuning)
-    trained = trainer.train_backbone(
-        modality,
-        frame_bank(p),
-        split or data.splits[run.split],
-        dataclasses.replace(recipe, size=network.size),
-        num_classes=len(data.classes),
-        folder=target,
-        weights=network.weights,
-        until=until,
-    )
+    trained = train_network(run, modality, network, folder=target, train=train, until=until)
     if distributed.number():
         return
     (target / "weights.safetensors").write_bytes(save(devices.fetch(trained.backbone).state_dict()))
     _files.write_json(target / "curves.json", {"curves": trained.curves, "kept_epoch": trained.epoch})
+
+
+def train_network(
+    run: Run,
+    modality: str,
+    network: Network,
+    *,
+    folder: Path,
+    train: Sequence[int] | None = None,
+    until: Level | None = None,
+) -> trainer.Trained:
+    """Train one network, on the split's training clips or others.
+
+    Args:
+        run: Which.
+        modality: As in `train_into`.
+        network: As in `train_into`.
+        folder: Of the checkpoint.
+        train: As in `train_into`.
+        until: As in `train_into`.
+
+    Returns:
+        The trained network.
+    """
+    data, split = dataset(run.parameters), dataset(run.parameters).splits[run.split]
+    torch.manual_seed(run.training_seed)
+    backbone = registry.backbone(reads=modality, size=network.size, num_classes=len(data.classes))
+    pretrained.begin(backbone, modality, network.weights)
+    return trainer.train_backbone(
+        backbone,
+        modality,
+        run.batches(split.train if train is None else train, [modality]),
+        run.evaluation(split.validation, [modality]),
+        run.recipe(epochs=network.epochs, lr=network.lr, tuning=network.tuning),
+        folder=folder,
+        until=until,
+    )
 
 
 def load_backbone(run: Run, modality: str, folder: Path, size: str) -> FeatureBackbone:

@@ -10,15 +10,16 @@ from pkdlib.companion.presets import Network
 from pkdlib.companion.workspace import Run, dataset
 from pkdlib.early_exit import policies
 from pkdlib.models import cost, registry
-from pkdlib.models.backbones import CHANNELS
+from pkdlib.models.backbones import CHANNELS, MultiExitNetwork
+from pkdlib.models.exit_heads import Maker
 
 
-def of(run: Run, kind: str, networks: Mapping[str, Network]) -> dict[str, cost.ExitCosts]:
+def of(run: Run, make: Maker, networks: Mapping[str, Network]) -> dict[str, cost.ExitCosts]:
     """Measure what leaving at each exit costs for a clip of the run's segments and size.
 
     Args:
         run: Which.
-        kind: Of the internal classifiers.
+        make: Makes its internal classifiers.
         networks: What each reads -> network.
 
     Returns:
@@ -26,18 +27,18 @@ def of(run: Run, kind: str, networks: Mapping[str, Network]) -> dict[str, cost.E
     """
     p = run.parameters
     sizes = tuple((reads, network.size) for reads, network in networks.items())
-    return exit_costs(sizes, kind, len(dataset(p).classes), p.segments, p.input_size)
+    return exit_costs(sizes, make, len(dataset(p).classes), p.segments, p.input_size)
 
 
 @functools.cache
 def exit_costs(
-    wanted: tuple[tuple[str, str], ...], kind: str, num_classes: int, segments: int, input_size: int
+    wanted: tuple[tuple[str, str], ...], make: Maker, num_classes: int, segments: int, input_size: int
 ) -> dict[str, cost.ExitCosts]:
     """Measure what leaving at each exit of some networks costs.
 
     Args:
         wanted: What each network reads, and its size, a key of `backbones.BACKBONES`.
-        kind: Of the internal classifiers.
+        make: Makes its internal classifiers.
         num_classes: Classes.
         segments: TSN segments.
         input_size: Side of the input, in pixels.
@@ -45,28 +46,27 @@ def exit_costs(
     Returns:
         What each network reads -> costs of a clip, in multiply-accumulates.
     """
-    shape = {"kind": kind, "segments": segments, "num_classes": num_classes}
+    measured = {}
     with torch.device("meta"):  # nothing is computed: shapes suffice to count
-        return {
-            reads: cost.exit_costs(
-                registry.network(reads=reads, size=size, **shape),
-                torch.zeros(1, segments, CHANNELS[reads], input_size, input_size),
-            )
-            for reads, size in wanted
-        }
+        for reads, size in wanted:
+            backbone = registry.backbone(reads=reads, size=size, num_classes=num_classes)
+            network = MultiExitNetwork(backbone=backbone, exits=make(backbone, num_classes, segments)).eval()
+            clip = torch.zeros(1, segments, CHANNELS[reads], input_size, input_size)
+            measured[reads] = cost.exit_costs(network, clip)
+    return measured
 
 
-def cascade_costs(run: Run, kind: str, order: Sequence[str], networks: Mapping[str, Network]) -> np.ndarray:
+def cascade_costs(run: Run, make: Maker, order: Sequence[str], networks: Mapping[str, Network]) -> np.ndarray:
     """Return what leaving at each exit of a cascade costs.
 
     Args:
         run: Which.
-        kind: Of the internal classifiers.
+        make: Makes its internal classifiers.
         order: The networks, in the order in which they are visited.
         networks: What each reads -> network.
 
     Returns:
         (exits,) GMAC a clip.
     """
-    measured = {modality: figures.cumulative for modality, figures in of(run, kind, networks).items()}
+    measured = {modality: figures.cumulative for modality, figures in of(run, make, networks).items()}
     return policies.cascade_costs(measured, order) / cost.GMAC

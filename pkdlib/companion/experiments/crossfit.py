@@ -23,11 +23,10 @@ from pkdlib.companion.experiments import exits as trained_exits
 from pkdlib.companion.experiments.counts import Rows, by_group, count
 from pkdlib.companion.parameters import ParameterError
 from pkdlib.companion.workspace import Run
+from pkdlib.data.batches import Batches, MicroBatch
 from pkdlib.data.datasets import Clip
-from pkdlib.data.frame_cache import Frames
-from pkdlib.data.loader import BatchLoader, MicroBatch
-from pkdlib.distillation import train_exits
-from pkdlib.distillation.train_exits import ExitSpec
+from pkdlib.distillation import exit_training
+from pkdlib.distillation.exit_training import ExitSpec
 from pkdlib.models.backbones import NUM_EXITS, FeatureBackbone
 from pkdlib.training import devices, trainer
 
@@ -92,12 +91,11 @@ def network_step(run: Run, part: int) -> Path:
     Returns:
         A folder with `weights.safetensors` and `curves.json`.
     """
-    p, whole, parts = run.parameters, workspace.dataset(run.parameters).splits[run.split], parts_of(run)
+    network, parts = run.parameters.network_of(TAUGHT), parts_of(run)
+    others = [index for index in parts if parts[index] != part]
 
     def make(target: Path) -> None:
-        kept = tuple(index for index in whole.train if parts[index] != part)
-        split = dataclasses.replace(whole, train=kept)
-        backbones.train_into(target, run, TAUGHT, p.network_of(TAUGHT), split=split)
+        backbones.train_into(target, run, TAUGHT, network, train=others)
 
     return steps.step(run, f"{_name(run)}-{TAUGHT}-{part}", make, *steps.deciding(TAUGHT), "crossfit_")
 
@@ -116,14 +114,13 @@ def exits_step(run: Run) -> Path:
     parts = parts_of(run)
 
     def make(target: Path) -> None:
-        recipe = run.recipe(epochs=p.exit_epochs, lr=p.exit_lr, tuning=p.exit_tuning)
-        distilled = train_exits.train_exits(
+        distilled = exit_training.train_specs(
             backbones.of(run).load(),
-            workspace.frame_bank(p),
-            data.splits[run.split],
-            TellingRecipe(**vars(recipe)),
+            TellingBatches(run.batches(data.splits[run.split].train, p.plan.networks)),
+            run.recipe(epochs=p.exit_epochs, lr=p.exit_lr, tuning=p.exit_tuning),
             wanted,
             num_classes=len(data.classes),
+            segments=p.segments,
             folder=target,
             methods=p.plan.methods,
             temperature=p.exit_temperature,
@@ -153,45 +150,44 @@ def answers_step(run: Run) -> Path:
         answers = torch.empty(len(train), len(data.classes))
         for part, network in enumerate(_networks(run)):
             rows = [row for row, index in enumerate(train) if parts[index] == part]
-            unseen = [train[row] for row in rows]
-            answers[rows] = trainer.predict(network, TAUGHT, workspace.frame_bank(p), unseen, recipe)
+            unseen = run.evaluation([train[row] for row in rows], [TAUGHT])
+            answers[rows], _ = trainer.predict(network, TAUGHT, unseen, recipe)
         (target / "logits.safetensors").write_bytes(save({"train": answers}))
 
     return steps.step(run, f"{_name(run)}-answers", make, *steps.deciding(TAUGHT), "crossfit_")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TellingRecipe(trainer.Recipe):
-    """A recipe whose batches tell which clips they hold, beside what networks read, for `CrossFitted`."""
+class TellingBatches:
+    """Batches that tell which clips they hold, beside what networks read, for `CrossFitted`.
 
-    def feed(self, frames: Frames, indices: Sequence[int], modalities: Sequence[str]) -> "_TellingFeed":
-        """Prepare the batches of a training.
+    Args:
+        batches: Of clips.
+    """
 
-        Args:
-            frames: The clips.
-            indices: Which of them train.
-            modalities: What to read.
-
-        Returns:
-            The batches.
-        """
-        return _TellingFeed(super().feed(frames, indices, modalities))
-
-
-class _TellingFeed:
-    def __init__(self, feed: BatchLoader):
-        self._feed = feed
+    def __init__(self, batches: Batches):
+        """Take on their identity."""
+        self._batches, self.identity = batches, batches.identity
 
     def __len__(self) -> int:
-        return len(self._feed)
+        """Return the number of batches in an epoch."""
+        return len(self._batches)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[MicroBatch]:
-        for part in self._feed.epoch(epoch, first):
-            yield dataclasses.replace(part, inputs=part.inputs | {_CLIPS: torch.tensor(part.indices)})
+        """Go through an epoch's batches.
+
+        Args:
+            epoch: Of the training, from 0.
+            first: Batch to begin with.
+
+        Yields:
+            The parts of the batches.
+        """
+        for part in self._batches.epoch(epoch, first):
+            yield dataclasses.replace(part, inputs={**part.inputs, _CLIPS: torch.tensor(part.indices)})
 
 
 class CrossFitted:
-    """Computes what `train_exits.frozen_pass` does, but that the I-frame network's answers are cross-fitted.
+    """Computes what `exit_training.frozen_pass` does, but that the I-frame network's answers are cross-fitted.
 
     Args:
         networks: Of each part, the network that has not seen it, in eval mode.
@@ -209,18 +205,18 @@ class CrossFitted:
         """Compute what the exits read, of the run's own networks, and what teaches them.
 
         Args:
-            backbones: As `train_exits.frozen_pass` takes them.
-            batch: As there, of a `TellingRecipe`.
+            backbones: As `exit_training.frozen_pass` takes them.
+            batch: As there, of `TellingBatches`.
 
         Returns:
-            As `train_exits.frozen_pass`.
+            As `exit_training.frozen_pass`.
         """
-        features, finals = train_exits.frozen_pass(backbones, batch)
+        features, finals = exit_training.frozen_pass(backbones, batch)
         parts = torch.tensor([self._parts[clip] for clip in batch[_CLIPS].tolist()])
         answers = torch.empty_like(finals[TAUGHT])
         for part in parts.unique().tolist():
             unseen = {TAUGHT: batch[TAUGHT][parts == part]}
-            _, found = train_exits.frozen_pass({TAUGHT: self._networks[part]}, unseen)
+            _, found = exit_training.frozen_pass({TAUGHT: self._networks[part]}, unseen)
             answers[parts == part] = found[TAUGHT]
         return features, finals | {TAUGHT: answers}
 

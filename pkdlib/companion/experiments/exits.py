@@ -8,6 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,15 @@ from pkdlib.companion.experiments import backbones, costs, steps
 from pkdlib.companion.experiments.backbones import Backbones
 from pkdlib.companion.experiments.counts import Rows, count
 from pkdlib.companion.parameters import Parameters
-from pkdlib.companion.workspace import Run, dataset, frame_bank
-from pkdlib.distillation import schedules, train_exits
+from pkdlib.companion.workspace import Run, dataset
+from pkdlib.distillation import exit_training, schedules
+from pkdlib.distillation.exit_training import ExitSpec
+from pkdlib.distillation.losses import Loss, soft_cross_entropy
 from pkdlib.distillation.schedules import Method
-from pkdlib.distillation.train_exits import ExitSpec
 from pkdlib.early_exit import predictor
 from pkdlib.models import exit_heads
 from pkdlib.models.backbones import NUM_EXITS, FeatureBackbone, MultiExitNetwork
+from pkdlib.models.exit_heads import Maker
 from pkdlib.training import devices, distributed
 
 # Cross-entropy and PKD are trained with light classifiers at these factors on the learning rate, too.
@@ -46,13 +49,15 @@ class Exits:
         backbones: The frozen backbones that they hang on.
         specs: What is trained.
         methods: Name -> schedule of teachers, of all methods that the specs name.
-        loss: Of soft targets, as `train_exits.soft_cross_entropy`, which is the default.
+        kinds: Name -> what makes exits of a kind, of all kinds that the specs name.
+        loss: Of the exits' logits beside their teacher's.
     """
 
     backbones: Backbones
     specs: tuple[ExitSpec, ...]
     methods: Mapping[str, Method]
-    loss: Callable[..., torch.Tensor] = train_exits.soft_cross_entropy
+    kinds: Mapping[str, Maker] = MappingProxyType(exit_heads.KINDS)
+    loss: Loss = soft_cross_entropy
 
     @property
     def run(self) -> Run:
@@ -167,7 +172,7 @@ class Exits:
         Returns:
             (exits,) GMAC a clip.
         """
-        return costs.cascade_costs(self.run, kind, order, self.backbones.networks)
+        return costs.cascade_costs(self.run, self.kinds[kind], order, self.backbones.networks)
 
     def step(self, name: str, make: Callable[[Path], None], *decided_by: str) -> Path:
         """Make a step of the run that is built on the exits, or find it made.
@@ -215,9 +220,9 @@ def specs(p: Parameters) -> list[ExitSpec]:
     light, paper = schedules.selected(p.light_methods), schedules.selected(p.paper_methods)
     sensitive = [method for method in SENSITIVE_METHODS if method in light]
     wanted = [
-        *train_exits.trials(p.plan.light, light, networks=p.plan.networks),
-        *train_exits.trials(p.plan.paper, paper, networks=p.plan.networks),
-        *train_exits.trials(p.plan.light, sensitive, OTHER_LR_FACTORS, networks=p.plan.networks),
+        *exit_training.trials(p.plan.light, light, networks=p.plan.networks),
+        *exit_training.trials(p.plan.paper, paper, networks=p.plan.networks),
+        *exit_training.trials(p.plan.light, sensitive, OTHER_LR_FACTORS, networks=p.plan.networks),
         *tempered(p),
     ]
     return list(dict.fromkeys(wanted))
@@ -236,7 +241,7 @@ def tempered(p: Parameters) -> list[ExitSpec]:
         spec
         for factor in p.temperature_factors
         for kind, names in ((p.plan.light, p.light_methods), (p.plan.paper, p.paper_methods))
-        for spec in train_exits.trials(
+        for spec in exit_training.trials(
             kind,
             [method for method in TEMPERED_METHODS if method in schedules.selected(names)],
             networks=p.plan.networks,
@@ -258,7 +263,7 @@ def record(exits: Exits, wanted: Sequence[ExitSpec]) -> dict[str, Any]:
     return _decided(exits) | {"trials": _lessons(exits, wanted)}
 
 
-def write(target: Path, distilled: train_exits.Distilled) -> None:
+def write(target: Path, distilled: exit_training.Distilled) -> None:
     """Write trained exits as `weights.safetensors` and `curves.json`.
 
     Args:
@@ -300,15 +305,17 @@ def _train(exits: Exits, wanted: Sequence[ExitSpec]) -> Path:
     run, p, data = exits.run, exits.run.parameters, dataset(exits.run.parameters)
 
     def make(target: Path) -> None:
-        distilled = train_exits.train_exits(
+        distilled = exit_training.train_specs(
             exits.backbones.load(),
-            frame_bank(p),
-            data.splits[run.split],
+            run.batches(data.splits[run.split].train, p.plan.networks),
             run.recipe(epochs=p.exit_epochs, lr=p.exit_lr, tuning=p.exit_tuning),
             wanted,
             num_classes=len(data.classes),
-            folder=target,
+            segments=p.segments,
             methods=exits.methods,
+            kinds=exits.kinds,
+            loss=exits.loss,
+            folder=target,
             temperature=p.exit_temperature,
         )
         if not distributed.number():
@@ -322,15 +329,14 @@ def _train(exits: Exits, wanted: Sequence[ExitSpec]) -> Path:
 
 def _decided(exits: Exits) -> dict[str, Any]:
     decided = steps.tunings(exits.run.parameters, *steps.EXITS) | exits.backbones.taken
-    if exits.loss is not train_exits.soft_cross_entropy:
+    if exits.loss is not soft_cross_entropy:
         decided["loss"] = fingerprints.of_argument(exits.loss)
     return decided
 
 
 def _lessons(exits: Exits, wanted: Sequence[ExitSpec]) -> dict[str, Any]:
     # A kind of exit that is the reader's own is told by its code.
-    own = {spec.kind: exit_heads.KINDS[spec.kind] for spec in wanted if spec.kind in exit_heads.KINDS}
-    own = {kind: make for kind, make in own.items() if make.__module__ != exit_heads.__name__}
+    own = {kind: make for kind, make in exits.kinds.items() if exit_heads.KINDS.get(kind) is not make}
     return {
         spec.key: {"trial": dataclasses.asdict(spec), "method": dataclasses.asdict(exits.methods[spec.method])}
         | ({"kind": fingerprints.of_argument(own[spec.kind])} if spec.kind in own else {})
@@ -361,11 +367,11 @@ def _load(
     exits: Exits, nets: Mapping[str, FeatureBackbone], places: Mapping[ExitSpec, Path]
 ) -> dict[ExitSpec, nn.ModuleList]:
     run = exits.run
-    shape = {"num_classes": len(dataset(run.parameters).classes), "segments": run.parameters.segments}
+    shape = (len(dataset(run.parameters).classes), run.parameters.segments)
     weights = {place: load_file(place / "weights.safetensors") for place in set(places.values())}
     loaded = {}
     for spec, place in places.items():
-        heads = exit_heads.internal_classifiers(spec.kind, backbone=nets[spec.modality], **shape)
+        heads = exits.kinds[spec.kind](nets[spec.modality], *shape)
         prefix = f"{spec.key}/"
         own = {k.removeprefix(prefix): v for k, v in weights[place].items() if k.startswith(prefix)}
         heads.load_state_dict(own)
@@ -378,7 +384,7 @@ def _logits(
     run: Run, nets: Mapping[str, FeatureBackbone], exits: Mapping[ExitSpec, nn.ModuleList], batch: list[int]
 ) -> Iterator[tuple[str, torch.Tensor]]:
     segments = run.parameters.segments
-    features, _ = train_exits.frozen_pass(nets, backbones.evaluation_inputs(run, batch, segments))
+    features, _ = exit_training.frozen_pass(nets, backbones.evaluation_inputs(run, batch, segments))
     for spec, members in exits.items():
         for number, (exit_, stage) in enumerate(zip(members, features[spec.modality], strict=True), start=1):
             yield f"{spec.key}/{number}", exit_(stage, segments)

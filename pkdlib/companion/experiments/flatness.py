@@ -25,7 +25,7 @@ from pkdlib.companion.experiments.exits import Exits
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
 from pkdlib.data import frame_cache, loader, sampling
-from pkdlib.distillation import train_exits
+from pkdlib.distillation import exit_training
 from pkdlib.flatness import landscape, spectra
 from pkdlib.flatness import measures as flatness
 from pkdlib.flatness.objective import Batch, Objective
@@ -364,11 +364,11 @@ def _samples(run: Run, modality: str) -> list[Batch]:
 
 def _fit(run: Run, modality: str, network: FeatureBackbone) -> Iterator[dict[str, str | float]]:
     p, split = run.parameters, workspace.dataset(run.parameters).splits[run.split]
-    bank, recipe = workspace.frame_bank(p), run.recipe(epochs=1, lr=p.backbone_lr, tuning=p.tuning)
+    recipe = run.recipe(epochs=1, lr=p.backbone_lr, tuning=p.tuning)
     recipe = dataclasses.replace(recipe, precision="float32")
     for part in ("train", "test"):
-        indices = list(getattr(split, part))
-        logits, labels = trainer.predict(network, modality, bank, indices, recipe), bank.labels[indices]
+        clips = run.evaluation(getattr(split, part), [modality])
+        logits, labels = trainer.predict(network, modality, clips, recipe)
         accuracy = (logits.argmax(1) == labels).double().mean().item()
         loss = functional.cross_entropy(logits, labels).item()
         for name, value in (("loss", loss), ("accuracy", accuracy)):
@@ -391,7 +391,7 @@ def _exit_samples(run: Run, modality: str, backbone: FeatureBackbone, exits_: It
     # A light classifier's body has nothing to learn, so it is done with once.
     found: list[list[Batch]] = [[] for _ in exits_]
     for inputs, labels in _samples(run, modality):
-        features, _ = train_exits.frozen_pass({modality: backbone}, {modality: inputs})
+        features, _ = exit_training.frozen_pass({modality: backbone}, {modality: inputs})
         for own, exit_, stage in zip(found, exits_, features[modality], strict=True):
             own.append((exit_.body(stage).unflatten(0, (len(labels), -1)), labels))
     return found

@@ -22,8 +22,8 @@ from pkdlib.companion.experiments.exits import Exits
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
 from pkdlib.data import loader, sampling
-from pkdlib.distillation import train_exits
-from pkdlib.distillation.train_exits import ExitSpec, Group
+from pkdlib.distillation import exit_training
+from pkdlib.distillation.exit_training import ExitSpec, Group
 from pkdlib.early_exit import policies
 from pkdlib.models.backbones import FeatureBackbone
 from pkdlib.models.exit_heads import Fixed, Unchanged, internal_classifiers
@@ -72,16 +72,16 @@ def audit_step(exits: Exits) -> Path:
 
     def make(target: Path) -> None:
         seen = {}
-        for name, forward in (("clean", train_exits.frozen_pass), ("drift", drifting_pass)):
+        for name, forward in (("clean", exit_training.frozen_pass), ("drift", drifting_pass)):
             backbones = {m: devices.place(net, p.device) for m, net in exits.backbones.load().items()}
             answers = _TestAnswers(run, backbones, moving=name == "drift")
-            distilled = train_exits.train_exits(
+            distilled = exit_training.train_specs(
                 backbones,
-                workspace.frame_bank(p),
-                data.splits[run.split],
+                run.batches(data.splits[run.split].train, p.plan.networks),
                 run.recipe(epochs=p.audit_epochs, lr=p.exit_lr, tuning=p.exit_tuning),
                 trials,
                 num_classes=len(data.classes),
+                segments=p.segments,
                 folder=target,
                 methods=exits.methods,
                 temperature=p.exit_temperature,
@@ -101,18 +101,18 @@ def audit_step(exits: Exits) -> Path:
 def drifting_pass(
     backbones: Mapping[str, FeatureBackbone], batch: Mapping[str, Tensor]
 ) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
-    """Compute what `train_exits.frozen_pass` does in training mode, as the reference: batch-norm statistics move.
+    """Compute what `exit_training.frozen_pass` does in training mode, as the reference: batch-norm statistics move.
 
     Args:
-        backbones: As `train_exits.frozen_pass` takes them; in eval mode again afterwards.
+        backbones: As `exit_training.frozen_pass` takes them; in eval mode again afterwards.
         batch: As there.
 
     Returns:
-        As `train_exits.frozen_pass`.
+        As `exit_training.frozen_pass`.
     """
     for backbone in backbones.values():
         backbone.train()
-    outputs = train_exits.frozen_pass(backbones, batch)
+    outputs = exit_training.frozen_pass(backbones, batch)
     for backbone in backbones.values():
         backbone.eval()
     return outputs
@@ -231,7 +231,7 @@ class _TestAnswers:
             batch = sampling.evaluation_batch(
                 bank, indices, modalities=p.plan.networks, size=p.input_size, segments=p.segments, device=p.device
             )
-            features, _ = train_exits.frozen_pass(self.backbones, batch)
+            features, _ = exit_training.frozen_pass(self.backbones, batch)
             reduced = {
                 name: [body(stage) for body, stage in zip(self.bodies[name], stages, strict=True)]
                 for name, stages in features.items()

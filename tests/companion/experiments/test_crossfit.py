@@ -19,10 +19,11 @@ from pkdlib.companion.experiments import exits as run_exits
 from pkdlib.companion.experiments import steps as run_steps
 from pkdlib.companion.parameters import ParameterError, Parameters
 from pkdlib.companion.presets import PLANS
-from pkdlib.data.datasets import Clip, Split
+from pkdlib.data import loader
+from pkdlib.data.datasets import Clip
 from pkdlib.data.frame_cache import FrameBank
-from pkdlib.distillation import train_exits
-from pkdlib.distillation.train_exits import ExitSpec
+from pkdlib.distillation import exit_training
+from pkdlib.distillation.exit_training import ExitSpec
 from pkdlib.models import backbones
 from pkdlib.training import trainer
 
@@ -40,9 +41,7 @@ TINY = {
     "paper_methods": "ce,pkd",
 }
 FOLDS = 3
-RECIPE = trainer.Recipe(
-    size="small", input_size=32, segments=2, batch_size=4, epochs=3, lr=0.01, tuning=PLANS["coviar"].exit_tuning, seed=0
-)
+RECIPE = trainer.Recipe(epochs=3, lr=0.01, tuning=PLANS["coviar"].exit_tuning)
 
 
 def clips_of(groups):
@@ -85,29 +84,30 @@ def bank(tmp_path_factory):
 def test_a_teacher_that_is_the_ordinary_one_gives_the_ordinary_classifiers(bank, tmp_path):
     torch.manual_seed(5)
     nets = {m: backbones.backbone(modality=m, size="small", num_classes=3) for m in backbones.MODALITIES}
-    split = Split(train=tuple(range(1, 9)), validation=(9,), test=(10,))
+    train = range(1, 9)
+    shape = {"size": 32, "segments": 2, "batch_size": 4, "parts": 1, "seed": 0, "device": "cpu"}
+    batches = loader.BatchLoader(bank, train, list(nets), **shape)
     wanted = [ExitSpec(m, "light", method) for m in nets for method in crossfit.METHODS]
 
-    def trained(folder, recipe, **more):
-        done = train_exits.train_exits(
-            nets, bank, split, recipe, wanted, num_classes=3, folder=tmp_path / folder, **more
-        )
+    def trained(folder, batches, **more):
+        shape = {"num_classes": 3, "segments": 2, "folder": tmp_path / folder}
+        done = exit_training.train_specs(nets, batches, RECIPE, wanted, **shape, **more)
         return [exits.state_dict() for exits in done.exits.values()]
 
-    telling = crossfit.TellingRecipe(**vars(RECIPE))
-    ordinary = trained("ordinary", RECIPE)
+    telling = crossfit.TellingBatches(batches)
+    ordinary = trained("ordinary", batches)
 
     def crossfitted(networks_, parts):
         return trained(f"{len(networks_)}", telling, forward=crossfit.CrossFitted(networks_, parts))
 
     # Of one part the batches are the same, so the bits are, too; of several the teacher sees less of a batch at a time.
     for parts, close in ((1, {"rtol": 0, "atol": 0}), (3, {"rtol": 0, "atol": 1e-5})):
-        own = crossfitted([nets["iframe"]] * parts, {clip: clip % parts for clip in split.train})
+        own = crossfitted([nets["iframe"]] * parts, {clip: clip % parts for clip in train})
         for mine, theirs in zip(own, ordinary, strict=True):
             torch.testing.assert_close(mine, theirs, **close)
     torch.manual_seed(6)
     other = [backbones.backbone(modality="iframe", size="small", num_classes=3).eval() for _ in range(2)]
-    for mine, theirs in zip(crossfitted(other, {clip: clip % 2 for clip in split.train}), ordinary, strict=True):
+    for mine, theirs in zip(crossfitted(other, {clip: clip % 2 for clip in train}), ordinary, strict=True):
         assert any((mine[name] - theirs[name]).abs().max() > 1e-3 for name in theirs)
 
 
@@ -129,9 +129,10 @@ def told(p):
     seen, taught = {}, []
     train_backbone, answer = trainer.train_backbone, crossfit.CrossFitted.__call__
 
-    def trains(modality, bank, split, *args, folder, **options):
-        seen[folder.name.removeprefix(".").removesuffix(".partial")] = {groups[clip] for clip in split.train}
-        return train_backbone(modality, bank, split, *args, folder=folder, **options)
+    def trains(backbone, reads, batches, *args, folder, **options):
+        read = {clip for part in batches.epoch(0) for clip in part.indices}
+        seen[folder.name.removeprefix(".").removesuffix(".partial")] = {groups[clip] for clip in read}
+        return train_backbone(backbone, reads, batches, *args, folder=folder, **options)
 
     def answers(teacher, backbones, batch):
         found = answer(teacher, backbones, batch)
@@ -204,7 +205,7 @@ def test_its_classifiers_are_those_of_the_trials_but_for_the_teacher(told, monke
     for key, value in same.items():
         modality, kind, method, _factor, rest = key.split("/")
         # The I-frame network's own end is, of the ordinary trials, the I-frame teacher.
-        name = ExitSpec(modality, kind, train_exits.canonical(method, modality)).key
+        name = ExitSpec(modality, kind, exit_training.canonical(method, modality)).key
         torch.testing.assert_close(value, ordinary[name][f"{name}/{rest}"], rtol=0, atol=1e-5)
         changed[modality, method] += not torch.allclose(value, own[key], rtol=0, atol=1e-4)
     assert set(changed) == {(m, method) for m in backbones.MODALITIES for method in crossfit.METHODS}
@@ -243,7 +244,7 @@ def test_the_table_counts_what_the_logits_say(told):
         for row, index in enumerate(data.splits[0].train):
             if parts[index] == part:
                 recipe = run.recipe(epochs=1, lr=1.0, tuning=run.parameters.tuning)
-                alone = trainer.predict(net, "iframe", workspace.frame_bank(run.parameters), [index], recipe)
+                alone, _ = trainer.predict(net, "iframe", run.evaluation([index], ["iframe"]), recipe)
                 torch.testing.assert_close(alone[0], answers[row], rtol=0, atol=1e-5)
                 rows = teachers[(teachers["method"] == "crossfit") & (teachers["group"] == data.clips[index].group)]
                 assert len(rows) == 1

@@ -65,7 +65,7 @@ def test_the_fit_is_that_of_the_kept_weights(run, measured):
     network = run_backbones.of(run).load()["motion"]
     test = list(data.splits[0].test)
     recipe = run.recipe(epochs=1, lr=1.0, tuning=run.parameters.tuning)
-    logits = flatness.trainer.predict(network, "motion", bank, test, recipe)
+    logits, _ = flatness.trainer.predict(network, "motion", run.evaluation(test, ["motion"]), recipe)
     assert measured["same", "motion", "test_loss"] == pytest.approx(
         functional.cross_entropy(logits, bank.labels[test]).item(), rel=1e-6
     )

@@ -14,7 +14,7 @@ from pkdlib.companion.experiments import exits as run_exits
 from pkdlib.companion.experiments import flatness
 from pkdlib.companion.parameters import Parameters
 from pkdlib.early_exit import predictor
-from pkdlib.models import cost, lite
+from pkdlib.models import cost, exit_heads, lite
 
 pytestmark = pytest.mark.slow
 TINY = {
@@ -100,7 +100,7 @@ def test_the_other_networks_are_trained_by_their_own_recipe(both):
 
 def test_costs_are_those_of_each_studys_networks(both):
     for kind in ("light", "paper"):
-        plain, strong = (run_costs.of(run, kind, run_backbones.of(run).networks) for run in both)
+        plain, strong = (run_costs.of(run, exit_heads.KINDS[kind], run_backbones.of(run).networks) for run in both)
         assert plain["motion"] == strong["motion"]
         network = run_exits.of(both[1]).load(kind, "pkd")["iframe"]
         clip = torch.zeros(1, both[1].parameters.segments, 3, 32, 32)

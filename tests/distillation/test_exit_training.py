@@ -12,17 +12,15 @@ from pkdlib.companion.presets import PLANS
 from pkdlib.data import loader, sampling
 from pkdlib.data.datasets import Split
 from pkdlib.data.frame_cache import FrameBank
-from pkdlib.distillation import schedules, train_exits
+from pkdlib.distillation import exit_training, losses, schedules
+from pkdlib.distillation.exit_training import ExitSpec
 from pkdlib.distillation.schedules import METHODS, TEAM_METHODS, Method, Stage
-from pkdlib.distillation.train_exits import ExitSpec
 from pkdlib.models import backbones as networks
 from pkdlib.models import exit_heads, teamnet
 from pkdlib.models.backbones import MODALITIES
 from pkdlib.training.trainer import Recipe
 
-RECIPE = Recipe(
-    size="small", input_size=32, segments=2, batch_size=4, epochs=6, lr=0.01, tuning=PLANS["coviar"].exit_tuning, seed=0
-)
+RECIPE = Recipe(epochs=6, lr=0.01, tuning=PLANS["coviar"].exit_tuning)
 SPLIT = Split(train=tuple(range(8)), validation=(8, 9), test=(10, 11))
 
 
@@ -41,12 +39,15 @@ def backbones():
     return {m: networks.backbone(modality=m, size="small", num_classes=3).eval() for m in MODALITIES}
 
 
-TRIALS = [*train_exits.trials("light", METHODS), *train_exits.trials("paper", ["ce", "pkd"])]
+TRIALS = [*exit_training.trials("light", METHODS), *exit_training.trials("paper", ["ce", "pkd"])]
 
 
 def train(backbones, bank, folder, **changes):
     recipe, wanted = changes.pop("recipe", RECIPE), changes.pop("wanted", TRIALS)
-    return train_exits.train_exits(backbones, bank, SPLIT, recipe, wanted, num_classes=3, folder=folder, **changes)
+    shape = {"size": 32, "segments": 2, "batch_size": 4, "parts": 1, "seed": 0, "device": "cpu"}
+    batches = loader.BatchLoader(bank, SPLIT.train, list(backbones), **shape)
+    shape = {"num_classes": 3, "segments": 2, "folder": folder}
+    return exit_training.train_specs(backbones, batches, recipe, wanted, **shape, **changes)
 
 
 def test_the_loss_is_the_formula_in_plain_loops():
@@ -57,24 +58,25 @@ def test_the_loss_is_the_formula_in_plain_loops():
         scaled = [z / 2.5 for z in logits[b]]
         for c in range(4):
             total -= targets[b, c] * (scaled[c] - np.log(sum(np.exp(z) for z in scaled))) * 2.5**2
-    loss = train_exits.soft_cross_entropy(torch.tensor(logits), torch.tensor(targets), 2.5)
+    teacher = 2.5 * np.log(targets) + 7  # at that temperature
+    loss = losses.soft_cross_entropy(torch.tensor(logits), torch.tensor(teacher), 2.5)
     assert loss.item() == pytest.approx(total / 3)
 
 
 def test_with_labels_it_is_plain_cross_entropy():
     logits, labels = torch.randn(5, 4), torch.tensor([0, 3, 1, 1, 2])
-    soft = train_exits.soft_cross_entropy(logits, functional.one_hot(labels, 4).float())
+    soft = losses.cross_entropy(logits, functional.one_hot(labels, 4).float())
     torch.testing.assert_close(soft, functional.cross_entropy(logits, labels))
 
 
 def test_extreme_logits_give_a_finite_loss():
     # log(softmax(z)) is -inf here, as in the reference; log_softmax is not.
     logits = torch.tensor([[0.0, 200.0]])
-    assert torch.isfinite(train_exits.soft_cross_entropy(logits, torch.tensor([[1.0, 0.0]])))
+    assert torch.isfinite(losses.soft_cross_entropy(logits, -logits))
 
 
 def test_what_coincides_is_trained_once():
-    counts = {m: sum(trial.modality == m for trial in train_exits.trials("light", METHODS)) for m in MODALITIES}
+    counts = {m: sum(trial.modality == m for trial in exit_training.trials("light", METHODS)) for m in MODALITIES}
     assert counts == {"iframe": 8, "motion": 9, "residual": 9}
 
 
@@ -88,7 +90,7 @@ def test_frozen_means_frozen(backbones, bank, tmp_path):
 
 
 def test_trials_begin_with_the_same_weights(backbones):
-    for group in train_exits.stacked(backbones, TRIALS, num_classes=3, segments=2, seed=4):
+    for group in exit_training.stacked(backbones, TRIALS, num_classes=3, segments=2, seed=4):
         first, *others = group.unstack().values()
         for other in others:
             assert all(torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
@@ -175,7 +177,7 @@ def test_training_together_equals_an_independent_loop_for_each_exit(backbones, b
     assert_same_weights(together.exits[trial], train_alone(*own), tolerance)
 
 
-JOINT = train_exits.trials("squeezed", TEAM_METHODS, networks=("joint",))
+JOINT = exit_training.trials("squeezed", TEAM_METHODS, networks=("joint",))
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +252,7 @@ def test_a_killed_training_ends_with_the_same_bits(backbones, bank, tmp_path, mo
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     whole = train(backbones, bank, tmp_path / "a")
-    original, calls = train_exits.frozen_pass, []
+    original, calls = exit_training.frozen_pass, []
 
     def dies(*arguments):
         calls.append(1)
@@ -259,7 +261,7 @@ def test_a_killed_training_ends_with_the_same_bits(backbones, bank, tmp_path, mo
         return original(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_exits, "frozen_pass", dies)
+        patch.setattr(exit_training, "frozen_pass", dies)
         with pytest.raises(KeyboardInterrupt):
             train(backbones, bank, tmp_path / "b")
     resumed = train(backbones, bank, tmp_path / "b")

@@ -1,15 +1,19 @@
-r"""Train internal classifiers on frozen backbones: cross-entropy, progressive knowledge distillation, and others.
+r"""Train exits (internal classifiers) on frozen backbones: by labels, by progressive distillation, or otherwise.
 
-A method is data (`schedules`). All methods of all networks, and all kinds of classifiers, train in one pass: the
-frozen backbones' activations and the teachers' logits are computed once a batch and shared by every classifier, and
+`train_exits` hangs exits on any backbones and trains them by any schedules of teachers, on any batches. Beneath it,
+`train_specs` trains what a study compares: several kinds of exits, learning rates, lengths and temperatures.
+
+A method is data (`schedules`). All methods of all networks, and all kinds of classifiers, train in one pass: the frozen
+backbones' activations and the teachers' logits are computed once a batch and shared by every classifier, and
 classifiers of one shape are stacked. As Adam works on each parameter by itself and the losses are summed, each
 classifier trains as it would alone.
 
 The loss of one classifier with logits z is
 
-.. math:: (1 - w)\, T^2\, \mathrm{CE}\bigl(\mathrm{softmax}(t / T), z / T\bigr) + w\, \mathrm{CE}(y, z)
+.. math:: (1 - w)\, L(z, t, T) + w\, \mathrm{CE}(y, z)
 
-with t the teacher's logits, T the temperature, y the label and w the method's label weight.
+with t the teacher's logits, T the temperature, y the label and w the method's label weight; L is
+`losses.soft_cross_entropy` where no other is given.
 """
 
 import dataclasses
@@ -21,24 +25,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pkdlib.data.datasets import Split
-from pkdlib.data.frame_cache import Frames
-from pkdlib.data.loader import MicroBatch
-from pkdlib.distillation.schedules import LABELS, METHODS, OWN, Method, canonical, teacher_at
+from pkdlib.data.batches import Batches, MicroBatch, PairedBatches
+from pkdlib.distillation.losses import Loss, cross_entropy, soft_cross_entropy
+from pkdlib.distillation.schedules import LABELS, METHODS, OWN, Method, MethodError, canonical, teacher_at
 from pkdlib.models import exit_heads
-from pkdlib.models.backbones import MODALITIES, FeatureBackbone
-from pkdlib.models.exit_heads import Stack
+from pkdlib.models.backbones import MODALITIES, FeatureBackbone, MultiExitNetwork
+from pkdlib.models.exit_heads import Maker, Stack
 from pkdlib.training import devices, distributed, trainer
+from pkdlib.training.trainer import Recipe
+
+_ONLY = "exits"  # the kind of exits of `train_exits`
 
 
 @dataclasses.dataclass(frozen=True)
 class ExitSpec:
-    """One training of a network's three internal classifiers.
+    """One training of a network's internal classifiers.
 
     Args:
-        modality: What the student network reads, a key of `backbones.CHANNELS`.
-        kind: Of the classifiers, a key of `exit_heads.KINDS`.
-        method: A key of `schedules.METHODS`.
+        modality: The student network, named by what it reads.
+        kind: Of the classifiers, a key of `exit_heads.KINDS`, or of other kinds that `train_specs` is given.
+        method: A key of `schedules.METHODS`, or of other methods that `train_specs` is given.
         lr_factor: Factor on the recipe's learning rate.
         epochs_factor: Factor on its epochs, a whole number.
         temperature_factor: Factor on the temperature of the soft targets.
@@ -64,7 +70,7 @@ class Distilled:
     """Trained internal classifiers.
 
     Args:
-        exits: ExitSpec -> three classifiers, in eval mode, on the CPU.
+        exits: ExitSpec -> its classifiers, in eval mode, on the CPU.
         curves: A row an epoch and trial: epoch, the trial's fields, and its mean loss over batches and exits.
         epoch_results: What `after_epoch` gave after each epoch.
     """
@@ -105,15 +111,68 @@ def trials(
 
 def train_exits(
     backbones: Mapping[str, FeatureBackbone],
-    bank: Frames,
-    split: Split,
-    recipe: trainer.Recipe,
+    batches: Any,
+    schedules: Mapping[str, Method],
+    recipe: Recipe,
+    *,
+    num_classes: int,
+    exits: Maker = exit_heads.light_classifiers,
+    loss: Loss = soft_cross_entropy,
+    temperature: float = 1.0,
+    folder: Path | None = None,
+) -> dict[str, dict[str, MultiExitNetwork]]:
+    """Hang exits on frozen backbones and train them by several schedules of teachers at equal budget.
+
+    Args:
+        backbones: Name -> trained network, such as `models.tapped` makes of any module. They are put in eval mode and
+            do not change.
+        batches: Pairs (inputs, labels), gone through once an epoch: a list, a `DataLoader`. Inputs are a mapping from a
+            network's name to what it reads, (B, ...), or one tensor that all networks read; labels are (B,) integers.
+        schedules: Name -> who teaches when, as `labels`, `teacher` and `progressive` make them.
+        recipe: Epochs, learning rate and the rest.
+        num_classes: Classes.
+        exits: From (backbone, num_classes, segments) to new exits: one for each place where the backbone can stop.
+        loss: Of the exits' logits beside their teacher's.
+        temperature: T, which the loss is given.
+        folder: Where a checkpoint is kept, by which a training that was stopped goes on; none is kept without it.
+
+    Returns:
+        Schedule -> network -> the backbone with its exits, in eval mode, on the recipe's device.
+
+    Raises:
+        MethodError: If a schedule names a teacher that is none of the networks.
+        TrainingError: If a loss is not finite.
+    """  # noqa: DOC502
+    own = PairedBatches(batches, list(backbones), seed=recipe.seed, device=recipe.device)
+    wanted = [ExitSpec(network, _ONLY, schedule) for schedule in schedules for network in backbones]
+    shape = {"num_classes": num_classes, "methods": schedules, "kinds": {_ONLY: exits}}
+    trained = train_specs(
+        backbones, own, recipe, wanted, **shape, loss=loss, temperature=temperature, folder=folder
+    ).exits
+    return {
+        schedule: {
+            name: MultiExitNetwork(
+                backbone=backbone, exits=devices.place(trained[ExitSpec(name, _ONLY, schedule)], recipe.device)
+            ).eval()
+            for name, backbone in backbones.items()
+        }
+        for schedule in schedules
+    }
+
+
+def train_specs(
+    backbones: Mapping[str, FeatureBackbone],
+    batches: Batches,
+    recipe: Recipe,
     wanted: Sequence[ExitSpec],
     *,
     num_classes: int,
-    folder: Path,
+    segments: int = 1,
     methods: Mapping[str, Method] = METHODS,
+    kinds: Mapping[str, Maker] = exit_heads.KINDS,
+    loss: Loss = soft_cross_entropy,
     temperature: float = 1.0,
+    folder: Path | None = None,
     name: str = "exits",
     forward: Callable[..., tuple[dict[str, list[Tensor]], dict[str, Tensor]]] | None = None,
     after_epoch: Callable[[Sequence["Group"]], Any] | None = None,
@@ -126,14 +185,17 @@ def train_exits(
 
     Args:
         backbones: What each reads -> network, trained; they are moved to the recipe's device.
-        bank: Decoded frames.
-        split: Which clips train.
+        batches: Of the training.
         recipe: Epochs, learning rate and the rest.
         wanted: What to train.
         num_classes: Classes.
-        folder: Where the checkpoint lies; a training killed before resumes where it was last saved. It stays there.
+        segments: Segments a clip.
         methods: What the trials' methods are.
-        temperature: T, of the soft targets.
+        kinds: What the trials' kinds of classifiers are.
+        loss: Of the classifiers' logits beside their teacher's.
+        temperature: T, which the loss is given.
+        folder: Where the checkpoint lies; a training killed before resumes where it was last saved. It stays there.
+            Without a folder none is kept.
         name: Of this training among those that use the folder.
         forward: Computes what `frozen_pass` does, which is the default.
         after_epoch: Called after each epoch with the groups, in eval mode; plain values, which a checkpoint can hold.
@@ -142,31 +204,32 @@ def train_exits(
         The classifiers.
 
     Raises:
+        MethodError: If a method names a teacher that is none of the networks.
         TrainingError: If a loss is not finite, or the folder holds the checkpoint of another training of this name.
     """  # noqa: DOC502
     for backbone in backbones.values():
         devices.place(backbone, recipe.device).eval().requires_grad_(False)
-    groups = stacked(backbones, wanted, num_classes=num_classes, segments=recipe.segments, seed=recipe.seed)
+    shape = {"num_classes": num_classes, "segments": segments, "seed": recipe.seed}
+    groups = stacked(backbones, wanted, **shape, kinds=kinds)
     groups = [devices.place(group, recipe.device) for group in groups]
     step_by = trainer.OPTIMISERS[recipe.tuning.optimiser]
     optimisers = [step_by(trainer.parameter_groups(group, recipe.tuning)) for group in groups]
     epochs = [recipe.epochs * group.epochs_factor for group in groups]
-
-    feed = recipe.feed(bank, split.train, list(backbones))
 
     def parts(epoch: int, first: int) -> Iterator[MicroBatch]:
         for group, optimiser, own in zip(groups, optimisers, epochs, strict=True):
             peak = recipe.lr * group.lr_factor * recipe.tuning.network_factors.get(group.modality, 1.0)
             trainer.set_lr(optimiser, peak * trainer.lr_share(recipe.tuning, epoch / own))
             group.train()
-        return feed.epoch(epoch, first)
+        return batches.epoch(epoch, first)
 
     def run_part(epoch: int, part: MicroBatch) -> Tensor:
         if part.first:
             trainer.seed_dropout(recipe.seed, epoch, part.batch)
         with devices.autocast(recipe.device, recipe.precision):
             features, finals = (forward or frozen_pass)(backbones, part.inputs)
-        labels = functional.one_hot(bank.labels[part.indices], num_classes).float().to(recipe.device)
+        _require_teachers(wanted, methods, finals)
+        labels = functional.one_hot(part.labels, num_classes).float().to(recipe.device)
         figures = []
         for group, optimiser, own in zip(groups, optimisers, epochs, strict=True):
             share = epoch / own
@@ -174,9 +237,9 @@ def train_exits(
                 figures.append(torch.zeros(len(group.trials), device=recipe.device))
                 continue
             with devices.autocast(recipe.device, recipe.precision):
-                losses = group.losses(features, finals, labels, share, recipe.segments, methods, temperature)
+                losses = group.losses(features, finals, labels, share, segments, methods, temperature, loss)
             where = f"internal classifiers, epoch {epoch + 1}, batch {part.batch + 1}"
-            trainer.check_finite(losses.sum(), where, bank, part.indices)
+            trainer.check_finite(losses.sum(), where, part.names)
             (losses.sum() * part.weight).backward()
             if part.last:
                 distributed.average_gradients(group)
@@ -188,7 +251,7 @@ def train_exits(
     def end_epoch(epoch: int, figures: Tensor) -> dict[str, Any]:
         for group in groups:
             distributed.average_statistics(group)
-        losses = (distributed.total(figures) / distributed.count() / len(feed)).split(
+        losses = (distributed.total(figures) / distributed.count() / len(batches)).split(
             [len(group.trials) for group in groups]
         )
         row = {"epoch": epoch, "losses": [own.tolist() for own in losses]}
@@ -197,7 +260,7 @@ def train_exits(
     modules = {f"group{n}": group for n, group in enumerate(groups)}
     modules |= {f"optimiser{n}": optimiser for n, optimiser in enumerate(optimisers)} | dict(backbones)
     lessons = {trial.key: methods[trial.method] for trial in wanted}
-    of = (dataclasses.replace(recipe, workers=0), split.train, lessons, temperature)
+    of = (recipe, batches.identity, lessons, temperature, getattr(loss, "__name__", type(loss).__name__))
     rows = trainer.resumable_epochs(parts, run_part, end_epoch, max(epochs), modules, {}, folder, name=name, of=of)
     curves = [
         {"epoch": row["epoch"], **dataclasses.asdict(trial), "loss": loss}
@@ -215,7 +278,7 @@ class Group(nn.Module):
 
     Args:
         trials: They differ in the method alone.
-        exits: The first classifiers' weights, three.
+        exits: The first classifiers' weights.
     """
 
     def __init__(self, trials: Sequence[ExitSpec], exits: nn.ModuleList):
@@ -237,6 +300,7 @@ class Group(nn.Module):
         segments: int,
         methods: Mapping[str, Method],
         temperature: float,
+        loss: Loss = soft_cross_entropy,
     ) -> Tensor:
         """Compute every trial's loss, summed over its exits.
 
@@ -248,6 +312,7 @@ class Group(nn.Module):
             segments: Segments a clip.
             methods: What the trials' methods are.
             temperature: T, of trials whose factor on it is 1.
+            loss: Of logits beside their teacher's.
 
         Returns:
             (trials,).
@@ -260,14 +325,13 @@ class Group(nn.Module):
             for trial, teacher in zip(self.trials, teachers, strict=True)
         ]
         label_weights = labels.new_tensor(weights)
-        soft = torch.stack(
-            [labels if t == LABELS else functional.softmax(finals[t].float() / temperature, dim=1) for t in teachers]
-        )
+        # Where the labels teach, any logits will do, since their weight is 0.
+        taught_by = torch.stack([finals[self.modality if t == LABELS else t].float() for t in teachers])
         total = labels.new_zeros(len(self.trials))
         for stack, stage in zip(self.stacks, features[self.modality], strict=True):
             logits = stack(stage, segments).float()
-            taught = soft_cross_entropy(logits, soft, temperature)
-            labelled = soft_cross_entropy(logits, labels.expand_as(logits))
+            taught = loss(logits, taught_by, temperature)
+            labelled = cross_entropy(logits, labels.expand_as(logits))
             total = total + (1 - label_weights) * taught + label_weights * labelled
         return total
 
@@ -275,7 +339,7 @@ class Group(nn.Module):
         """Take the trials' classifiers out.
 
         Returns:
-            ExitSpec -> three classifiers.
+            ExitSpec -> its classifiers.
         """
         members = [stack.unstack() for stack in self.stacks]
         return {
@@ -284,7 +348,13 @@ class Group(nn.Module):
 
 
 def stacked(
-    backbones: Mapping[str, FeatureBackbone], wanted: Sequence[ExitSpec], *, num_classes: int, segments: int, seed: int
+    backbones: Mapping[str, FeatureBackbone],
+    wanted: Sequence[ExitSpec],
+    *,
+    num_classes: int,
+    segments: int,
+    seed: int,
+    kinds: Mapping[str, Maker] = exit_heads.KINDS,
 ) -> list[Group]:
     """Make new classifiers for trials, in groups that can be computed together.
 
@@ -294,6 +364,7 @@ def stacked(
         num_classes: Classes.
         segments: Segments a clip.
         seed: Of the weights, which are the same for all trials of a network and kind.
+        kinds: What the trials' kinds are.
 
     Returns:
         The groups.
@@ -305,10 +376,7 @@ def stacked(
     groups = []
     for (modality, kind, *_), members in alike.items():
         torch.manual_seed(seed)
-        exits = exit_heads.internal_classifiers(
-            kind, backbone=backbones[modality], num_classes=num_classes, segments=segments
-        )
-        groups.append(Group(members, exits))
+        groups.append(Group(members, kinds[kind](backbones[modality], num_classes, segments)))
     return groups
 
 
@@ -320,34 +388,25 @@ def frozen_pass(
 
     Args:
         backbones: What each reads -> network, in eval mode.
-        batch: What they read -> (B, segments, C, H, W).
+        batch: What they read -> (B, ...), for networks of clips (B, segments, C, H, W).
 
     Returns:
-        Of each network what its three exits read; and the final logits (B, classes) of each network, and of each
+        Of each network what its exits read; and the final logits (B, classes) of each network, and of each
         modality that a network joins: the teachers.
     """
     features, finals = {}, {}
     for modality, backbone in backbones.items():
-        inputs = batch[modality]
-        segments = inputs.shape[1]
-        *first_three, last = backbone.features(inputs.flatten(0, 1))
-        features[modality] = first_three
+        rows, segments = backbone.rows(batch[modality])
+        *features[modality], last = backbone.features(rows)
         finals |= {modality: backbone.classify(last, segments), **backbone.branches(last, segments)}
     return features, finals
 
 
-def soft_cross_entropy(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
-    r"""Compute the distillation loss :math:`-T^2 \frac{1}{B} \sum_b \sum_c p_{bc} \log \mathrm{softmax}(z_b / T)_c`.
-
-    The factor :math:`T^2` keeps the gradient's size (Hinton et al., 2015); the reference trains at T = 1.
-
-    Args:
-        logits: z, (..., B, classes), the student's.
-        targets: p, (..., B, classes), the teacher's probabilities at the same temperature.
-        temperature: T.
-
-    Returns:
-        (...), the mean over the batch.
-    """
-    log_probabilities = functional.log_softmax(logits / temperature, dim=-1)
-    return -(targets * log_probabilities).sum(dim=-1).mean(dim=-1) * temperature**2
+def _require_teachers(wanted: Sequence[ExitSpec], methods: Mapping[str, Method], finals: Mapping[str, Tensor]) -> None:
+    for trial in wanted:
+        for stage in methods[trial.method].stages:
+            if stage.teacher not in (LABELS, OWN, *finals):
+                raise MethodError(
+                    f"method {trial.method!r}: the teacher {stage.teacher!r} is not known; teachers are "
+                    f"{', '.join(finals)}, {OWN} (the student's own network) and {LABELS}"
+                )
