@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pkdlib.companion.experiments import fusion
+from pkdlib.companion.experiments import costs, fusion
 from pkdlib.companion.experiments.counts import Rows, by_group, count, labels
 from pkdlib.companion.experiments.exits import Exits
 from pkdlib.early_exit import policies as early_exit
@@ -137,6 +137,7 @@ def fewer_segments(exits: Exits) -> Rows:
     """
     run, p = exits.run, exits.run.parameters
     truth = labels(run, "test")
+    measured = costs.of(run, exits.kinds[p.plan.light], exits.backbones.networks)
     bare = sum(own.bare for own in measured.values()) / cost.GMAC
     for segments in range(1, p.segments + 1):
         right = fusion.late_fusion(exits, segments).argmax(axis=1) == truth
