@@ -8,7 +8,6 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,7 @@ class Exits:
     backbones: Backbones
     specs: tuple[ExitSpec, ...]
     methods: Mapping[str, Method]
-    kinds: Mapping[str, Maker] = MappingProxyType(exit_heads.KINDS)
+    kinds: Mapping[str, Maker] = dataclasses.field(default_factory=lambda: exit_heads.KINDS)
     loss: Loss = soft_cross_entropy
 
     @property
