@@ -62,7 +62,7 @@ def main() -> None:
     batch = {m: torch.randn(CLIPS, SEGMENTS, CHANNELS[m], SIDE, SIDE) for m in MODALITIES}
     labels = torch.eye(CLASSES)[:CLIPS]
     for kind in ("light", "paper"):
-        wanted = exit_training.trials(kind, schedules.METHODS)
+        wanted = exit_training.exit_specs(kind, schedules.METHODS)
         ratios = []
         for _ in range(rounds):
             together = seconds(backbones, wanted, batch, labels)

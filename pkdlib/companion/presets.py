@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 
-from pkdlib.distillation.schedules import METHODS, TEAM_METHODS, Method
+from pkdlib.distillation.schedules import METHODS, SHARES, TEAM_METHODS, TEAM_SHARES, Method
 from pkdlib.training.tuning import Tuning
 
 
@@ -49,6 +49,7 @@ class Plan:
         exit_tuning: Of their internal classifiers.
         fine_tuning: Of the networks, from weights trained before.
         exit_fine_tuning: Of the internal classifiers of these.
+        shares: Of the epochs, of PKD's three teachers in turn.
         methods: That train internal classifiers, by name.
     """
 
@@ -61,6 +62,7 @@ class Plan:
     exit_tuning: Tuning
     fine_tuning: Tuning
     exit_fine_tuning: Tuning
+    shares: tuple[float, float, float]
     methods: Mapping[str, Method]
 
     @property
@@ -95,6 +97,7 @@ PLANS = {
             network_factors=_REFERENCE_RATES,
         ),
         exit_fine_tuning=dataclasses.replace(_COVIAR_EXITS, network_factors=_REFERENCE_RATES),
+        shares=SHARES,
         methods=METHODS,
     ),
     "teamnet": Plan(
@@ -117,6 +120,7 @@ PLANS = {
             optimiser="sgd", weight_decay=1e-4, milestones=(5 / 30, 10 / 30, 15 / 30), factors=_TEAM_FACTORS
         ),
         exit_fine_tuning=_TEAM_EXITS,
+        shares=TEAM_SHARES,
         methods=TEAM_METHODS,
     ),
 }

@@ -5,7 +5,7 @@ begin with split, seed and backbone.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,49 +25,49 @@ from pkdlib.companion.experiments import (
     steps,
 )
 from pkdlib.companion.experiments.counts import Rows
+from pkdlib.companion.experiments.exits import Exits
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.presets import PLANS
 from pkdlib.companion.workspace import Run
 from pkdlib.distillation import schedules
 from pkdlib.models import cost
-from pkdlib.models.exit_heads import KINDS
+from pkdlib.models.exit_heads import KINDS, Maker
 
 # What tells specs apart that the table `exits` does not: it has those of the paper's kind, trained plainly, alone.
 SPEC_COLUMNS = ("kind", "lr_factor", "epochs_factor", "temperature_factor")
 
 
-def exit_rows(run: Run) -> Rows:
+def exit_rows(own: Exits) -> Rows:
     """Yield the accuracy of every exit of the paper's kind alone, on validation and test clips.
 
     Args:
-        run: Which.
+        own: The exits.
 
     Yields:
         modality, method, exit, part, group, clips, correct; method `backbone` at exit 4 is the network's own end.
     """
-    own, plan = exits.of(run), run.parameters.plan
+    p = own.run.parameters
     ends = list(own.backbones.accuracy())
     for part in ("validation", "test"):
-        for modality in plan.networks:
+        for modality in p.plan.networks:
             yield from (row for row in ends if (row["part"], row["modality"]) == (part, modality))
-            methods = schedules.selected(run.parameters.paper_methods)
-            wanted = dict.fromkeys(own.spec(modality, plan.paper, method) for method in methods)
+            methods = schedules.selected(p.paper_methods, own.methods)
+            wanted = dict.fromkeys(own.spec(modality, p.plan.paper, method) for method in methods)
             for row in own.accuracy(list(wanted), [part]):
                 yield {name: value for name, value in row.items() if name not in SPEC_COLUMNS}
 
 
-def trials(run: Run) -> Rows:
-    """Yield the test accuracy of every internal classifier that was trained: all kinds, methods and learning rates.
+def trial_rows(own: Exits) -> Rows:
+    """Yield the test accuracy of every exit that was trained: all kinds, methods and learning rates.
 
     Args:
-        run: Which.
+        own: The exits.
 
     Yields:
         modality, kind, method, lr_factor, epochs_factor, exit, part, group, clips, correct; methods that coincide for a
         modality stand under one name.
     """
-    own, tempered = exits.of(run), exits.tempered(run.parameters)
-    for row in own.accuracy([spec for spec in own.specs if spec not in tempered]):
+    for row in own.accuracy([spec for spec in own.specs if spec.temperature_factor == 1]):
         yield {name: value for name, value in row.items() if name != "temperature_factor"}
 
 
@@ -125,19 +125,21 @@ def early_exit(run: Run) -> Rows:
     yield from operating_points.fewer_segments(own)
 
 
-def cost_rows(run: Run) -> Rows:
+def cost_rows(own: Exits) -> Rows:
     """Yield what leaving at each exit of each network costs.
 
     Args:
-        run: Which.
+        own: The exits.
 
     Yields:
         kind, modality, exit, gmac (with the classifiers passed), gmac_ic (this classifier alone), gmac_bare (the
         backbone to its end without any), a clip.
     """
-    p = run.parameters
-    sizes = tuple((reads, network.size) for reads, network in exits.of(run).backbones.networks.items())
-    yield from _exit_costs(p.backbone, sizes, len(workspace.dataset(p).classes), p.segments, p.input_size)
+    run, p = own.run, own.run.parameters
+    sizes = tuple((reads, network.size) for reads, network in own.backbones.networks.items())
+    kinds = {kind: own.kinds[kind] for kind in p.plan.kinds}
+    for row in _exit_costs(kinds, sizes, len(workspace.dataset(p).classes), p.segments, p.input_size):
+        yield {**run.columns, **row}
 
 
 def paper_costs(backbone: str = "coviar", segments: int = 1) -> pd.DataFrame:
@@ -151,13 +153,14 @@ def paper_costs(backbone: str = "coviar", segments: int = 1) -> pd.DataFrame:
         The columns of `costs`.
     """
     wanted = tuple((reads, "paper") for reads in PLANS[backbone].networks)
-    return pd.DataFrame(_exit_costs(backbone, wanted, 101, segments, 224))
+    kinds = {kind: KINDS[kind] for kind in PLANS[backbone].kinds}
+    return pd.DataFrame(_exit_costs(kinds, wanted, 101, segments, 224))
 
 
 TABLES: dict[str, Callable[[Run], Rows]] = {
     "curves": lambda run: exits.of(run).backbones.curves(),
-    "exits": exit_rows,
-    "trials": trials,
+    "exits": lambda run: exit_rows(exits.of(run)),
+    "trials": lambda run: trial_rows(exits.of(run)),
     "temperatures": temperatures,
     "ensembles": ensemble_rows,
     "weights": weights,
@@ -167,7 +170,7 @@ TABLES: dict[str, Callable[[Run], Rows]] = {
     "decoding": lambda run: latency.decoding(exits.of(run)),
     "audit": lambda run: protocol.audit(exits.of(run)),
     "crossfit": crossfit.accuracies,
-    "cost": cost_rows,
+    "cost": lambda run: cost_rows(exits.of(run)),
     "flatness": flatness.measures,
     "flatness_spectrum": flatness.spectrum,
     "flatness_slices": flatness.slices,
@@ -194,12 +197,22 @@ def table(p: Parameters, name: str) -> pd.DataFrame:
     Returns:
         The table.
     """
-    selected = workspace.selected_runs(p)
-    rows = [
-        {"split": run.split, "seed": run.seed, "backbone": p.backbone, **row}
-        for run in selected
-        for row in TABLES[name](run)
-    ]
+    rows = ({**run.columns, **row} for run in workspace.selected_runs(p) for row in TABLES[name](run))
+    return kept(p, name, rows)
+
+
+def kept(p: Parameters, name: str, rows: Rows) -> pd.DataFrame:
+    """Make a table of rows, and write it to the folder of the runs.
+
+    Args:
+        p: The parameters.
+        name: Of the table.
+        rows: Its rows, of all runs.
+
+    Returns:
+        The table, whose columns begin with split, seed and backbone.
+    """
+    rows = list(rows)
     frame = pd.DataFrame(rows, columns=None if rows else ["split", "seed", "backbone"])
     write(frame, tables_folder(p) / f"{name}.csv")
     return frame
@@ -295,10 +308,10 @@ def _record(p: Parameters) -> dict[str, Any]:
 
 
 def _exit_costs(
-    backbone: str, wanted: tuple[tuple[str, str], ...], num_classes: int, segments: int, input_size: int
+    kinds: Mapping[str, Maker], wanted: tuple[tuple[str, str], ...], num_classes: int, segments: int, input_size: int
 ) -> Rows:
-    for kind in PLANS[backbone].kinds:
-        measured = costs.exit_costs(wanted, KINDS[kind], num_classes, segments, input_size)
+    for kind, make in kinds.items():
+        measured = costs.exit_costs(wanted, make, num_classes, segments, input_size)
         for modality, figures in measured.items():
             for number, (paid, own) in enumerate(zip(figures.cumulative, figures.own, strict=True), start=1):
                 yield {

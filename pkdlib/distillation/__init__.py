@@ -1,5 +1,33 @@
 """Progressive knowledge distillation (PKD): which teacher an exit learns from, and when.
 
-Begin with `schedules`: a method is a schedule of teachers, a table of what teaches from which epoch on. `train_exits`
-trains the internal classifiers of frozen backbones by any number of methods side by side.
+Begin with `train_exits`, which hangs exits on frozen backbones and trains them side by side, each by a schedule of
+teachers that `labels`, `teacher` and `progressive` make. `schedules` has those of the study, `losses` what an exit's
+logits cost beside its teacher's, and `exit_training` the training.
 """
+
+from typing import TYPE_CHECKING
+
+from pkdlib import _lazy
+
+if TYPE_CHECKING:
+    from pkdlib.distillation.exit_training import ExitSpec as ExitSpec
+    from pkdlib.distillation.exit_training import exit_specs as exit_specs
+    from pkdlib.distillation.exit_training import train_exits as train_exits
+    from pkdlib.distillation.exit_training import train_specs as train_specs
+    from pkdlib.distillation.losses import soft_cross_entropy as soft_cross_entropy
+    from pkdlib.distillation.schedules import Method as Method
+    from pkdlib.distillation.schedules import MethodError as MethodError
+    from pkdlib.distillation.schedules import Stage as Stage
+    from pkdlib.distillation.schedules import labels as labels
+    from pkdlib.distillation.schedules import progressive as progressive
+    from pkdlib.distillation.schedules import selected as selected
+    from pkdlib.distillation.schedules import teacher as teacher
+
+__getattr__, __dir__, __all__ = _lazy.exports(
+    __name__,
+    {
+        "exit_training": ("ExitSpec", "exit_specs", "train_exits", "train_specs"),
+        "losses": ("soft_cross_entropy",),
+        "schedules": ("Method", "MethodError", "Stage", "labels", "progressive", "selected", "teacher"),
+    },
+)

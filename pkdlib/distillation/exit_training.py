@@ -80,31 +80,34 @@ class Distilled:
     epoch_results: list[Any]
 
 
-def trials(
+def exit_specs(
     kind: str,
-    methods: Iterable[str],
-    lr_factors: Sequence[float] = (1.0,),
+    names: Iterable[str],
+    methods: Mapping[str, Method] = METHODS,
+    *,
     networks: Sequence[str] = MODALITIES,
+    lr_factors: Sequence[float] = (1.0,),
     temperature_factor: float = 1.0,
 ) -> list[ExitSpec]:
-    """List the trainings of some methods, each that coincides with another once.
+    """List the trainings of exits of one kind by some methods, each that coincides with another once.
 
     Args:
         kind: Of the classifiers.
-        methods: Keys of `schedules.METHODS`.
-        lr_factors: Factors on the learning rate.
+        names: Keys of `methods`.
+        methods: Name -> schedule of teachers.
         networks: The students, named by what they read.
+        lr_factors: Factors on the learning rate.
         temperature_factor: On the temperature of the soft targets.
 
     Returns:
-        Trials of all networks, without doubles.
+        Specs of all networks, without doubles.
     """
-    methods = list(methods)
+    names = list(names)
     found = [
-        ExitSpec(modality, kind, canonical(method, modality), factor, temperature_factor=temperature_factor)
+        ExitSpec(modality, kind, canonical(name, modality, methods), factor, temperature_factor=temperature_factor)
         for factor in lr_factors
         for modality in networks
-        for method in methods
+        for name in names
     ]
     return list(dict.fromkeys(found))
 

@@ -131,29 +131,30 @@ def with_shares(*shares: float) -> dict[str, Method]:
 
 
 # PKD's shares in the reference: 50, 50 and 200 of 300 epochs, and for TEAM-Net 3, 3 and 34 of 40.
-METHODS = with_shares(50 / 300, 50 / 300, 200 / 300)
-TEAM_METHODS = with_shares(3 / 40, 3 / 40, 34 / 40)
+SHARES, TEAM_SHARES = (50 / 300, 50 / 300, 200 / 300), (3 / 40, 3 / 40, 34 / 40)
+METHODS, TEAM_METHODS = with_shares(*SHARES), with_shares(*TEAM_SHARES)
 
 
-def selected(names: str) -> list[str]:
-    """Read a list of methods.
+def selected(names: str, methods: Mapping[str, Method] = METHODS) -> list[str]:
+    """Read a list of methods, beside which one's own are always taken.
 
     Args:
-        names: Separated by commas; `all` is every one, and nothing none.
+        names: Of METHODS, separated by commas; `all` is every one, and nothing none.
+        methods: Name -> method, with those of one's own.
 
     Returns:
-        Keys of METHODS, in its order.
+        Keys of `methods`, in its order: those that are listed, and those that METHODS has not.
 
     Raises:
         MethodError: If a name is not known.
     """
     if names == "all":
-        return list(METHODS)
+        return list(methods)
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     for name in wanted:
         if name not in METHODS:
             raise MethodError(f"method {name!r} is not known; the methods are: {', '.join(METHODS)}")
-    return [name for name in METHODS if name in wanted]
+    return [name for name in methods if name in wanted or name not in METHODS]
 
 
 def canonical(method: str, modality: str, methods: Mapping[str, Method] = METHODS) -> str:

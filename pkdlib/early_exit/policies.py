@@ -234,14 +234,14 @@ def trade_off(
         scores: (N, exits, classes).
         labels: (N,).
         costs: (exits,) GMAC to leave at each exit, all that was computed before included.
-        thresholds: To try; THRESHOLDS of the criterion where none are given.
+        thresholds: To try; THRESHOLDS of the criterion where none are given, or, of one's own, of `max_softmax`.
         criterion: As in `Policy`.
 
     Returns:
         A row a threshold: setting, gmac (mean a clip), accuracy (0..1), clips.
     """
     rows = []
-    for threshold in THRESHOLDS[criterion] if thresholds is None else thresholds:
+    for threshold in THRESHOLDS.get(criterion, THRESHOLDS["max_softmax"]) if thresholds is None else thresholds:
         exits = leave_at(scores, threshold, criterion)
         answers = scores[np.arange(len(labels)), exits].argmax(axis=1)
         rows.append(

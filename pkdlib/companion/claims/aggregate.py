@@ -15,38 +15,53 @@ from pkdlib.companion.presets import LIGHT_KINDS
 from pkdlib.statistics import intervals
 from pkdlib.video import reader
 
+
+class Names(dict):
+    """Names for readers; what has none, such as a method of one's own, is called as it is."""
+
+    def __missing__(self, key: str) -> str:
+        """Return the key."""
+        return key
+
+
 MODALITY_NAMES = {"iframe": "I-frame", "motion": "motion-vector", "residual": "residual", "joint": "joint"}
-KIND_NAMES = {
-    "paper": "the paper's classifiers",
-    "light": "light classifiers",
-    "squeezed": "classifiers on squeezed vectors",
-}
-METHOD_NAMES = {
-    "ce": "cross-entropy",
-    "pkd": "PKD",
-    "self": "own end",
-    "iframe": "I-frame teacher",
-    "anti": "PKD reversed",
-    "swapped": "PKD, residual first",
-    "pkd_reference": "PKD, own end last",
-    "motion_only": "motion teacher",
-    "residual_only": "residual teacher",
-    "pkd+labels": "PKD with labels",
-}
-RULE_NAMES = {
-    "wise": "WISE",
-    "wise_nonnegative": "WISE, none below 0",
-    "wise_l1": "WISE with L1",
-    "wise_train": "WISE on training logits",
-    "uniform": "uniform mean",
-    "tempered": "mean at own temperatures",
-    "stacking": "stacking",
-    "no_scaling": "reference: no scaling",
-    "no_lateral": "reference: no lateral",
-    "last": "last exit alone",
-    "late_equal": "late fusion, equal weights",
-    "late_fitted": "late fusion, fitted weights",
-}
+KIND_NAMES = Names(
+    {
+        "paper": "the paper's classifiers",
+        "light": "light classifiers",
+        "squeezed": "classifiers on squeezed vectors",
+    }
+)
+METHOD_NAMES = Names(
+    {
+        "ce": "cross-entropy",
+        "pkd": "PKD",
+        "self": "own end",
+        "iframe": "I-frame teacher",
+        "anti": "PKD reversed",
+        "swapped": "PKD, residual first",
+        "pkd_reference": "PKD, own end last",
+        "motion_only": "motion teacher",
+        "residual_only": "residual teacher",
+        "pkd+labels": "PKD with labels",
+    }
+)
+RULE_NAMES = Names(
+    {
+        "wise": "WISE",
+        "wise_nonnegative": "WISE, none below 0",
+        "wise_l1": "WISE with L1",
+        "wise_train": "WISE on training logits",
+        "uniform": "uniform mean",
+        "tempered": "mean at own temperatures",
+        "stacking": "stacking",
+        "no_scaling": "reference: no scaling",
+        "no_lateral": "reference: no lateral",
+        "last": "last exit alone",
+        "late_equal": "late fusion, equal weights",
+        "late_fitted": "late fusion, fitted weights",
+    }
+)
 
 
 def modality_profile(path: Path) -> pd.DataFrame:
@@ -252,6 +267,12 @@ def fractions(counts: pd.DataFrame) -> dict[str, float]:
     return {"accuracy": interval.estimate / 100, "low": interval.low / 100, "high": interval.high / 100}
 
 
+def _in_order(names: Names, column: pd.Series) -> list[str]:
+    # Those that a column holds: the named ones first, in their order.
+    found = set(column)
+    return [name for name in names if name in found] + sorted(found - names.keys())
+
+
 def _is_base(curves: pd.DataFrame, *names: str) -> pd.Series:
     return pd.concat([curves[name].isin(PLAIN[name]) for name in names], axis=1).all(axis=1)
 
@@ -279,12 +300,11 @@ def rule_summary(ensembles: pd.DataFrame) -> pd.DataFrame:
     """
     test = ensembles[(ensembles["part"] == "test") & ensembles["prefix"].isin([0, ensembles["prefix"].max()])]
     rows = []
-    for kind in (name for name in KIND_NAMES if name in set(test["kind"])):
+    for kind in _in_order(KIND_NAMES, test.loc[test["prefix"] > 0, "kind"]):
         chosen = test[((test["kind"] == kind) & (test["method"] == "pkd")) | (test["prefix"] == 0)]
-        for rule, name in RULE_NAMES.items():
-            counts = chosen[chosen["rule"] == rule]
-            if len(counts):
-                rows.append({"cascade": f"{KIND_NAMES[kind]}, PKD", "rule": name, **fractions(counts)})
+        for rule in _in_order(RULE_NAMES, chosen["rule"]):
+            figures = fractions(chosen[chosen["rule"] == rule])
+            rows.append({"cascade": f"{KIND_NAMES[kind]}, PKD", "rule": RULE_NAMES[rule], **figures})
     return pd.DataFrame(rows)
 
 

@@ -107,7 +107,7 @@ class Backbones:
                 yield from count(self.run, part, self.logits[f"{part}/{modality}/backbone/{NUM_EXITS}"], where)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=8)
 def of(run: Run) -> Backbones:
     """Return the backbones that the parameters name.
 

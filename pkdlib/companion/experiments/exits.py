@@ -23,7 +23,7 @@ from pkdlib.companion.experiments.counts import Rows, count
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run, dataset
 from pkdlib.distillation import exit_training, schedules
-from pkdlib.distillation.exit_training import ExitSpec
+from pkdlib.distillation.exit_training import ExitSpec, exit_specs
 from pkdlib.distillation.losses import Loss, soft_cross_entropy
 from pkdlib.distillation.schedules import Method
 from pkdlib.early_exit import predictor
@@ -46,17 +46,21 @@ class Exits:
 
     Args:
         backbones: The frozen backbones that they hang on.
-        specs: What is trained.
+        specs: What is trained, as `exit_specs` lists it.
         methods: Name -> schedule of teachers, of all methods that the specs name.
         kinds: Name -> what makes exits of a kind, of all kinds that the specs name.
         loss: Of the exits' logits beside their teacher's.
     """
 
     backbones: Backbones
-    specs: tuple[ExitSpec, ...]
+    specs: Sequence[ExitSpec]
     methods: Mapping[str, Method]
     kinds: Mapping[str, Maker] = dataclasses.field(default_factory=lambda: exit_heads.KINDS)
     loss: Loss = soft_cross_entropy
+
+    def __post_init__(self):
+        """Train each once, where the paper's exits are light ones and both are asked for."""
+        object.__setattr__(self, "specs", tuple(dict.fromkeys(self.specs)))
 
     @property
     def run(self) -> Run:
@@ -192,7 +196,7 @@ class Exits:
         return steps.step(self.run, f"{name}{self.backbones.suffix}", make, *steps.EXITS, *decided_by, taken=taken)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=8)
 def of(run: Run) -> Exits:
     """Return the exits that the parameters name.
 
@@ -203,7 +207,7 @@ def of(run: Run) -> Exits:
         The exits.
     """
     p = run.parameters
-    return Exits(backbones.of(run), tuple(specs(p)), p.plan.methods)
+    return Exits(backbones.of(run), specs(p), p.plan.methods)
 
 
 def specs(p: Parameters) -> list[ExitSpec]:
@@ -214,17 +218,17 @@ def specs(p: Parameters) -> list[ExitSpec]:
 
     Returns:
         The methods of both kinds; of the light kind `ce` and `pkd` at other learning rates; and those that have a
-        teacher to soften at further temperatures; each once.
+        teacher to soften at further temperatures.
     """
     light, paper = schedules.selected(p.light_methods), schedules.selected(p.paper_methods)
     sensitive = [method for method in SENSITIVE_METHODS if method in light]
-    wanted = [
-        *exit_training.trials(p.plan.light, light, networks=p.plan.networks),
-        *exit_training.trials(p.plan.paper, paper, networks=p.plan.networks),
-        *exit_training.trials(p.plan.light, sensitive, OTHER_LR_FACTORS, networks=p.plan.networks),
+    networks = p.plan.networks
+    return [
+        *exit_specs(p.plan.light, light, networks=networks),
+        *exit_specs(p.plan.paper, paper, networks=networks),
+        *exit_specs(p.plan.light, sensitive, networks=networks, lr_factors=OTHER_LR_FACTORS),
         *tempered(p),
     ]
-    return list(dict.fromkeys(wanted))
 
 
 def tempered(p: Parameters) -> list[ExitSpec]:
@@ -240,7 +244,7 @@ def tempered(p: Parameters) -> list[ExitSpec]:
         spec
         for factor in p.temperature_factors
         for kind, names in ((p.plan.light, p.light_methods), (p.plan.paper, p.paper_methods))
-        for spec in exit_training.trials(
+        for spec in exit_specs(
             kind,
             [method for method in TEMPERED_METHODS if method in schedules.selected(names)],
             networks=p.plan.networks,
