@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pkdlib.ensemble.logits import softmax
-from pkdlib.models.backbones import NUM_EXITS, MultiExitNetwork
+from pkdlib.models.backbones import MultiExitNetwork
 
 NEVER = math.inf
 # Fixed beforehand for every accuracy-cost curve; the last never leaves early.
@@ -121,7 +121,7 @@ class Policy:
         if math.isnan(self.threshold):
             raise ValueError("threshold is not a number")
         lengths = [len(vector) for vector in self.weights]
-        if lengths != list(range(1, NUM_EXITS * len(self.order) + 1)):
+        if not lengths or lengths != list(range(1, len(lengths) + 1)):
             raise ValueError(
                 f"weights: vectors of lengths {lengths}; need one for each prefix of the exits of {self.order}"
             )
@@ -157,8 +157,8 @@ def execute(
     Args:
         networks: Those of the policy, in eval mode.
         load: From what a network reads and the positions (0..count - 1) of the samples that still need it to their
-            clips, (positions, segments, C, H, W), on the network's device. It is not called for a modality that no
-            sample reaches.
+            samples, such as clips (positions, segments, C, H, W), on the network's device. It is not called for a network
+            that no sample reaches.
         count: Samples in the batch.
         policy: When to stop.
 
@@ -166,8 +166,11 @@ def execute(
         The answers.
 
     Raises:
-        ValueError: If a logit is not finite.
+        ValueError: If a logit is not finite, or the policy has not a weight vector for each exit of its networks.
     """
+    counts = {name: len(networks[name].exits) + 1 for name in policy.order}
+    if len(policy.weights) != sum(counts.values()):
+        raise ValueError(f"weights: {len(policy.weights)} vectors; {policy.order} have {sum(counts.values())} exits")
     labels, exits = np.zeros(count, int), np.zeros(count, int)
     confidences, distances = np.zeros(count), np.full(count, np.inf)
     left = np.arange(count)
@@ -179,10 +182,10 @@ def execute(
             break
         outputs = networks[modality].iterate(load(modality, left))
         keep: Tensor | None = None
-        for _ in range(NUM_EXITS):
+        for exit_ in range(1, counts[modality] + 1):
             logits.append(outputs.send(keep).cpu().double().numpy())
             if not np.isfinite(logits[-1]).all():
-                raise ValueError(f"exit {modality}-{number % NUM_EXITS + 1}: infinite or NaN logits are refused")
+                raise ValueError(f"exit {modality}-{exit_}: infinite or NaN logits are refused")
             scores.append(np.tensordot(policy.weights[number], np.stack(logits), axes=1))
             confidence = CRITERIA[policy.criterion](np.stack(scores, axis=1))[:, -1]
             distances[left] = np.minimum(distances[left], np.abs(confidence - policy.threshold))
@@ -311,7 +314,7 @@ def cascade_costs(exit_costs: Mapping[str, Sequence[float]], order: Sequence[str
     """Add up what it costs to leave at each exit of the cascade.
 
     Args:
-        exit_costs: Network -> cumulative cost of its four exits.
+        exit_costs: Network -> cumulative cost of its exits.
         order: Networks in the order in which they are visited.
 
     Returns:
