@@ -36,7 +36,7 @@ def main():
     parser.add_argument("profile")
     parser.add_argument("dataset")
     for name in ("backbone", "root", "cache", "runs"):
-        parser.add_argument(f"--{name}", default=getattr(Parameters, name))
+        parser.add_argument(f"--{name}", default=Parameters.model_fields[name].default)
     parser.add_argument("--seeds", type=int, default=0, help="whose networks at matched loss are made again (none)")
     chosen = vars(parser.parse_args())
     seeds = chosen.pop("seeds")
@@ -45,7 +45,7 @@ def main():
     path = place / f"flatness{results.PACKED}"
     judge_per_deviation(path, p)
     for seed in range(seeds):
-        run = Run(dataclasses.replace(p, flatness_controls=MATCHED), 0, seed)
+        run = Run(p.replace(flatness_controls=MATCHED), 0, seed)
         write(path, *matched_again(pd.read_csv(path), record_of(path), run))
     judge_per_deviation(place / f"flatness_biases{results.PACKED}", p)
 
@@ -69,7 +69,7 @@ def per_deviation(table, record, p):
     for own, rows in table.groupby(networks, sort=False):
         values = dict(zip(networks, own, strict=True))
         bias = values.get("scene_bias", p.marionette_scene_bias)
-        data = dataclasses.replace(p, marionette_scene_bias=bias)
+        data = p.replace(marionette_scene_bias=bias)
         deviation = flatness.input_deviation(data, values["split"], values["modality"])
         deviations[tuple(values[name] for name in where)] = {
             **{name: values[name] for name in where},
@@ -89,7 +89,7 @@ def per_deviation(table, record, p):
 
 def matched_again(table, record, run):
     """Train and measure the networks of a run at matched loss, in place of those that were there."""
-    run = dataclasses.replace(run, parameters=dataclasses.replace(run.parameters, keep=True))
+    run = dataclasses.replace(run, parameters=run.parameters.replace(keep=True))
     here = (table["split"] == run.split) & (table["seed"] == run.seed)
     for modality in run.parameters.plan.networks:
         own = table[here & (table["control"] == SAME) & (table["modality"] == modality)]

@@ -6,7 +6,6 @@
 import argparse
 import collections
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -14,13 +13,16 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pkdlib import __version__, _files, _resources
 from pkdlib.companion import store
-from pkdlib.companion.parameters import ParameterError, Parameters
-from pkdlib.data import survey
+from pkdlib.companion.profiles import ParameterError
+from pkdlib.data import folds, survey
 from pkdlib.video import container, pictures, reader
+
+if TYPE_CHECKING:
+    from pkdlib.companion.parameters import Parameters
 
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
@@ -165,6 +167,7 @@ def _export(chosen: argparse.Namespace) -> None:
 
 def _data(chosen: argparse.Namespace) -> None:
     from pkdlib.companion import workspace
+    from pkdlib.companion.parameters import Parameters
     from pkdlib.data.official import hmdb51, preparation, ucf101
 
     spec = {"ucf101": ucf101, "hmdb51": hmdb51}[chosen.dataset].SPEC
@@ -233,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--picture", metavar="PNG", help="where to write the picture (CLIP's name.modalities.png)")
     command.add_argument("--pattern", metavar="RE", default="", help="folder: as for `pkd reproduce`")
     command.add_argument(
-        "--folds", type=int, metavar="N", default=Parameters.folds, help="folder: parts to cut it into (%(default)s)"
+        "--folds", type=int, metavar="N", default=folds.DEFAULT_FOLDS, help="folder: parts to cut it into (%(default)s)"
     )
 
     command = _add(commands, "reproduce", _reproduce, "run the study's notebooks", _REPRODUCE_HELP)
@@ -444,24 +447,23 @@ def _add_parameters(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _parameters(chosen: argparse.Namespace) -> Parameters:
+def _parameters(chosen: argparse.Namespace) -> "Parameters":
+    from pkdlib.companion.parameters import Parameters
+
     named = ("dataset", "root", "pattern", "backbone", "split", "seed", "runs")
     overrides = {name: getattr(chosen, name) for name in named if getattr(chosen, name) is not None}
     overrides |= {"keep": True} if chosen.keep else {}
-    kinds = {field.name: field.type for field in dataclasses.fields(Parameters)}
+    texts = {name for name, field in Parameters.model_fields.items() if field.annotation not in (bool, int, float)}
     for word in chosen.set:
         name, equals, text = word.partition("=")
         if not equals:
             raise ParameterError(f"--set {word}: write it as --set NAME=VALUE")
-        overrides[name] = text if kinds.get(name) is str else _number(text)
-    profile = overrides.pop("profile", chosen.profile)
-    parameters = Parameters.for_profile(profile, **overrides)
+        overrides[name] = text if name in texts else _number(text)
+    parameters = Parameters.for_profile(overrides.pop("profile", chosen.profile), **overrides)
     if chosen.limit_epochs is None:
         return parameters
     asked = {name: value for name, value in parameters.flat().items() if name.endswith("_epochs")}
-    return Parameters.for_profile(
-        profile, **overrides | {name: min(value, chosen.limit_epochs) for name, value in asked.items()}
-    )
+    return parameters.replace(**{name: min(value, chosen.limit_epochs) for name, value in asked.items()})
 
 
 def _number(text: str) -> Any:

@@ -46,7 +46,7 @@ def of_other_bias(run):
 
 
 def of_crossfit(run):
-    run = dataclasses.replace(run, parameters=dataclasses.replace(run.parameters, crossfit_folds=2))
+    run = dataclasses.replace(run, parameters=run.parameters.replace(crossfit_folds=2))
     return [*(crossfit.network_step(run, part) for part in range(2)), crossfit.exits_step(run)]
 
 

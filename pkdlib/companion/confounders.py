@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 
 
-class ControlError(Exception):
+class ControlError(ValueError):
     """A control that is not known; the message names those that are."""
 
 

@@ -25,7 +25,7 @@ def dataset(p: Parameters) -> Dataset:
         The data set, its clips in the paper's form.
 
     Raises:
-        DatasetError: If the name is unknown, or the data cannot be used.
+        DatasetError: If the data cannot be used.
     """
     cache = places.cache_folder(p)
     if p.dataset == "marionette":
@@ -33,9 +33,6 @@ def dataset(p: Parameters) -> Dataset:
         del shape["splits"]
         made = fingerprints.fingerprint(marionette.generate, without=("_files", "_processes"))
         return marionette.generate(cache / f"marionette-{store.digest([shape, made])}", **shape, workers=p.threads)
-    if p.dataset not in ("ut_interaction", "folder", *_OFFICIAL):
-        known = ", ".join(("marionette", "ut_interaction", *_OFFICIAL, "folder"))
-        raise DatasetError(f"dataset = {p.dataset!r} is not known; the data sets are: {known}")
     if not p.root:
         raise DatasetError(f"dataset = {p.dataset!r} needs the parameter root: the folder that holds its clips")
     if p.dataset in _OFFICIAL:

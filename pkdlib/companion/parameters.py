@@ -1,153 +1,225 @@
 """The parameters of a run: flat values with a profile's defaults, which raise on an unknown name or a wrong type."""
 
-import ast
-import ctypes
-import dataclasses
 import difflib
+import math
 import re
-import sys
-import types
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pkdlib import _resources
-from pkdlib.companion import confounders, presets, store
+import pydantic
+from pydantic import Field
+
+from pkdlib.companion import confounders, notebook_cells, presets, profiles, store
+from pkdlib.companion.profiles import ParameterError
+from pkdlib.data.folds import DEFAULT_FOLDS
 from pkdlib.distillation import schedules
+from pkdlib.training.default_device import default_device
 from pkdlib.training.tuning import Tuning
 
-# Names that IPython or papermill put into a notebook's namespace themselves.
-_FOREIGN_NAMES = frozenset({"In", "Out", "papermill"})
-# What the cell begins with that papermill puts behind a notebook's own cell of parameters.
-_INJECTED = "# Parameters"
+_Count = Annotated[int, Field(gt=0)]
+_Rate = Annotated[float, Field(gt=0)]
+_Chosen = Annotated[int, Field(ge=-1)]
+# What says where a run lies or which of its parts are asked for has no share in the digest of `Parameters.variant`.
+_BESIDE_THE_DIGEST = frozenset(
+    {
+        *("dataset", "root", "pattern", "iframe_network", "split", "seed", "seeds", "marionette_splits"),
+        *("runs", "cache", "clip", "keep", "frames", "workers", "temperatures", "light_methods", "paper_methods"),
+        *("crossfit_folds", "flatness_controls", "flatness_biases"),
+    }
+)
 
 
-class ParameterError(Exception):
-    """A parameter of an unknown name, a wrong type or an impossible value; the message lists the valid names."""
+class Parameters(pydantic.BaseModel):
+    """All that decides a run: immutable, and checked whenever it is made."""
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Parameters:
-    """All that decides a run.
-
-    Args:
-        profile: Which file of `profiles/` gives the values that are not named.
-        dataset: `marionette`, `ut_interaction`, `ucf101`, `hmdb51` or `folder`.
-        root: Where the clips of a data set that is not generated lie; for `ucf101` and `hmdb51`, the folder that
-            `pkd data` prepared.
-        pattern: `folder` only: the regular expression whose one group is a file name's group.
-        folds: `folder` only: the number of disjoint test sets that the groups are cut into.
-        backbone: `coviar`, a network for each modality, or `teamnet`, one for all three: a key of `presets.PLANS`.
-        iframe_network: Of `coviar`, the I-frame network: empty for one as the others are, or a key of
-            `presets.IFRAME_NETWORKS`, which begins from ImageNet's weights. Runs that differ in it alone share the
-            other networks.
-        iframe_epochs: Its epochs, where `iframe_network` names it.
-        iframe_lr: Its peak learning rate, that of its classifier.
-        split: The split to run, from 0; -1 for all that the profile runs.
-        seed: The seed to run; -1 for all that the profile runs, from 0.
-        threads: Threads of torch; results are the same bits at the same number only.
-        device: Where networks train and are measured: `cpu`, `cuda`, or a GPU by number, as `cuda:1`; the default,
-            `auto`, becomes `cuda` where torch sees a GPU, else `cpu`.
-        precision: Of training's matrix products and convolutions: `float32`, or `bfloat16`.
-        deterministic: Whether a GPU must give the same bits each time, as a processor does; slower.
-        compiled: Whether a backbone is compiled for training, which takes a minute and a C++ compiler.
-        frames: `bank` decodes clips once, to a file each in the cache; `decode` does so whenever they are read.
-        workers: Processes that read ahead while a network trains; 0 for none.
-        keep: Whether finished steps are shown although other code than the present one made them; pages say so then.
-        runs: The folder of runs; relative to `_resources.working_folder`.
-        cache: The folder of generated, transcoded and decoded data; likewise.
-        clip: Notebook 01 only: the video to look at; empty for one of the data set.
-        marionette_clips_per_pair: Clips for each pair of action and actor.
-        marionette_actors: Actors, which are Marionette's groups.
-        marionette_actions: Actions, which are its classes.
-        marionette_frames: Frames a clip.
-        marionette_scene_bias: How often a clip's kind of scene belongs to its action.
-        marionette_splits: How many of Marionette's three splits run when none is named.
-        seeds: How many seeds run when none is named.
-        size: `small` networks for CPUs, or `paper`.
-        input_size: Side of the networks' input, in pixels.
-        segments: TSN segments of a clip.
-        candidates: Frames of a clip that are decoded into the frame bank.
-        batch_size: Clips a batch.
-        batch_parts: Parts that a batch is cut into while training, each with batch statistics of its own: to fit a
-            GPU's memory, or to be spread over several GPUs by `pkd train`.
-        backbone_epochs: Epochs of a backbone.
-        backbone_lr: Its peak learning rate.
-        backbone_recipe: `scratch`, or `fine_tuning` for networks that begin from weights: the optimiser, decay,
-            schedule and factors on the learning rate, of the backbone's plan; the internal classifiers' go with it.
-        backbone_weights: What it begins from: empty for new weights, `imagenet` with networks of size `paper`,
-            `marionette` for the shipped ones, of size `small`; or a file of weights in whose name `{modality}` stands
-            for what the network reads.
-        exit_epochs: Epochs of the internal classifiers, whatever the method.
-        exit_lr: Their peak learning rate.
-        exit_temperature: Of the soft targets that they learn from.
-        temperatures: Further ones, as factors on it, separated by commas.
-        light_methods: Methods that train the light internal classifiers, separated by commas; `all` is every one.
-        paper_methods: Methods that train the paper's own (which of TEAM-Net are light ones, too).
-        audit_epochs: Epochs of the classifiers that are trained by the reference's choices.
-        audit_classifiers: Which those are: `light`, or the `paper`'s own.
-        crossfit_folds: Parts of the training groups for the cross-fitted I-frame teacher, whose network is trained anew
-            without each; 0 for no such teacher.
-        flatness_clips: Training clips on which curvature is measured.
-        flatness_batch: Of these, clips at a time: memory grows with them.
-        flatness_probes: Products that no measure of curvature may exceed.
-        flatness_controls: What networks are compared in flatness: keys of `confounders.CONTROLS`, separated by commas.
-        flatness_biases: Scene biases at which flatness is measured too, separated by commas; only with Marionette.
-    """
+    model_config = pydantic.ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        use_attribute_docstrings=True,
+    )
 
     profile: str
-    dataset: str = "marionette"
+    """Which file of `profiles/` gives the values that are not named."""
+    dataset: Literal["marionette", "ut_interaction", "ucf101", "hmdb51", "folder"] = "marionette"
+    """The data set: generated, or one of which `root` says where it lies."""
     root: str = ""
+    """Where the clips of a data set that is not generated lie; for `ucf101` and `hmdb51`, the folder that `pkd data`
+    prepared."""
     pattern: str = ""
-    folds: int = 5
-    backbone: str = presets.DEFAULT
-    iframe_network: str = ""
-    iframe_epochs: int = 8
-    iframe_lr: float = 0.002
-    split: int = -1
-    seed: int = -1
-    threads: int = 2
+    """`folder` only: the regular expression whose one group is a file name's group."""
+    folds: _Count = DEFAULT_FOLDS
+    """`folder` only: the number of disjoint test sets that the groups are cut into."""
+    backbone: Literal[*presets.PLANS] = presets.DEFAULT
+    """`coviar`, a network for each modality, or `teamnet`, one for all three: a key of `presets.PLANS`."""
+    iframe_network: Literal["", *presets.IFRAME_NETWORKS] = ""
+    """Of `coviar`, the I-frame network: empty for one as the others are, or a key of `presets.IFRAME_NETWORKS`, which
+    begins from ImageNet's weights. Runs that differ in it alone share the other networks."""
+    iframe_epochs: _Count = 8
+    """The I-frame network's epochs, where `iframe_network` names it."""
+    iframe_lr: _Rate = 0.002
+    """The I-frame network's peak learning rate, that of its classifier, where `iframe_network` names it."""
+    split: _Chosen = -1
+    """The split to run, from 0; -1 for all that the profile runs."""
+    seed: _Chosen = -1
+    """The seed to run, from 0; -1 for all that the profile runs."""
+    threads: _Count = 2
+    """Threads of torch; results are the same bits at the same number only."""
     device: str = "auto"
-    precision: str = "float32"
+    """Where networks train and are measured: `cpu`, `cuda`, or a GPU by number, as `cuda:1`; the default, `auto`,
+    becomes `cuda` where torch sees a GPU, else `cpu`."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of training's matrix products and convolutions."""
     deterministic: bool = False
+    """Whether a GPU must give the same bits each time, as a processor does; slower."""
     compiled: bool = False
-    frames: str = "bank"
-    workers: int = 0
+    """Whether a backbone is compiled for training, which takes a minute and a C++ compiler."""
+    frames: Literal["bank", "decode"] = "bank"
+    """`bank` decodes clips once, to a file each in the cache; `decode` does so whenever they are read."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that read ahead while a network trains; 0 for none."""
     keep: bool = False
+    """Whether finished steps are shown although other code than the present one made them; pages say so then."""
     runs: str = "runs"
+    """The folder of runs; relative to `_resources.working_folder`."""
     cache: str = "cache"
+    """The folder of generated, transcoded and decoded data; likewise."""
     clip: str = ""
-    marionette_clips_per_pair: int
-    marionette_actors: int
-    marionette_actions: int
-    marionette_frames: int
-    marionette_scene_bias: float = 0.8
-    marionette_splits: int
-    seeds: int
+    """Notebook 01 only: the video to look at; empty for one of the data set."""
+    marionette_clips_per_pair: _Count
+    """Clips for each pair of action and actor."""
+    marionette_actors: _Count
+    """Actors, which are Marionette's groups."""
+    marionette_actions: _Count
+    """Actions, which are Marionette's classes."""
+    marionette_frames: _Count
+    """Frames a clip."""
+    marionette_scene_bias: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """How often a clip's kind of scene belongs to its action."""
+    marionette_splits: _Count
+    """How many of Marionette's three splits run when none is named."""
+    seeds: _Count
+    """How many seeds run when none is named."""
     size: str
-    input_size: int
-    segments: int
-    candidates: int
-    batch_size: int
-    batch_parts: int = 1
-    backbone_epochs: int
-    backbone_lr: float
-    backbone_recipe: str = "scratch"
+    """Of networks: `small` ones for CPUs, or `paper`; a key of `backbones.BACKBONES`."""
+    input_size: _Count
+    """Side of the networks' input, in pixels."""
+    segments: _Count
+    """TSN segments of a clip."""
+    candidates: _Count
+    """Frames of a clip that are decoded into the frame bank."""
+    batch_size: _Count
+    """Clips a batch."""
+    batch_parts: _Count = 1
+    """Parts that a batch is cut into while training, each with batch statistics of its own: to fit a GPU's memory, or
+    to be spread over several GPUs by `pkd train`."""
+    backbone_epochs: _Count
+    """Epochs of a backbone."""
+    backbone_lr: _Rate
+    """A backbone's peak learning rate."""
+    backbone_recipe: Literal["scratch", "fine_tuning"] = "scratch"
+    """`fine_tuning` is for networks that begin from weights: the optimiser, decay, schedule and factors on the learning
+    rate, of the backbone's plan; the internal classifiers' go with it."""
     backbone_weights: str = ""
-    exit_epochs: int
-    exit_lr: float
-    exit_temperature: float = 1.0
+    """What a backbone begins from: empty for new weights, `imagenet` with networks of size `paper`, `marionette` for
+    the shipped ones, of size `small`; or a file of weights in whose name `{modality}` stands for what the network
+    reads."""
+    exit_epochs: _Count
+    """Epochs of the internal classifiers, whatever the method."""
+    exit_lr: _Rate
+    """The internal classifiers' peak learning rate."""
+    exit_temperature: _Rate = 1.0
+    """Of the soft targets that internal classifiers learn from."""
     temperatures: str = ""
+    """Further temperatures, as factors on `exit_temperature`, separated by commas."""
     light_methods: str = "all"
+    """Methods that train the light internal classifiers, separated by commas; `all` is every one."""
     paper_methods: str
-    audit_epochs: int
-    audit_classifiers: str = "light"
-    crossfit_folds: int = 0
-    flatness_clips: int
-    flatness_batch: int = 4
-    flatness_probes: int
+    """Methods that train the paper's own classifiers (which of TEAM-Net are light ones, too)."""
+    audit_epochs: _Count
+    """Epochs of the classifiers that are trained by the reference's choices."""
+    audit_classifiers: Literal["light", "paper"] = "light"
+    """Which classifiers are trained by the reference's choices: light ones, or the paper's own."""
+    crossfit_folds: Annotated[int, Field(ge=0)] = 0
+    """Parts of the training groups, two at least, for the cross-fitted I-frame teacher, whose network is trained anew
+    without each; 0 for no such teacher."""
+    flatness_clips: _Count
+    """Training clips on which curvature is measured."""
+    flatness_batch: _Count = 4
+    """Of the clips on which curvature is measured, those at a time: memory grows with them."""
+    flatness_probes: _Count
+    """Products that no measure of curvature may exceed."""
     flatness_controls: str = "same"
+    """What networks are compared in flatness: keys of `confounders.CONTROLS`, separated by commas."""
     flatness_biases: str = ""
+    """Scene biases at which flatness is measured too, separated by commas; only with Marionette."""
+
+    @pydantic.field_validator("device")
+    @classmethod
+    def _is_a_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+            raise ValueError("must be 'auto', 'cpu', 'cuda' or, say, 'cuda:1'")
+        return default_device() if device == "auto" else device
+
+    @pydantic.field_validator("light_methods", "paper_methods")
+    @classmethod
+    def _hold_what_is_compared(cls, methods: str) -> str:
+        if not {"ce", "pkd"} <= set(schedules.selected(methods)):
+            raise ValueError("must hold ce and pkd, which the pages compare")
+        return methods
+
+    @pydantic.field_validator("temperatures")
+    @classmethod
+    def _are_factors(cls, temperatures: str) -> str:
+        if not all(0 < factor < math.inf and factor != 1 for factor in _numbers(temperatures)):
+            raise ValueError("must be numbers above 0, other than 1, separated by commas")
+        return temperatures
+
+    @pydantic.field_validator("flatness_biases")
+    @classmethod
+    def _are_shares(cls, biases: str) -> str:
+        if not all(0 <= bias <= 1 for bias in _numbers(biases)):
+            raise ValueError("must be numbers in 0..1, separated by commas")
+        return biases
+
+    @pydantic.field_validator("flatness_controls")
+    @classmethod
+    def _are_controls(cls, controls: str) -> str:
+        confounders.selected(controls)
+        return controls
+
+    @pydantic.model_validator(mode="after")
+    def _go_together(self) -> "Parameters":
+        needed = {"imagenet": "paper", "marionette": "small"}.get(self.backbone_weights, self.size)
+        no_iframes = f"the backbone {self.backbone!r} has no network for I-frames alone"
+        has_iframes = "iframe" in self.plan.networks
+        for name, is_right, reason in (
+            ("batch_parts", self.batch_parts <= self.batch_size, f"must be at most batch_size = {self.batch_size}"),
+            ("candidates", self.candidates >= self.segments, f"must be at least segments = {self.segments}"),
+            ("iframe_network", has_iframes or not self.iframe_network, no_iframes),
+            ("crossfit_folds", self.crossfit_folds != 1, "must be at least 2, or 0 for no cross-fitted teacher"),
+            ("crossfit_folds", has_iframes or not self.crossfit_folds, no_iframes),
+            (
+                "backbone_weights",
+                self.backbone == presets.DEFAULT or not self.backbone_weights,
+                f"only networks of the backbone {presets.DEFAULT!r} can begin from weights",
+            ),
+            (
+                "backbone_weights",
+                self.size == needed,
+                f"these are of networks of size {needed!r}, not of size = {self.size!r}",
+            ),
+            (
+                "flatness_biases",
+                self.dataset == "marionette" or not self.flatness_biases,
+                "only the scenes of marionette can be chosen",
+            ),
+        ):
+            if not is_right:
+                raise ValueError(f"parameter {name} = {getattr(self, name)!r}: {reason}")
+        return self
 
     @classmethod
     def for_profile(cls, profile: str = "quick", **overrides: Any) -> "Parameters":
@@ -162,29 +234,16 @@ class Parameters:
 
         Raises:
             ParameterError: On an unknown profile or name, a wrong type or an impossible value.
-        """
-        named = (overrides.get(name, getattr(cls, name)) for name in ("dataset", "backbone"))
-        values = {**_read_profile(profile, *named), **overrides}
-        kinds = {field.name: field.type for field in dataclasses.fields(cls)}
-        for name, value in values.items():
-            if name not in kinds:
-                raise ParameterError(_unknown(name, kinds))
-            values[name] = _checked(name, value, kinds[name])
-        parameters = cls(**values)
-        _check_ranges(parameters)
-        return dataclasses.replace(parameters, device=_own_device()) if parameters.device == "auto" else parameters
+        """  # noqa: DOC502
+        named = {name: overrides.get(name, cls.model_fields[name].default) for name in ("dataset", "backbone")}
+        return cls._checked(profiles.read(profile, **named) | overrides)
 
     @classmethod
     def from_namespace(cls, namespace: Mapping[str, Any]) -> "Parameters":
         """Take the parameters from a notebook's `globals()`.
 
-        papermill only warns of a name that it does not know, and defines it all the same; so every name must be a
-        parameter that is defined by the notebook's cell of parameters, known by its `profile`, or by the one that
-        papermill puts behind it, as each was executed last. Whatever else the reader has defined is the reader's own.
-        Where IPython remembers no such cell, every flat value in the namespace must be a parameter.
-
         Args:
-            namespace: The notebook's `globals()`, in which IPython keeps what was executed as `In`.
+            namespace: As `notebook_cells.given_parameters` takes it; that says which names count.
 
         Returns:
             The parameters.
@@ -192,10 +251,29 @@ class Parameters:
         Raises:
             ParameterError: On an unknown profile or name, a wrong type or an impossible value.
         """  # noqa: DOC502
-        names = _defined_as_parameters(namespace.get("In", ()))
-        names = names or {name for name, value in namespace.items() if _is_flat(name, value)}
-        values = {name: namespace[name] for name in namespace if name in names}
+        values = notebook_cells.given_parameters(namespace)
         return cls.for_profile(values.pop("profile", "quick"), **values)
+
+    def replace(self, **changes: Any) -> "Parameters":
+        """Change values, whatever the profile says of them.
+
+        Args:
+            **changes: Name to value.
+
+        Returns:
+            The parameters with these values.
+
+        Raises:
+            ParameterError: On an unknown name, a wrong type or an impossible value.
+        """  # noqa: DOC502
+        return self._checked(self.flat() | changes)
+
+    @classmethod
+    def _checked(cls, values: Mapping[str, Any]) -> "Parameters":
+        try:
+            return cls.model_validate(values)
+        except pydantic.ValidationError as error:
+            raise ParameterError(_told(error)) from None
 
     def flat(self) -> dict[str, Any]:
         """Return all values by name, as papermill takes them.
@@ -203,7 +281,7 @@ class Parameters:
         Returns:
             Name to value.
         """
-        return dataclasses.asdict(self)
+        return self.model_dump()
 
     def only(self, *prefixes: str) -> dict[str, Any]:
         """Return the values whose names begin with one of the prefixes, to record what decides a step.
@@ -264,12 +342,12 @@ class Parameters:
     @property
     def scene_biases(self) -> tuple[float, ...]:
         """The scene biases at which flatness is measured too."""
-        return tuple(float(word) for word in self.flatness_biases.split(",") if word.strip())
+        return _numbers(self.flatness_biases)
 
     @property
     def temperature_factors(self) -> tuple[float, ...]:
         """Further temperatures at which internal classifiers learn, as factors on `exit_temperature`."""
-        return tuple(float(word) for word in self.temperatures.split(",") if word.strip())
+        return _numbers(self.temperatures)
 
     @property
     def own_profile(self) -> "Parameters":
@@ -279,214 +357,35 @@ class Parameters:
     @property
     def variant(self) -> str:
         """The profile's name, those of the backbone and I-frame network if any, and a digest of what else decides."""
-        where = {
-            "iframe_network",
-            "root",
-            "pattern",
-            "dataset",
-            "split",
-            "seed",
-            "seeds",
-            "marionette_splits",
-            "runs",
-            "cache",
-            "clip",
-            "keep",
-            "frames",
-            "workers",
-            "temperatures",
-            "light_methods",
-            "paper_methods",
-            "crossfit_folds",
-            "flatness_controls",
-            "flatness_biases",
-        }
         # A profile that names no device has its name for runs on a processor, those that the book states.
-        named = _read_profile(self.profile, self.dataset, self.backbone).get("device", "auto")
+        named = profiles.read(self.profile, dataset=self.dataset, backbone=self.backbone).get("device", "auto")
         usual = self.own_profile.flat() | {"device": "cpu" if named == "auto" else named}
-        changed = {name: value for name, value in self.flat().items() if name not in where and value != usual[name]}
+        deciding = {name: value for name, value in self.flat().items() if name not in _BESIDE_THE_DIGEST}
+        changed = {name: value for name, value in deciding.items() if value != usual[name]}
         backbone = "" if self.backbone == presets.DEFAULT else self.backbone
         digest = store.digest(changed)[:8] if changed else ""
         return "-".join(filter(None, [self.profile, backbone, self.iframe_network, digest]))
 
 
-def _read_profile(profile: Any, dataset: Any, backbone: Any) -> dict[str, Any]:
-    import yaml  # PyYAML comes with the extras; the base install has no profiles to read
-
-    folder = _resources.folder("profiles")
-    path = folder / f"{profile}.yaml"
-    if not isinstance(profile, str) or not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml") if "." not in file.stem))
-        raise ParameterError(f"profile = {profile!r} is not known; the profiles are: {known}")
-    # What every profile says otherwise for one backbone, such as a learning rate; and what this one does for one
-    # backbone, for one data set, such as more epochs where the clips are few, or for both together.
-    names = (
-        profile,
-        f"any.{backbone}",
-        f"{profile}.{backbone}",
-        f"{profile}.{dataset}",
-        f"{profile}.{dataset}.{backbone}",
-    )
-    files = [path for path in (folder / f"{name}.yaml" for name in names) if path.is_file()]
-    return {name: value for file in files for name, value in yaml.safe_load(file.read_text(encoding="utf-8")).items()}
+def _told(error: pydantic.ValidationError) -> str:
+    # The first fault in one line, with what the parameter means.
+    fault, fields = error.errors()[0], Parameters.model_fields
+    if not fault["loc"]:  # of `_go_together`
+        return str(fault["ctx"]["error"])
+    (name,) = fault["loc"]
+    if name not in fields:
+        near = difflib.get_close_matches(name, fields, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"unknown parameter {name!r}; {hint}the valid ones are: {', '.join(fields)}"
+    meaning = " ".join(fields[name].description.split())
+    if fault["type"] == "missing":
+        return f"parameter {name} has no value: name it, or let the profile do so. {meaning}"
+    reason = fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"parameter {name} = {fault['input']!r}: {reason}. {meaning}"
 
 
-def _unknown(name: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown parameter {name!r}; {hint}the valid ones are: {', '.join(known)}"
-
-
-def _checked(name: str, value: Any, kind: type) -> Any:
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise ParameterError(
-            f"parameter {name} = {value!r} must be of type {kind.__name__}, not {type(value).__name__}"
-        )
-    return value
-
-
-def _check_ranges(parameters: Parameters) -> None:
-    values = parameters.flat()
-    may_be_zero = {"split", "seed", "marionette_scene_bias", "workers", "crossfit_folds"}
-    for name, value in values.items():
-        if type(value) in (int, float) and name not in may_be_zero and not 0 < value < float("inf"):
-            raise ParameterError(f"parameter {name} = {value!r} must be above 0")
-    if not 0 <= parameters.marionette_scene_bias <= 1:
-        raise ParameterError(f"parameter marionette_scene_bias = {parameters.marionette_scene_bias} must lie in 0..1")
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", parameters.device):
-        raise ParameterError(
-            f"parameter device = {parameters.device!r} must be 'auto', 'cpu', 'cuda' or, say, 'cuda:1'"
-        )
-    if parameters.precision not in ("float32", "bfloat16"):
-        raise ParameterError(f"parameter precision = {parameters.precision!r} must be 'float32' or 'bfloat16'")
-    if parameters.frames not in ("bank", "decode"):
-        raise ParameterError(f"parameter frames = {parameters.frames!r} must be 'bank' or 'decode'")
-    if parameters.audit_classifiers not in ("light", "paper"):
-        kind = parameters.audit_classifiers
-        raise ParameterError(f"parameter audit_classifiers = {kind!r} must be 'light' or 'paper'")
-    if parameters.workers < 0:
-        raise ParameterError(f"parameter workers = {parameters.workers} must be at least 0")
-    if parameters.batch_parts > parameters.batch_size:
-        raise ParameterError(
-            f"parameter batch_parts = {parameters.batch_parts} must be at most batch_size = {parameters.batch_size}"
-        )
-    if parameters.backbone not in presets.PLANS:
-        known = ", ".join(presets.PLANS)
-        raise ParameterError(f"parameter backbone = {parameters.backbone!r} is not known; the backbones are: {known}")
-    if parameters.iframe_network not in ("", *presets.IFRAME_NETWORKS):
-        known = ", ".join(map(repr, ("", *presets.IFRAME_NETWORKS)))
-        raise ParameterError(
-            f"parameter iframe_network = {parameters.iframe_network!r} is not known; it may be {known}"
-        )
-    if parameters.iframe_network and "iframe" not in parameters.plan.networks:
-        raise ParameterError(
-            f"parameter iframe_network = {parameters.iframe_network!r}: the backbone {parameters.backbone!r} has no "
-            "network for I-frames alone"
-        )
-    folds = parameters.crossfit_folds
-    if folds < 0 or folds == 1:
-        raise ParameterError(f"parameter crossfit_folds = {folds} must be at least 2, or 0 for no cross-fitted teacher")
-    if folds and "iframe" not in parameters.plan.networks:
-        raise ParameterError(
-            f"parameter crossfit_folds = {folds}: the backbone {parameters.backbone!r} has no network for I-frames "
-            "alone"
-        )
-    for name in ("split", "seed"):
-        if values[name] < -1:
-            raise ParameterError(f"parameter {name} = {values[name]} must be at least 0, or -1 for all")
-    for name in ("light_methods", "paper_methods"):
-        try:
-            chosen = schedules.selected(values[name])
-        except schedules.MethodError as error:
-            raise ParameterError(f"parameter {name}: {error}") from error
-        if not {"ce", "pkd"} <= set(chosen):
-            raise ParameterError(f"parameter {name} = {values[name]!r} must hold ce and pkd, which the pages compare")
+def _numbers(text: str) -> tuple[float, ...]:
     try:
-        confounders.selected(parameters.flatness_controls)
-    except confounders.ControlError as error:
-        raise ParameterError(f"parameter flatness_controls: {error}") from error
-    if not _are_factors(parameters.temperatures):
-        raise ParameterError(
-            f"parameter temperatures = {parameters.temperatures!r} must be numbers above 0, other than 1, separated by "
-            "commas"
-        )
-    biases = parameters.flatness_biases
-    if not re.fullmatch(r"|(0|1|0?\.\d+|1\.0*)(, *(0|1|0?\.\d+|1\.0*))*", biases):
-        raise ParameterError(f"parameter flatness_biases = {biases!r} must be numbers in 0..1, separated by commas")
-    if biases and parameters.dataset != "marionette":
-        raise ParameterError(f"parameter flatness_biases = {biases!r}: only the scenes of marionette can be chosen")
-    if parameters.backbone_recipe not in ("scratch", "fine_tuning"):
-        recipe = parameters.backbone_recipe
-        raise ParameterError(f"parameter backbone_recipe = {recipe!r} must be 'scratch' or 'fine_tuning'")
-    weights = parameters.backbone_weights
-    if weights and parameters.backbone != presets.DEFAULT:
-        raise ParameterError(
-            f"parameter backbone_weights = {weights!r}: only networks of the backbone {presets.DEFAULT!r} can "
-            "begin from weights"
-        )
-    needed = {"imagenet": "paper", "marionette": "small"}.get(weights, parameters.size)
-    if parameters.size != needed:
-        raise ParameterError(
-            f"parameter backbone_weights = {weights!r}: these are of networks of size {needed!r}, not of "
-            f"size = {parameters.size!r}"
-        )
-    if parameters.candidates < parameters.segments:
-        raise ParameterError(
-            f"parameter candidates = {parameters.candidates} must be at least segments = {parameters.segments}"
-        )
-
-
-def _are_factors(text: str) -> bool:
-    try:
-        return all(0 < float(word) < float("inf") and float(word) != 1 for word in text.split(",") if word.strip())
+        return tuple(float(word) for word in text.split(",") if word.strip())
     except ValueError:
-        return False
-
-
-def _own_device() -> str:
-    # torch takes seconds to load, which `pkd reproduce` leaves to the notebooks: without a driver it sees no GPU.
-    if sys.modules.get("torch") is None and not _has_driver():
-        return "cpu"
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _has_driver() -> bool:
-    if Path("/dev/kfd").exists():  # AMD's, whose GPUs torch calls cuda, too
-        return True
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
-
-
-def _defined_as_parameters(cells: Sequence[str]) -> set[str]:
-    # In the order in which they were executed, the same cell perhaps several times.
-    own, injected = set(), set()
-    for source in cells:
-        names = _assigned(source)
-        if source.startswith(_INJECTED):
-            injected = names
-        elif "profile" in names:
-            own = names
-    return own | injected
-
-
-def _assigned(source: str) -> set[str]:
-    try:
-        statements = ast.parse(source).body
-    except (SyntaxError, ValueError):  # such a cell defined nothing
-        return set()
-    assignments = [line for line in statements if isinstance(line, ast.Assign | ast.AnnAssign)]
-    nodes = [node for line in assignments for node in ast.walk(line) if isinstance(node, ast.Name)]
-    return {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
-
-
-def _is_flat(name: str, value: Any) -> bool:
-    if name.startswith("_") or name in _FOREIGN_NAMES:
-        return False
-    return isinstance(value, str | int | float | bool | list | tuple | dict | set | types.NoneType | Path)
+        raise ValueError("must be numbers, separated by commas") from None

@@ -258,7 +258,7 @@ def _injected(parameters: Parameters) -> dict[str, Any]:
     # No more than is needed, so that the cell that papermill injects into a page stays short.
     profile = parameters.own_profile.flat()
     # By their names a notebook knows what the profile says of them.
-    profile |= {name: getattr(Parameters, name) for name in ("dataset", "backbone")}
+    profile |= {name: Parameters.model_fields[name].default for name in ("dataset", "backbone")}
     changed = {name: value for name, value in parameters.flat().items() if value != profile[name]}
     return {"profile": parameters.profile, **changed}
 

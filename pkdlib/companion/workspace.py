@@ -53,7 +53,7 @@ class Run:
     @property
     def without_iframe_network(self) -> "Run":
         """The run of the same split and seed whose I-frame network is as the others."""
-        return dataclasses.replace(self, parameters=dataclasses.replace(self.parameters, iframe_network=""))
+        return dataclasses.replace(self, parameters=self.parameters.replace(iframe_network=""))
 
     @property
     def training_seed(self) -> int:

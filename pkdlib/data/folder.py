@@ -16,7 +16,7 @@ from pathlib import Path
 from pkdlib.data._manifest import Manifest
 from pkdlib.data._transcoding import transcode_all
 from pkdlib.data.datasets import Clip, Dataset, DatasetError
-from pkdlib.data.folds import classes_of, divide, fold_splits
+from pkdlib.data.folds import DEFAULT_FOLDS, classes_of, divide, fold_splits
 from pkdlib.data.sources import Source, find
 
 _FORM = {"codec": "MPEG-4 Part 2", "width": 340, "height": 256, "gop": 12}
@@ -31,7 +31,7 @@ def load(
     *,
     pattern: str,
     name: str = "folder",
-    num_folds: int = 5,
+    num_folds: int = DEFAULT_FOLDS,
     seed: int = 0,
     citation: str = "",
     licence: str = "",

@@ -9,6 +9,7 @@ from pkdlib._files import printable
 from pkdlib.data.datasets import Clip, DatasetError, Split, split_by_group
 from pkdlib.data.sources import Source
 
+DEFAULT_FOLDS = 5
 FEWEST_FOLDS = 3  # one to test, one to validate, one to train
 _TRIES = 200  # orders in which groups are dealt, until every fold has every class
 

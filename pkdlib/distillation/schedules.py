@@ -11,7 +11,7 @@ LABELS, OWN = "labels", "own"
 _ROUNDING = 1e-9  # of shares that are meant to sum to 1, or to end with an epoch
 
 
-class MethodError(Exception):
+class MethodError(ValueError):
     """A method that is not known, or cannot be followed; the message says what would do."""
 
 

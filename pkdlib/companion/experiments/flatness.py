@@ -303,7 +303,7 @@ def biases(run: Run) -> Rows:
     p = run.parameters
     wanted = {*p.scene_biases, p.marionette_scene_bias} if p.scene_biases and run.split == 0 else set()
     for bias in sorted(wanted):
-        other = dataclasses.replace(run, parameters=dataclasses.replace(p, marionette_scene_bias=bias))
+        other = dataclasses.replace(run, parameters=p.replace(marionette_scene_bias=bias))
         for modality in p.plan.networks:
             for row in _measured(other, SAME, modality):
                 yield {"scene_bias": bias, "modality": modality, **row}

@@ -123,7 +123,7 @@ def told(p):
     (run,) = workspace.selected_runs(p)
     trials, off = tables.table(p, "trials"), tables.table(p, "crossfit")
     before = {record.parent.name: record.stat().st_mtime_ns for record in run.store.root.glob("*/run.json")}
-    folded = dataclasses.replace(p, crossfit_folds=FOLDS)
+    folded = p.replace(crossfit_folds=FOLDS)
     (run,) = workspace.selected_runs(folded)
     groups = [clip.group for clip in workspace.dataset(p).clips]
     seen, taught = {}, []
@@ -197,7 +197,7 @@ def test_its_classifiers_are_those_of_the_trials_but_for_the_teacher(told, monke
     }
     own = load_file(crossfit.exits_step(run) / "weights.safetensors")
     # The same with the run's own network in place of all.
-    moved = dataclasses.replace(run, parameters=dataclasses.replace(run.parameters, runs=str(tmp_path)))
+    moved = dataclasses.replace(run, parameters=run.parameters.replace(runs=str(tmp_path)))
     monkeypatch.setattr(crossfit, "_networks", lambda run: [run_backbones.of(run).load()["iframe"]] * FOLDS)
     same = load_file(crossfit.exits_step(moved) / "weights.safetensors")
     assert same.keys() == own.keys()
@@ -252,7 +252,7 @@ def test_the_table_counts_what_the_logits_say(told):
 
 def test_it_lies_in_the_folder_of_the_runs_without_it():
     p = Parameters.for_profile("smoke")
-    folded = dataclasses.replace(p, crossfit_folds=5)
+    folded = p.replace(crossfit_folds=5)
     assert folded.variant == p.variant and places.run_folder(folded) == places.run_folder(p)
     for prefixes in (run_steps.SHARED, run_steps.EXITS, run_steps.FLATNESS, ("audit_",)):
         assert not any("crossfit" in name for name in p.only(*prefixes))
@@ -261,8 +261,11 @@ def test_it_lies_in_the_folder_of_the_runs_without_it():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"crossfit_folds": 1}, "crossfit_folds = 1 must be at least 2, or 0"),
-        ({"crossfit_folds": -1}, "crossfit_folds = -1 must be at least 2, or 0"),
+        ({"crossfit_folds": 1}, "crossfit_folds = 1: must be at least 2, or 0"),
+        (
+            {"crossfit_folds": -1},
+            "crossfit_folds = -1: must be greater than or equal to 0. Parts of the training groups, two at least",
+        ),
         ({"crossfit_folds": 5, "backbone": "teamnet"}, "'teamnet' has no network for I-frames alone"),
     ],
 )
@@ -272,7 +275,7 @@ def test_what_cannot_be_cross_fitted_is_refused(values, message):
 
 
 def test_more_parts_than_groups_are_refused_before_anything_is_trained(p):
-    (run,) = workspace.selected_runs(dataclasses.replace(p, crossfit_folds=9))
+    (run,) = workspace.selected_runs(p.replace(crossfit_folds=9))
     with pytest.raises(ParameterError, match="crossfit_folds = 9: split 0 has 3 training groups; choose no more"):
         crossfit.exits_step(run)
     assert not list(run.store.root.glob("*crossfit-9*"))

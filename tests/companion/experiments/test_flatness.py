@@ -160,8 +160,8 @@ def test_the_loss_of_the_samples_is_that_of_the_objective(run, measured):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"flatness_controls": "equal"}, "flatness_controls: control 'equal' is not known"),
-        ({"flatness_biases": "2"}, "flatness_biases = '2' must be numbers in 0..1"),
+        ({"flatness_controls": "equal"}, "flatness_controls = 'equal': control 'equal' is not known"),
+        ({"flatness_biases": "2"}, "flatness_biases = '2': must be numbers in 0..1"),
         ({"flatness_biases": "0.5", "dataset": "ut_interaction"}, "only the scenes of marionette"),
     ],
 )

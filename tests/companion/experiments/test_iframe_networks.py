@@ -1,6 +1,5 @@
 """Two studies that differ in the I-frame network alone: what they share is made once, all else is kept apart."""
 
-import dataclasses
 import json
 
 import pandas as pd
@@ -41,7 +40,7 @@ def plain(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def strong(plain):
-    return dataclasses.replace(plain, iframe_network="lite")
+    return plain.replace(iframe_network="lite")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +68,7 @@ def test_motion_and_residual_are_trained_once(both):
 
 
 def test_whichever_study_is_first_the_shared_steps_lie_in_the_same_place(both, tmp_path):
-    moved = [dataclasses.replace(run.parameters, runs=str(tmp_path)) for run in both]
+    moved = [run.parameters.replace(runs=str(tmp_path)) for run in both]
     plain, strong = (workspace.selected_runs(p)[0] for p in moved)
     first = run_backbones.backbone_step(strong, "motion")
     time = (first / "weights.safetensors").stat().st_mtime_ns

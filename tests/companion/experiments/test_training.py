@@ -1,7 +1,5 @@
 """What a study's steps make again, and what they leave as it is."""
 
-import dataclasses
-
 import pytest
 
 from pkdlib import _files
@@ -106,7 +104,7 @@ def test_what_is_kept_is_shown_as_it_was(folders, made, monkeypatch, capsys):
     monkeypatch.setattr(
         run_steps.fingerprints, "fingerprint", lambda *a, **o: real(*a, **o) | {"code": "another", "torch": "9.9"}
     )
-    (kept,) = workspace.selected_runs(dataclasses.replace(p, keep=True))
+    (kept,) = workspace.selected_runs(p.replace(keep=True))
     found = run_exits.of(kept).tensors()
     assert made == [] and all((found[key] == value).all() for key, value in before.items())
     told = capsys.readouterr().out
