@@ -10,20 +10,17 @@ labels = torch.randint(4, (300,))  # seen by two sensors, one of which is noisy;
 data = {name: torch.eye(4)[labels] + noise * torch.randn(300, 4) for name, noise in (("noisy", 0.6), ("clear", 0.3))}
 batches = [({name: x[i : i + 20] for name, x in data.items()}, labels[i : i + 20]) for i in range(0, 200, 20)]
 
-
-def trained(x: torch.Tensor) -> nn.Module:
-    """Train any network in any way."""
+backbones = {}
+for name, x in data.items():  # two networks, trained in any way, each with two places for exits
     net = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4))
     optimiser = torch.optim.Adam(net.parameters(), lr=0.01)
     for _ in range(100):
         optimiser.zero_grad()
-        nn.functional.cross_entropy(net(x), labels[:200]).backward()
+        nn.functional.cross_entropy(net(x[:200]), labels[:200]).backward()
         optimiser.step()
-    return net
+    backbones[name] = models.tapped(net, at=["1", "3"], example=x[:2])
 
-
-# Two exits on each network; they learn from the labels, or from one network after the other.
-backbones = {name: models.tapped(trained(x[:200]), at=["1", "3"], example=x[:2]) for name, x in data.items()}
+# The exits learn from the labels, or from one network after the other.
 schedules = {"cross-entropy": distillation.labels(), "PKD": distillation.progressive(noisy=1 / 3, clear=2 / 3)}
 recipe = training.Recipe(epochs=30, lr=0.05)
 for schedule, networks in distillation.train_exits(backbones, batches, schedules, recipe, num_classes=4).items():

@@ -156,9 +156,9 @@ def execute(
 
     Args:
         networks: Those of the policy, in eval mode.
-        load: From what a network reads and the positions (0..count - 1) of the samples that still need it to their
-            samples, such as clips (positions, segments, C, H, W), on the network's device. It is not called for a network
-            that no sample reaches.
+        load: From what a network reads and the positions (0..count - 1) of the samples that still need it to these
+            samples, such as clips (positions, segments, C, H, W), on the network's device. It is not called for a
+            network that no sample reaches.
         count: Samples in the batch.
         policy: When to stop.
 

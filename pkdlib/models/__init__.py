@@ -2,9 +2,9 @@
 
 Begin with `tapped`, which hangs exits on named submodules of any torch module, or with `backbone`, which makes the
 study's networks by what they read. `backbones` has what these share: `FeatureBackbone`, which yields what exits read,
-and `MultiExitNetwork`, which is one with exits. `exit_heads` are the internal classifiers, `teamnet` is TEAM-Net, `lite`
-EfficientNet-Lite0, `registry` makes any of them by name. `pretrained` reads published weights, `cost` counts
-multiply-accumulates.
+and `MultiExitNetwork`, which is one with exits. `taps` has the first, `exit_heads` are the internal classifiers,
+`teamnet` is TEAM-Net, `lite` EfficientNet-Lite0, `registry` makes any of them by name. `pretrained` reads published
+weights, `cost` counts multiply-accumulates.
 """
 
 from typing import TYPE_CHECKING

@@ -66,8 +66,8 @@ class TappedBackbone(FeatureBackbone):
         Args:
             tap: Where to stop; None is nowhere.
             samples: (B, ...).
-            done: The module's parts that need not be run, in the order of their calls, and what they have yielded; those
-                that are run are added.
+            done: The parts that need not be run, in the order of their calls, and what they have yielded; whatever is
+                run is added.
 
         Returns:
             What the tap, or the module, yields.
@@ -144,7 +144,7 @@ def tapped(module: nn.Module, *, at: Sequence[str], example: Tensor) -> TappedBa
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise NetworkError(f"{own} gives no logits (B, classes): wrap it in a module that does")
     if not torch.allclose(first, logits[:1], rtol=1e-3, atol=1e-4):
-        raise NetworkError(f"{own} answers a sample otherwise where it is alone: exits need samples that are by themselves")
+        raise NetworkError(f"{own} answers a sample otherwise where others are beside it: exits need each by itself")
     calls = [name for name, _ in whole]
     for name in at:
         if calls.count(name) != 1:
@@ -165,7 +165,8 @@ class _ReachedError(Exception):
 def _parts(module: nn.Module, taps: Sequence[str]) -> Mapping[str, nn.Module]:
     # The largest submodules that hold no tap, and the taps.
     around = {"", *(tap[:place] for tap in taps for place, letter in enumerate(tap) if letter == ".")} - set(taps)
-    return {name: own for name, own in module.named_modules() if name.rpartition(".")[0] in around and name not in around}
+    named = module.named_modules()
+    return {name: own for name, own in named if name.rpartition(".")[0] in around and name not in around}
 
 
 @contextlib.contextmanager
