@@ -211,12 +211,12 @@ def _clean(chosen: argparse.Namespace) -> None:
 
 def _book(chosen: argparse.Namespace) -> None:
     from pkdlib.companion import measure
-    from pkdlib.companion.book import build
-    from pkdlib.companion.book.prose import substitutions
+    from pkdlib.companion.book import build, numbers
+    from pkdlib.companion.book.page_tables import collected
 
     root = Path(chosen.root).resolve() if chosen.root else build.checkout()
     with measure.measured() as cost:
-        page = build.build(substitutions=substitutions.collect(), root=root)
+        page = build.build(substitutions={**numbers.collect(), **collected.collect()}, root=root)
     measure.remember(root / build.EXECUTED / store.TIMINGS, "build", "book", cost())
     _say("book", str(page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page))
 

@@ -15,7 +15,7 @@ from pkdlib.data import frame_cache, sampling
 from pkdlib.data.datasets import DatasetError
 from pkdlib.data.frame_cache import ClipFiles, Frames
 from pkdlib.data.loader import BatchLoader, EvaluationLoader
-from pkdlib.training import devices, distributed, trainer
+from pkdlib.training import distributed, trainer
 from pkdlib.training.tuning import Tuning
 
 # Code that decides no result: it keeps and reports them; and data sets, which are told apart by their checksums.
@@ -196,18 +196,6 @@ def selected_runs(p: Parameters) -> list[Run]:
     splits = range(min(count, available)) if p.split == -1 else [p.split]
     seeds = range(p.seeds) if p.seed == -1 else [p.seed]
     return [Run(p, split, seed) for seed in seeds for split in splits]
-
-
-def run_sentence(p: Parameters) -> str:
-    """Say where a page computes: on which device; and in which folder, outside a checkout.
-
-    Args:
-        p: The parameters.
-
-    Returns:
-        A sentence or two.
-    """
-    return " ".join(filter(None, [f"This run computes on {devices.told(p.device)}.", places.sentence(p)]))
 
 
 def _short_side(p: Parameters) -> int:

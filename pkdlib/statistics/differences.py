@@ -1,6 +1,7 @@
 """What a claim is judged by: the differences of a pair of systems, run by run, and the tables that they come from."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -14,13 +15,13 @@ class Comparison:
     Attributes:
         name: what is compared, as a reader sees it.
         tables: columns `split`, `seed`, (`group`,) `difference`; one table, or one for each exit.
-        note: what to say beside the verdict.
+        details: name -> figure of what else there is to know of it, for readers.
         missing: why there is no difference; empty where there is.
     """
 
     name: str
     tables: tuple[pd.DataFrame, ...] = ()
-    note: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
     missing: str = ""
 
 

@@ -43,12 +43,12 @@ def told(device: str) -> str:
         device: As `prepare` takes it.
 
     Returns:
-        `the processor`, or `the GPU` and which.
+        `the processor`, or the GPU and which.
     """
     if torch.device(device).type == "cpu":
         return "the processor"
     name = torch.cuda.get_device_name(device) if _is_there(device) else "which torch does not see here"
-    return f"the GPU `{device}` ({name})"
+    return f"the GPU {device} ({name})"
 
 
 def wait(device: str) -> None:

@@ -14,7 +14,7 @@ from pkdlib import _resources
 from pkdlib.companion import advantages, results
 from pkdlib.companion.advantages import POINT
 from pkdlib.companion.book import charts
-from pkdlib.companion.book.prose import advantage_reports
+from pkdlib.companion.book.page_tables import advantage_tables
 from pkdlib.distillation import schedules
 from pkdlib.statistics import intervals
 from pkdlib.statistics.differences import NotMeasured
@@ -359,7 +359,7 @@ def test_points_that_tell_no_line_are_refused():
         advantages.fit(weaker, "bent")
 
 
-# --- words and pictures ----------------------------------------------------------------------------------------
+# --- tables and pictures ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -368,35 +368,39 @@ def told(commit):
     commit("full", "marionette", tables(MARIONETTE, lambda x: 3 + x // 5))
     commit("full-lite", "marionette", tables({"iframe": 97, "motion": 92, "residual": 87}, lambda x: 3 + x // 5))
     cells = advantages.studies()
-    return cells, advantage_reports.fitted(cells)
+    return cells, advantage_tables.fitted(cells)
 
 
-def test_the_sentences_take_the_planted_line(told):
-    sentences = advantage_reports.found(told[1])
-    assert "the straight line through 54 points, at advantages of -30.0 to +30.0" in sentences
-    assert "as good as the student network gains +3.0 (+3.0 to +3.0) points over labels" in sentences
-    assert "10 points of advantage add +2.0 (+2.0 to +2.0). It crosses 0 at an advantage of -15.0" in sentences
-    assert "teachers cost accuracy at advantages of -30.0 to -15" in sentences
-    assert "Without one study or source of clips at a time, the straight line's slope is +2.0 to +2.0." in sentences
+def test_the_table_takes_the_planted_line(told):
+    table = advantage_tables.main_lines(told[1]).set_index("line")
+    straight_line = table.loc["straight"]
+    assert straight_line["points"] == "54"
+    assert straight_line["gain at equal accuracy"] == "+3.0 (+3.0 to +3.0)"
+    assert straight_line["10 points of advantage add"] == "+2.0 (+2.0 to +2.0)"
+    assert straight_line["crosses 0 at"].startswith("-15.0") and straight_line["costs at"].startswith("-30.0 to -15")
 
 
 def test_a_bend_is_told_where_there_is_one():
-    for truth, word in ((straight, "A bend there is not told from none:"), (kinked, "The line does bend there:")):
+    for truth, bends in ((straight, False), (kinked, True)):
         cells = simulate(np.random.default_rng(0), SEVERAL, truth, SPREADS)
-        assert word in advantage_reports.found(advantage_reports.fitted(cells))
+        bend = advantage_tables.main_lines(advantage_tables.fitted(cells))["the bend adds"].iloc[1]
+        low, high = map(float, bend.split("(")[1].rstrip(")").split(" to "))
+        assert (low > 0 or high < 0) == bends
 
 
 def test_points_are_counted_by_what_their_teacher_is(told):
-    sentence = advantage_reports.seen(advantages.points(told[0]))
-    assert "a single teacher gains at 12 and loses at 6 of 18 points where it is weaker" in sentence
-    assert "gains at 18 and loses at 0 of 18 points where it is stronger" in sentence
-    assert "PKD gains at 0 and loses at 6 of 6 points where its last teacher is weaker" in sentence
-    assert "gains at 0 and loses at 6 of 6 points where its last teacher is the student network" in sentence
+    table = advantage_tables.counted(advantages.points(told[0]))
+    counts = table.set_index(["taught by", "which is"])[["gain", "lose", "points"]].apply(tuple, axis=1).to_dict()
+    single, pkd = "a single teacher", "PKD's last teacher"
+    assert counts[single, "weaker than the student's network"] == ("12", "6", "18")
+    assert counts[single, "stronger"] == ("18", "0", "18")
+    assert counts[pkd, "weaker than the student's network"] == ("0", "6", "6")
+    assert counts[pkd, "the student's network itself"] == ("0", "6", "6")
 
 
 def test_the_tables_hold_every_line_and_every_point(told):
     cells, lines = told
-    table = advantage_reports.lines_table(lines).set_index(["points of", "line"])
+    table = advantage_tables.lines_table(lines).set_index(["points of", "line"])
     assert {name for name, _ in lines} == set(table.index.levels[0])
     assert table.loc[("marionette (full)", "straight"), "points"] == "27"
     assert table.loc[("without marionette (full)", "straight"), "crosses 0 at"] == "not told"  # it does beyond
@@ -404,13 +408,13 @@ def test_the_tables_hold_every_line_and_every_point(told):
         table.loc[("the paper's classifiers", "straight"), "gain at equal accuracy"]
         == "no line: there are too few different advantages"
     )
-    points = advantage_reports.points_table(advantages.points(cells))
+    points = advantage_tables.points_table(advantages.points(cells))
     assert len(points) == 72 and {"own end", "PKD", "motion teacher"} <= set(points["taught by"])
     assert set(points.loc[points["taught by"] == "PKD", "gain (points)"]) == {"-3.0 (-3.0 to -3.0)"}
 
 
 def test_a_picture_shows_points_and_lines(told):
-    ((title, points, fitted),) = advantage_reports.panels(*told)
+    ((title, points, fitted),) = advantage_tables.panels(*told)
     assert title == "light classifiers" and len(points) == 72
     assert set(fitted["shape"]) == {"straight", "bent at equal accuracy"}
     line = fitted[fitted["shape"] == "straight"].set_index("advantage")["estimate"]
@@ -424,19 +428,17 @@ def test_a_run_of_one_group_has_points_and_no_line():
         for name, table in tables(UT, lambda x: 1, (0,)).items()
     }
     cells = advantages.differences(found, "ut_interaction", "this run")
-    lines = advantage_reports.fitted(cells)
-    assert advantage_reports.found(lines).startswith("No line tells when a teacher helps: one group in one run")
-    ((_, points, fitted),) = advantage_reports.panels(cells, lines)
+    lines = advantage_tables.fitted(cells)
+    assert advantage_tables.main_lines(lines)["gain at equal accuracy"].str.contains("one group in one run").all()
+    ((_, points, fitted),) = advantage_tables.panels(cells, lines)
     assert np.isinf(points["gain_low"]).all() and fitted.empty
     assert "Infinity" not in charts.show(charts.gain_by_advantage(points, fitted), "Gains").markup
 
 
 def test_without_results_there_is_nothing_to_show(commit):
     cells = advantages.studies()
-    lines = advantage_reports.fitted(cells)
-    assert (
-        advantage_reports.found(lines) == "No line tells when a teacher helps: there are too few different advantages."
-    )
-    assert list(advantage_reports.panels(cells, lines)) == []
-    assert advantage_reports.seen(advantages.points(cells)) == ""
-    assert advantage_reports.points_table(advantages.points(cells)).empty
+    lines = advantage_tables.fitted(cells)
+    assert advantage_tables.main_lines(lines)["gain at equal accuracy"].str.contains("too few different").all()
+    assert list(advantage_tables.panels(cells, lines)) == []
+    assert advantage_tables.counted(advantages.points(cells)).empty
+    assert advantage_tables.points_table(advantages.points(cells)).empty

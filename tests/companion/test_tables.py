@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from pkdlib import _files, _resources
 from pkdlib.companion import export, places, results, store, tables, workspace
-from pkdlib.companion.book.prose import reports
+from pkdlib.companion.book import display
+from pkdlib.companion.book.page_tables import verdict_tables
 from pkdlib.companion.claims import aggregate
 from pkdlib.companion.experiments import backbones as run_backbones
 from pkdlib.companion.experiments import counts, fusion, latency, operating_points, protocol
@@ -357,20 +358,20 @@ def test_published_results_come_back_and_are_judged(p, found, tmp_path, monkeypa
     original = _resources.folder
     monkeypatch.setattr(_resources, "folder", lambda name: tmp_path if name == "results" else original(name))
     assert results.published_sets() == [(p.variant, "marionette")]
-    judged = reports.judged(found, dataset="marionette", profile=p.variant, fewest_seeds=1)
+    judged = verdict_tables.judged(found, dataset="marionette", profile=p.variant, fewest_seeds=1)
     assert (judged["verdict"].isin(["undecided", "not measured"])).all()  # one seed decides nothing
     both = judged.dropna(subset=["estimate"])
     np.testing.assert_allclose(both["yours"], both["estimate"], atol=1e-6)  # the same runs
-    assert reports.verdicts_sentence(judged).startswith(f"On marionette ({p.variant}): of ")
+    assert set(verdict_tables.counts(judged)["results"]) == {f"marionette ({p.variant})"}
     ((name, accuracies),) = aggregate.accuracy_tables(fewest_seeds=1)
     assert name == f"marionette ({p.variant})"
     assert (accuracies["low"] <= accuracies["accuracy"]).all() and (accuracies["accuracy"] <= accuracies["high"]).all()
     pooled = found["exits"].query("part == 'test' and modality == 'motion' and exit == 4")
     expected = 100 * (pooled["correct"] / pooled["clips"]).mean()
     assert accuracies.loc["motion-vector network", "accuracy"] == pytest.approx(expected, abs=0.05)
-    ((_, table),) = reports.verdict_tables(judged)
+    ((_, table),) = verdict_tables.every_comparison(judged)
     assert list(table.columns[:4]) == ["claim", "comparison", "role", "verdict"] and "yours" in table
-    assert "..." not in reports.as_html(table)
+    assert "..." not in display.table(table).markup
 
 
 def test_export_writes_what_predict_reads(p, found, tmp_path):

@@ -40,8 +40,8 @@ def test_readers_are_told_the_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"name of {device}")
     assert devices.told("cpu") == "the processor"
-    assert devices.told("cuda:1") == "the GPU `cuda:1` (name of cuda:1)"
-    assert devices.told("cuda:7") == "the GPU `cuda:7` (which torch does not see here)"
+    assert devices.told("cuda:1") == "the GPU cuda:1 (name of cuda:1)"
+    assert devices.told("cuda:7") == "the GPU cuda:7 (which torch does not see here)"
 
 
 def test_determinism_is_switched_on_and_off():

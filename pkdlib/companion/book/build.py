@@ -1,4 +1,4 @@
-"""Build the Jupyter Book from a staging folder: prose, executed notebooks, and scripts that work offline.
+"""Build the Jupyter Book from a staging folder: pages, executed notebooks, and scripts that work offline.
 
 The staging folder `_build/book` mirrors the repository, so that a page's Binder and Colab buttons, which the
 theme makes from the page's own path, lead to the committed notebook of the same path. Files are written only

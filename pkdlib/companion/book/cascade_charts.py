@@ -7,7 +7,8 @@ import altair as alt
 import pandas as pd
 
 from pkdlib.companion.book import encodings
-from pkdlib.companion.book.encodings import MODALITY_LABELS, NAMES, RULES, SERIES_COLOURS
+from pkdlib.companion.book.encodings import RULES, SERIES_COLOURS
+from pkdlib.companion.names import MODALITY_LABELS, SERIES_NAMES
 
 
 def accuracy_by_prefix(ensembles: pd.DataFrame) -> alt.FacetChart:
@@ -28,10 +29,10 @@ def accuracy_by_prefix(ensembles: pd.DataFrame) -> alt.FacetChart:
     lines = pooled[pooled["prefix"] > 0]
     across = fusion.merge(lines[["method", "prefix"]].drop_duplicates(), how="cross")
     frame = pd.concat([lines, across], ignore_index=True)
-    frame["rule"] = frame["rule"].map(encodings.name_of)
-    frame["method"] = frame["method"].map(encodings.name_of)
+    frame["rule"] = frame["rule"].map(SERIES_NAMES)
+    frame["method"] = frame["method"].map(SERIES_NAMES)
     present = set(frame["rule"])
-    rules = [NAMES[rule] for rule in RULES if NAMES[rule] in present]
+    rules = [SERIES_NAMES[rule] for rule in RULES if SERIES_NAMES[rule] in present]
     base = alt.Chart(frame).encode(
         x=alt.X("prefix:Q", title="exits visited", axis=alt.Axis(tickMinStep=1)),
         y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False)),
@@ -76,7 +77,7 @@ def wise_weights(weights: pd.DataFrame) -> alt.FacetChart:
     panel = alt.layer(cells, labels).properties(width=alt.Step(46), height=alt.Step(26))
     if frame["method"].nunique() == 1:
         return panel
-    frame["method"] = frame["method"].map(encodings.name_of)
+    frame["method"] = frame["method"].map(SERIES_NAMES)
     return panel.facet(row=alt.Row("method:N", title=None, header=alt.Header(orient="top")))
 
 

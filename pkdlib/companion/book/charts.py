@@ -10,16 +10,14 @@ import numpy as np
 import pandas as pd
 
 from pkdlib.companion.book import encodings
-from pkdlib.companion.book.display import INK, picture, show
+from pkdlib.companion.book.display import INK, picture, show, table
 from pkdlib.companion.book.encodings import (
-    EXIT_LABELS,
     MODALITY_COLOURS,
-    MODALITY_LABELS,
     SERIES_COLOURS,
     VERDICT_COLOURS,
 )
-from pkdlib.companion.claims.claims import DATASET_LABELS
 from pkdlib.companion.confounders import MEASURES
+from pkdlib.companion.names import DATASET_LABELS, EXIT_LABELS, MODALITY_LABELS, SERIES_NAMES
 
 __all__ = [
     "accuracies",
@@ -33,6 +31,7 @@ __all__ = [
     "picture",
     "published",
     "show",
+    "table",
     "training_curves",
 ]
 
@@ -88,7 +87,7 @@ def accuracy_by_exit(summary: pd.DataFrame) -> alt.FacetChart:
         A chart with one column per modality.
     """
     frame = encodings.per_cent(summary, "accuracy", "low", "high")
-    frame["method"] = frame["method"].map(encodings.name_of)
+    frame["method"] = frame["method"].map(SERIES_NAMES)
     methods = encodings.series(frame["method"])
     # Neighbouring methods stand side by side so that their intervals do not hide each other.
     place = {name: (i - (len(methods) - 1) / 2) * 0.09 for i, name in enumerate(methods)}
@@ -318,7 +317,7 @@ def accuracy_by_method(summary: pd.DataFrame) -> alt.FacetChart:
         A point and an interval per row.
     """
     frame = encodings.per_cent(summary, "accuracy", "low", "high")
-    frame["method"] = frame["method"].map(encodings.name_of)
+    frame["method"] = frame["method"].map(SERIES_NAMES)
     methods = list(frame["method"].unique())
     base = alt.Chart(frame).encode(
         y=alt.Y("method:N", title=None, sort=methods, axis=alt.Axis(labelLimit=220)),

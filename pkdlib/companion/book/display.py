@@ -13,6 +13,7 @@ import re
 
 import altair as alt
 import numpy as np
+import pandas as pd
 import vl_convert
 
 from pkdlib.video import pictures
@@ -115,6 +116,20 @@ def picture(image: np.ndarray, description: str) -> "Shown":
         f'width="{width}" height="{height}" style="max-width:100%;height:auto">',
         description,
     )
+
+
+def table(frame: pd.DataFrame) -> "Shown":
+    """Return a table as an object that notebooks and the book display, no cell cut short.
+
+    Args:
+        frame: Words and rounded figures.
+
+    Returns:
+        An object whose HTML is the table without its index.
+    """
+    with pd.option_context("display.max_colwidth", None):
+        markup = frame.to_html(index=False, border=0, justify="left", classes="pkd-table")
+        return Shown(markup, frame.to_string(index=False))
 
 
 class Shown:

@@ -1,9 +1,11 @@
-"""What the charts share: colours, shapes and names of series, and the encodings that use them."""
+"""What the charts share: colours and shapes of series, and the encodings that use them."""
 
 import json
 
 import altair as alt
 import pandas as pd
+
+from pkdlib.companion.names import MODALITY_LABELS, SERIES_NAMES
 
 # Every colour has a contrast of at least 3:1 (WCAG 2.1, 1.4.11) against the book's light and its dark
 # background, and they stay apart for the three kinds of colour blindness; tests/companion/book/test_charts.py computes
@@ -12,20 +14,6 @@ MODALITY_COLOURS = {"iframe": "#4269d0", "motion": "#d4680a", "residual": "#1d9a
 SERIES_COLOURS = ("#7f858c", "#9a3fd8", "#b58400", "#0f9bb0", "#d92c2c", "#3f9142")
 SERIES_SHAPES = ("circle", "diamond", "square", "triangle-up", "triangle-down", "cross")
 
-MODALITY_LABELS = {"iframe": "I-frame", "motion": "motion vectors", "residual": "residual", "joint": "all together"}
-EXIT_LABELS = {1: "IC 1", 2: "IC 2", 3: "IC 3", 4: "final"}
-NAMES = {
-    "ce": "cross-entropy (CE)",
-    "pkd": "PKD",
-    "backbone": "backbone",
-    "wise_cascade": "WISE cascade",
-    "fewer_segments": "bare late fusion, fewer segments",
-    "wise": "WISE",
-    "uniform": "uniform mean",
-    "last": "last exit alone",
-    "late_equal": "bare late fusion, equal weights",
-    "late_fitted": "bare late fusion, fitted weights",
-}
 RULES = ("uniform", "wise", "last", "late_equal", "late_fitted")
 VERDICT_COLOURS = {"holds": "#0f9bb0", "does not hold": "#d92c2c", "undecided": "#7f858c"}
 
@@ -64,21 +52,9 @@ def series(column: pd.Series) -> list[str]:
     Returns:
         Each once.
     """
-    known = [NAMES[method] for method in ("ce", "pkd", "backbone")]
+    known = [SERIES_NAMES[method] for method in ("ce", "pkd", "backbone")]
     names = list(dict.fromkeys(column))
     return [name for name in known if name in names] + [name for name in names if name not in known]
-
-
-def name_of(identifier: str) -> str:
-    """Return how a method or system is called in a chart.
-
-    Args:
-        identifier: As in the tables.
-
-    Returns:
-        Its name.
-    """
-    return NAMES.get(identifier, identifier.replace("_", " "))
 
 
 def stroke_legend(orient: str = "top", columns: int | None = None) -> alt.Legend:

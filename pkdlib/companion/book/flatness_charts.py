@@ -9,6 +9,7 @@ import pandas as pd
 
 from pkdlib.companion.book import encodings
 from pkdlib.companion.confounders import MEASURES
+from pkdlib.companion.names import MODALITY_LABELS
 
 DENSITY_POINTS, DENSITY_BLUR = 200, 0.01  # the blur is a share of the span
 
@@ -17,7 +18,7 @@ def orders(frame: pd.DataFrame) -> alt.FacetChart:
     """Draw how much sharper one network's minimum is than the next one's, by every measure, in the committed studies.
 
     Args:
-        frame: Of `flatness_reports.orders`, not empty.
+        frame: Of `flatness_tables.orders`, not empty.
 
     Returns:
         A panel a study and control: two ratios a measure, each with its interval. Right of 1 both are as the paper
@@ -178,8 +179,8 @@ def by_scene_bias(frame: pd.DataFrame) -> alt.FacetChart:
     titles = {"loss": "training loss", **MEASURES}
     drawn = frame[frame["measure"].isin(titles)].copy()
     drawn["measure"] = drawn["measure"].map(titles)
-    drawn["network"] = drawn["modality"].map(encodings.MODALITY_LABELS)
-    names = list(encodings.MODALITY_LABELS.values())
+    drawn["network"] = drawn["modality"].map(MODALITY_LABELS)
+    names = list(MODALITY_LABELS.values())
     colour = alt.Color(
         "network:N",
         title=None,

@@ -11,57 +11,10 @@ from pkdlib.companion import results
 from pkdlib.companion.claims import claims, verdicts
 from pkdlib.companion.claims.comparisons import PLAIN
 from pkdlib.companion.confounders import MEASURES
+from pkdlib.companion.names import DATASET_LABELS, KIND_NAMES, METHOD_NAMES, MODALITY_NAMES, RULE_NAMES, Names
 from pkdlib.companion.presets import LIGHT_KINDS
 from pkdlib.statistics import intervals
 from pkdlib.video import reader
-
-
-class Names(dict):
-    """Names for readers; what has none, such as a method of one's own, is called as it is."""
-
-    def __missing__(self, key: str) -> str:
-        """Return the key."""
-        return key
-
-
-MODALITY_NAMES = {"iframe": "I-frame", "motion": "motion-vector", "residual": "residual", "joint": "joint"}
-KIND_NAMES = Names(
-    {
-        "paper": "the paper's classifiers",
-        "light": "light classifiers",
-        "squeezed": "classifiers on squeezed vectors",
-    }
-)
-METHOD_NAMES = Names(
-    {
-        "ce": "cross-entropy",
-        "pkd": "PKD",
-        "self": "own end",
-        "iframe": "I-frame teacher",
-        "anti": "PKD reversed",
-        "swapped": "PKD, residual first",
-        "pkd_reference": "PKD, own end last",
-        "motion_only": "motion teacher",
-        "residual_only": "residual teacher",
-        "pkd+labels": "PKD with labels",
-    }
-)
-RULE_NAMES = Names(
-    {
-        "wise": "WISE",
-        "wise_nonnegative": "WISE, none below 0",
-        "wise_l1": "WISE with L1",
-        "wise_train": "WISE on training logits",
-        "uniform": "uniform mean",
-        "tempered": "mean at own temperatures",
-        "stacking": "stacking",
-        "no_scaling": "reference: no scaling",
-        "no_lateral": "reference: no lateral",
-        "last": "last exit alone",
-        "late_equal": "late fusion, equal weights",
-        "late_fitted": "late fusion, fitted weights",
-    }
-)
 
 
 def modality_profile(path: Path) -> pd.DataFrame:
@@ -370,7 +323,7 @@ def published_table() -> pd.DataFrame:
         measured = bool(results.published("paper", result.dataset))
         rows.append(
             {
-                "data": claims.DATASET_LABELS[result.dataset],
+                "data": DATASET_LABELS[result.dataset],
                 "system": result.system,
                 "setting": result.setting,
                 "accuracy (%)": f"{result.accuracy:.2f}",

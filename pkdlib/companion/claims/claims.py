@@ -15,7 +15,6 @@ ABSTRACT = "arXiv 2407.02713, abstract"
 NOTEBOOKS = "notebook outputs in the authors' repository (Efstathia-Soufleri/PKD, commit e227377)"
 IMAGES = "read off the charts in the authors' README (accuracy +-0.02, total cost +-0.2k GMAC)"
 
-DATASET_LABELS = {"ucf101": "UCF-101", "hmdb51": "HMDB-51"}
 # Over the three splits; the authors' TEAM-Net code misses 6 and 3 of them, less than 0.1 %.
 _TEST_CLIPS = {"ucf101": 11_213, "hmdb51": 4_590}
 

@@ -90,10 +90,10 @@ def at_equal_cost(name: str, system: pd.DataFrame, rival: pd.DataFrame) -> Compa
         found += [dict(zip(RUN, run, strict=True)) | gain for gain in _gains(rows, rivals)]
     gains = pd.DataFrame(found)
     start, end = gains["start"].mean(), gains["end"].mean()
-    note = f"Averaged over the costs that both reach, on average {start:.3g} to {end:.3g} GMAC a clip."
+    details = {"costs that both reach, GMAC a clip": f"{start:.3g} to {end:.3g}"}
     if "group" not in gains:
-        note += " The interval has no groups: it leaves out chance in the choice of test clips, which runs share."
-    return Comparison(name, (gains.drop(columns=["start", "end"]),), note)
+        details["chance left out"] = "in the choice of test clips, which runs share"
+    return Comparison(name, (gains.drop(columns=["start", "end"]),), details)
 
 
 def _internal_classifiers(tables: Tables) -> dict[str, pd.DataFrame]:
@@ -116,19 +116,18 @@ def _exits(tables: Tables) -> list[Comparison]:
     return [mean, *each]
 
 
-def _advantages(tables: Tables) -> str:
+def _advantages(tables: Tables) -> dict[str, str]:
     # What PKD's last teacher knows more than the students: without it, a verdict on it says little.
     table = tables["exits"]
     ends = table[(table["part"] == "validation") & (table["method"] == "backbone")]
     sums = ends.groupby("modality")[["correct", "clips"]].sum()
     accuracy = 100 * sums["correct"] / sums["clips"]
     if LAST_TEACHER not in accuracy:
-        return ""
-    told = [
-        f"{accuracy[LAST_TEACHER] - own:+.1f} points over the {name} network"
-        for name, own in accuracy.drop(LAST_TEACHER).items()
-    ]
-    return f"The last teacher, the {LAST_TEACHER} network, has on validation clips {' and '.join(told)}."
+        return {}
+    return {
+        f"validation points of the {LAST_TEACHER} network, the last teacher, over the {name} network": f"{gap:+.1f}"
+        for name, gap in (accuracy[LAST_TEACHER] - accuracy.drop(LAST_TEACHER)).items()
+    }
 
 
 def _largest_exit(tables: Tables) -> list[Comparison]:
@@ -137,8 +136,7 @@ def _largest_exit(tables: Tables) -> list[Comparison]:
 
 def _largest(name: str, differences: dict[str, pd.DataFrame]) -> Comparison:
     best = max(differences, key=lambda key: differences[key]["difference"].mean())
-    note = f"The largest of {len(differences)} is seen at {best}."
-    return Comparison(name, tuple(differences.values()), note)
+    return Comparison(name, tuple(differences.values()), {f"largest of {len(differences)}": best})
 
 
 def _curriculum(tables: Tables) -> list[Comparison]:
@@ -158,8 +156,8 @@ def _curriculum(tables: Tables) -> list[Comparison]:
                 for m in shared
                 for number in sorted(pkd["exit"].unique())
             ]
-            note = f"The mean over the three exits of {', '.join(shared)}."
-            found.append(Comparison(f"PKD - {rival}, {kind} classifiers", (_mean(exits),), note))
+            details = {"mean over the exits of": ", ".join(shared)}
+            found.append(Comparison(f"PKD - {rival}, {kind} classifiers", (_mean(exits),), details))
     if not found:
         raise NotMeasured("the table 'trials' does not hold 'pkd' and another method on test clips")
     return found
@@ -317,26 +315,26 @@ def _half_cost(tables: Tables) -> list[Comparison]:
     for share in sorted(set(table["share"]) - {1.0}):
         policy = _rows_where(table, {"kind": LIGHT_KINDS, "share": (share,)})
         costs = [np.average(rows["gmac"], weights=rows["clips"]) for rows in (policy, everything)]
-        note = f"The policies spend {100 * costs[0] / costs[1]:.0f} % of the multiply-accumulates of running everything"
-        note += f"{_times(tables, share)}."
+        spent = {"multiply-accumulates, of running everything's": f"{100 * costs[0] / costs[1]:.0f} %"}
         name = f"policy for at most {100 * share:.0f} % of the cost on validation - running everything"
-        found.append(Comparison(name, (intervals.group_differences(policy, everything),), note))
+        differences = intervals.group_differences(policy, everything)
+        found.append(Comparison(name, (differences,), spent | _times(tables, share)))
     return found
 
 
-def _times(tables: Tables, share: float) -> str:
+def _times(tables: Tables, share: float) -> dict[str, str]:
     # The part of running everything's wall time that the policies take, over the runs where it was measured.
     if (table := tables.get("latency")) is None or table.empty:
-        return ""
+        return {}
     light = table[(table["system"] == "policy") & table["kind"].isin(LIGHT_KINDS)]
-    told = []
+    times = {}
     for batch, rows in light.groupby("batch"):
         wide = rows.pivot(index=RUN, columns="setting", values="milliseconds")
         ratios = 100 * wide[share] / wide[1.0]
-        told.append(
-            f"{ratios.median():.0f} % at a batch of {batch} ({ratios.min():.0f} to {ratios.max():.0f} over runs)"
+        times[f"wall time at a batch of {batch}, decoding apart, of running everything's"] = (
+            f"{ratios.median():.0f} % ({ratios.min():.0f} to {ratios.max():.0f} over runs)"
         )
-    return f" and of its wall time {' and '.join(told)}, decoding apart"
+    return times
 
 
 def _transfer(tables: Tables) -> list[Comparison]:
@@ -352,8 +350,8 @@ def _protocol(tables: Tables) -> list[Comparison]:
         clean, *_, last = rows["switch"].unique()
         wide = rows.pivot(index=CELL, columns="switch", values="difference")
         difference = (wide[last] - wide[clean]).rename("difference").reset_index()
-        note = "" if gain != "cost saved" else "In per cent of the cost of running everything."
-        found.append(Comparison(f"{gain}: {last} - {clean}", (difference,), note))
+        unit = {"unit": "% of the cost of running everything"} if gain == "cost saved" else {}
+        found.append(Comparison(f"{gain}: {last} - {clean}", (difference,), unit))
     return found
 
 

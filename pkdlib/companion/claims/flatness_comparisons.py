@@ -34,23 +34,23 @@ def _matched(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _flatness_order(tables: Tables, control: str) -> list[Comparison]:
-    comparisons, table, left_out = [], _flatness(tables, control), ""
+    comparisons, table, left_out = [], _flatness(tables, control), {}
     if CONTROLS[control].matched:
         runs = len(table.drop_duplicates(RUN))
         table = _matched(table)
         if out := runs - len(table.drop_duplicates(RUN)):
-            left_out = f" Left out: {out} of {runs} runs, whose losses differ by more than {MATCHED_WITHIN - 1:.0%}."
+            left_out = {f"runs left out, losses more than {MATCHED_WITHIN - 1:.0%} apart": f"{out} of {runs}"}
     for measure, values in _by_measure(table):
         if not (values > 0).to_numpy().all():
             missing = "a value is missing or not positive, so that ratios make no sense"
             comparisons.append(Comparison(measure, missing=missing))
             continue
         ordered = (values["iframe"] < values["residual"]) & (values["residual"] < values["motion"])
-        note = f"The order I-frame < residual < motion is seen in {ordered.sum()} of {len(values)} runs.{left_out}"
+        details = {"runs in the paper's order": f"{ordered.sum()} of {len(values)}", **left_out}
         ends = [("motion", "iframe")] if measure == MEASURES[PRIMARY_MEASURE] else []
         for sharper, flatter in (*ends, ("motion", "residual"), ("residual", "iframe")):
             logarithms = np.log(values[sharper] / values[flatter]).rename("difference").reset_index()
-            comparisons.append(Comparison(f"{measure}, {sharper} / {flatter}", (logarithms,), note))
+            comparisons.append(Comparison(f"{measure}, {sharper} / {flatter}", (logarithms,), details))
     if not comparisons:
         raise NotMeasured("the table 'flatness' holds no measure of flatness")
     return comparisons

@@ -33,7 +33,7 @@ PRIMARY, SECONDARY = "primary", "secondary"
 
 COLUMNS = [
     *("claim", "title", "comparison", "role", "paper_figure", "estimate", "low", "high", "smallest_effect"),
-    *("seeds", "runs", "groups", "verdict", "qualifier", "sentence"),
+    *("seeds", "runs", "groups", "verdict", "qualifier", "details", "caveat", "reason"),
 ]
 
 
@@ -44,12 +44,10 @@ class Verdict:
     Attributes:
         word: "holds", "does not hold" or "undecided".
         qualifier: what to add, such as "reversed"; may be empty.
-        sentence: the smallest effect that could have shown, the figures and the word, in plain English.
     """
 
     word: str
     qualifier: str
-    sentence: str
 
 
 def verdict(interval: Interval, *, seeds: int, kind: str = "difference", margin: float = MARGIN) -> Verdict:
@@ -67,7 +65,7 @@ def verdict(interval: Interval, *, seeds: int, kind: str = "difference", margin:
         margin: smallest difference that matters, in points.
 
     Returns:
-        The verdict, with a sentence.
+        The verdict.
 
     Raises:
         ValueError: If the kind is unknown.
@@ -84,35 +82,33 @@ def verdict(interval: Interval, *, seeds: int, kind: str = "difference", margin:
         word, qualifier = _as_good(low, high, margin)
     else:
         word, qualifier = _gain(low, high, margin)
-    return Verdict(word, qualifier, _sentence(interval, kind, word, qualifier))
+    return Verdict(word, qualifier)
 
 
-def judge(tables: dict[str, pd.DataFrame], dataset: str, profile: str) -> pd.DataFrame:
+def judge(tables: dict[str, pd.DataFrame], dataset: str) -> pd.DataFrame:
     """Judge every claim from the result tables of one data set.
 
     Accuracies are compared on test clips, with the two-way interval over groups and runs; "up to" claims with one
     max-t interval over all exits; flatness over splits, or over the runs of one. Early exit is compared at equal cost:
     the two curves of accuracy against measured GMAC are subtracted where both exist and averaged over that range, for
     each run. Where the table `early_exit` has a column `group`, its interval is two-way, too; otherwise it is as for
-    flatness, and the sentence says that chance in the test clips is left out.
+    flatness, and the details say that chance in the test clips is left out.
 
     Args:
         tables: the tables of TABLES by name; any may be missing.
         dataset: name of the data set, such as "marionette".
-        profile: profile of the runs, such as "full".
 
     Returns:
         One row for each comparison of each claim, the primary one first, with the columns `COLUMNS`. `low` and `high`
-        are simultaneous among a claim's secondary comparisons; all are in points, but log ratios for claims of order. A
-        claim that cannot be judged has the verdict "not measured".
+        are simultaneous among a claim's secondary comparisons; all are in points, but log ratios for claims of order.
+        `details` is a mapping of names to figures. A claim that cannot be judged has the verdict "not measured", and
+        its `reason`.
     """
-    rows = [row for claim in CLAIMS for row in _judge_claim(claim, tables, dataset, profile)]
+    rows = [row for claim in CLAIMS for row in _judge_claim(claim, tables, dataset)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _judge_claim(
-    claim: Claim, tables: dict[str, pd.DataFrame], dataset: str, profile: str
-) -> Iterator[dict[str, object]]:
+def _judge_claim(claim: Claim, tables: dict[str, pd.DataFrame], dataset: str) -> Iterator[dict[str, object]]:
     comparisons = [Comparison("", missing=claim.not_measured)] if claim.not_measured else compare(claim.id, tables)
     comparisons = sorted(comparisons, key=lambda comparison: comparison.name not in claim.primary)
     secondary = [own for own in comparisons if own.name not in claim.primary and not own.missing]
@@ -125,19 +121,19 @@ def _judge_claim(
             "comparison": comparison.name,
             "role": PRIMARY if comparison.name in claim.primary else SECONDARY,
             "paper_figure": claim.paper_figure,
+            "details": comparison.details,
+            "caveat": claim.caveat,
+            "reason": comparison.missing,
         }
         if comparison.missing:
-            yield row | {"verdict": "not measured", "qualifier": "", "sentence": _upper(comparison.missing) + "."}
+            yield row | {"verdict": "not measured", "qualifier": ""}
             continue
         interval = _interval(comparison, claim.kind, LEVEL if row["role"] == PRIMARY else shared)
         by_split = comparison.tables[0].groupby("split")["seed"].nunique()
         seeds = int(by_split.min())
         found = verdict(interval, seeds=seeds, kind=claim.kind, margin=margin)
-        where = f"{dataset}, profile {profile}: {_count(seeds, 'seed')}, {_count(interval.num_runs, 'run')}"
-        if interval.num_groups:
-            where += f", {interval.num_groups} groups"
-        elif len(by_split) == 1:
-            where += " of one split, which the interval is about"
+        if not interval.num_groups and len(by_split) == 1:
+            row["details"] = {"interval": "about this one split", **comparison.details}
         yield row | {
             "estimate": interval.estimate,
             "low": interval.low,
@@ -148,7 +144,6 @@ def _judge_claim(
             "groups": interval.num_groups,
             "verdict": found.word,
             "qualifier": found.qualifier,
-            "sentence": " ".join(filter(None, [found.sentence, f"({where}.)", comparison.note, claim.caveat])),
         }
 
 
@@ -168,29 +163,6 @@ def _as_good(low: float, high: float, margin: float) -> tuple[str, str]:
     return "undecided", ""
 
 
-def _sentence(interval: Interval, kind: str, word: str, qualifier: str) -> str:
-    said = f"{word} ({qualifier})" if qualifier else word
-    smallest = intervals.smallest_effect(interval)
-    if not np.isfinite(smallest):
-        return f"With a single cell these data could show no effect of any size. On this data, at this size: {said}."
-    if kind == "order":
-        estimate, low, high = (f"{np.exp(x):.3g}" for x in (interval.estimate, interval.low, interval.high))
-        figures = f"a ratio of {estimate} (simultaneous {LEVEL:.0%} interval {low} to {high})"
-        shown = f"a ratio of {np.exp(smallest):.3g}"
-    elif kind == "correlation":
-        low, high = f"{interval.low:+.2f}", f"{interval.high:+.2f}"
-        figures = f"a mean of {interval.estimate:+.2f} (simultaneous {LEVEL:.0%} interval {low} to {high})"
-        shown = f"a correlation of {smallest:.2f}"
-    else:
-        low, high = f"{interval.low:+.2f}", f"{interval.high:+.2f}"
-        figures = f"{interval.estimate:+.2f} points (simultaneous {LEVEL:.0%} interval {low} to {high})"
-        shown = f"{smallest:.2f} points"
-    return (
-        f"The smallest effect that these data could have shown is {shown}. "
-        f"On this data, at this size: {figures}; {said}."
-    )
-
-
 def _interval(comparison: Comparison, kind: str, level: float) -> Interval:
     if kind == "maximum":
         return intervals.max_t_interval(comparison.tables, level)
@@ -200,13 +172,5 @@ def _interval(comparison: Comparison, kind: str, level: float) -> Interval:
     return intervals.run_interval(table, level)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
-
-
 def _points(margin: float) -> str:
     return f"{margin:g} point" + ("" if margin == 1 else "s")
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]

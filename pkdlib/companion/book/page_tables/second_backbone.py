@@ -4,23 +4,24 @@ Costs are measured, so that systems stand side by side at equal GMAC. Only runs 
 train and test on the same clips.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pandas as pd
 
 from pkdlib.companion import results
-from pkdlib.companion.book.prose.reports import FINAL
+from pkdlib.companion.book.page_tables.layout import with_interval
 from pkdlib.companion.claims import aggregate, comparisons
-from pkdlib.companion.claims.aggregate import MODALITY_NAMES
+from pkdlib.companion.names import KIND_NAMES, MODALITY_NAMES
 from pkdlib.companion.presets import DEFAULT, LIGHT_KINDS
 from pkdlib.statistics import intervals
 from pkdlib.statistics.differences import Comparison, NotMeasured, Tables
-from pkdlib.statistics.intervals import RUN, Interval
+from pkdlib.statistics.intervals import RUN
 
 SECOND = "teamnet"
+FINAL = 4  # a network's own end, behind its three internal classifiers
 NAMES = {DEFAULT: "three networks", SECOND: "TEAM-Net"}
 SYSTEMS = {"ce": "cross-entropy", "pkd": "PKD", "none": "bare, fewer segments"}
-# What the sentence on fusion sets WISE against.
+# What WISE is set against where fusion is compared.
 RIVALS = ("the last exit alone", "equal weights", "late fusion of bare networks, fitted weights")
 
 
@@ -72,11 +73,11 @@ def rules(tables: Tables) -> pd.DataFrame:
     whole = cost.groupby(["kind", *RUN])["gmac"].sum().groupby("kind").mean()
     parts = []
     for backbone, rows in tables["ensembles"].groupby("backbone"):
-        for kind in aggregate.KIND_NAMES:
+        for kind in KIND_NAMES:
             own = rows[rows["kind"].isin([kind, "none"])]
             if kind in set(own["kind"]):
                 name = f"{NAMES[backbone]}, {whole[kind]:.3f} GMAC"
-                parts.append(aggregate.rule_summary(own).assign(cascade=f"{name} ({aggregate.KIND_NAMES[kind]})"))
+                parts.append(aggregate.rule_summary(own).assign(cascade=f"{name} ({KIND_NAMES[kind]})"))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -94,69 +95,57 @@ def curves(tables: Tables) -> pd.DataFrame:
     return chosen.assign(series=chosen["backbone"].map(NAMES) + ", " + chosen["method"].map(SYSTEMS))
 
 
-def gains_sentence(tables: Tables) -> str:
-    """Say what PKD gains over cross-entropy on each backbone, the mean over the exits of the paper's classifiers.
+def gains(tables: Tables) -> pd.DataFrame:
+    """Set out what PKD gains over cross-entropy on each backbone, the mean over the exits of the paper's classifiers.
 
     Args:
         tables: Of `studies`.
 
     Returns:
-        Each backbone's gain with its interval.
+        backbone, exits, and the gain in points with its interval.
     """
-
-    def gain(exits: pd.DataFrame) -> str:
+    rows = []
+    for backbone, exits in tables["exits"].groupby("backbone"):
         mean, *each = comparisons.compare("ic-gain", {"exits": exits})
-        return f"{_told(_interval(mean))} over {len(each)} exits"
+        rows.append((NAMES[backbone], str(len(each)), _interval(mean)))
+    return pd.DataFrame(rows, columns=["backbone", "exits", "PKD less cross-entropy, points"])
 
-    return f"PKD less cross-entropy, on the mean: {_for_each(tables['exits'], gain)}."
 
-
-def fusion_sentence(tables: Tables) -> str:
-    """Say what WISE over all exits gains over simpler fusion on each backbone.
+def fusion(tables: Tables) -> pd.DataFrame:
+    """Set out what WISE over all exits gains over simpler fusion on each backbone.
 
     Args:
         tables: Of `studies`.
 
     Returns:
-        Its gain over each rival with its interval.
+        A row a backbone, a column a rival: the gain in points with its interval.
     """
-
-    def gain(ensembles: pd.DataFrame) -> str:
+    rows = []
+    for backbone, ensembles in tables["ensembles"].groupby("backbone"):
         found = comparisons.compare("wise-fusion", {"ensembles": ensembles})
         named = {part.name.split(" - ")[1]: part for part in found}
-        return ", ".join(f"over {rival} {_told(_interval(named[rival]))}" for rival in RIVALS)
+        rows.append({"WISE, in points": NAMES[backbone]} | {f"over {r}": _interval(named[r]) for r in RIVALS})
+    return pd.DataFrame(rows)
 
-    return f"The gain of WISE over all exits, in points: {_for_each(tables['ensembles'], gain)}."
 
-
-def equal_cost_sentence(tables: Tables) -> str:
-    """Say how much more accurate TEAM-Net is than the three networks at equal cost, leaving early and bare.
+def at_equal_cost(tables: Tables) -> pd.DataFrame:
+    """Set out how much more accurate TEAM-Net is than the three networks at equal cost, leaving early and bare.
 
     Args:
         tables: Of `studies`.
 
     Returns:
-        Each difference with its interval.
+        system, and the difference in points with its interval, or why there is none.
     """
-    told = []
+    found = []
     for method, rows in curves(tables).groupby("method", sort=False):
         second, first = (rows[rows["backbone"] == backbone] for backbone in (SECOND, DEFAULT))
         name = SYSTEMS[method]
         try:
-            told.append(f"{name}: {_told(_interval(comparisons.at_equal_cost(name, second, first)))}")
+            found.append((name, _interval(comparisons.at_equal_cost(name, second, first))))
         except NotMeasured as reason:
-            told.append(f"{name}: not to be compared, as {reason}")
-    return f"TEAM-Net less the three networks at equal cost, in points: {'; '.join(told)}."
-
-
-def found() -> str:
-    """Say which committed results set the two backbones side by side.
-
-    Returns:
-        A sentence.
-    """
-    names = [name for name, _ in studies()]
-    return f"Committed results of both: {', '.join(names)}." if names else "No results of both are committed yet."
+            found.append((name, str(reason)))
+    return pd.DataFrame(found, columns=["system", "TEAM-Net less the three networks at equal cost, points"])
 
 
 def _of_both(table: pd.DataFrame) -> pd.DataFrame:
@@ -164,13 +153,5 @@ def _of_both(table: pd.DataFrame) -> pd.DataFrame:
     return table[backbones == len(NAMES)]
 
 
-def _for_each(table: pd.DataFrame, tell: Callable[[pd.DataFrame], str]) -> str:
-    return "; ".join(f"{NAMES[backbone]} {tell(rows)}" for backbone, rows in table.groupby("backbone"))
-
-
-def _interval(comparison: Comparison) -> Interval:
-    return intervals.two_way_interval(comparison.tables[0])
-
-
-def _told(interval: Interval) -> str:
-    return f"{interval.estimate:+.1f} (95 % interval {interval.low:+.1f} to {interval.high:+.1f})"
+def _interval(comparison: Comparison) -> str:
+    return with_interval(intervals.two_way_interval(comparison.tables[0]))

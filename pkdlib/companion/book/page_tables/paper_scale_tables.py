@@ -1,11 +1,10 @@
-"""What the paper's training would take on the GPU that was measured: projections from throughput."""
+"""What the paper's training would take on the GPU that was measured: tables of throughput, and projections from it."""
 
 import math
 
 import pandas as pd
 
-from pkdlib.companion.book.encodings import MODALITY_LABELS
-from pkdlib.companion.book.prose.reports import as_markdown
+from pkdlib.companion.names import MODALITY_LABELS
 
 # Training clips of the first official split (UCF-101's shrinks by what validates; this is the whole list).
 TRAINING_CLIPS = {"UCF-101": 9_537, "HMDB-51": 3_570}
@@ -22,14 +21,14 @@ VARIANT_NAMES = {
 USED = "channels_last"
 
 
-def throughput(measured: pd.DataFrame) -> str:
+def throughput(measured: pd.DataFrame) -> pd.DataFrame:
     """Set out the clips a second that each network trains, by variant.
 
     Args:
         measured: Of `results.throughput`.
 
     Returns:
-        A Markdown table.
+        A row a network and variant.
     """
     rows = []
     for variant, own in measured.groupby("variant", sort=False):
@@ -46,17 +45,17 @@ def throughput(measured: pd.DataFrame) -> str:
                     "memory": f"{row.peak_memory_gib:.1f} GiB",
                 }
             )
-    return as_markdown(pd.DataFrame(rows))
+    return pd.DataFrame(rows)
 
 
-def feeding(speed: pd.DataFrame) -> str:
+def feeding(speed: pd.DataFrame) -> pd.DataFrame:
     """Set out the clips a second that a processor decodes and prepares while a network trains.
 
     Args:
         speed: Of `results.feeding`.
 
     Returns:
-        A Markdown table.
+        A row for each modality, and for all three.
     """
     rows = []
     for read, own in speed.groupby("read", sort=False):
@@ -71,28 +70,29 @@ def feeding(speed: pd.DataFrame) -> str:
                 "two over one": f"{own['two_over_one'].iloc[0]:.2f} x",
             }
         )
-    return as_markdown(pd.DataFrame(rows))
+    return pd.DataFrame(rows)
 
 
-def memory(grown: pd.DataFrame) -> str:
-    """Say how memory grew while many samples were read.
+def memory(grown: pd.DataFrame) -> pd.DataFrame:
+    """Set out how memory grew while many samples were read.
 
     Args:
         grown: The table `memory` of `results.feeding`.
 
     Returns:
-        A sentence.
+        What was measured, MiB over the second tenth of the samples, and over the last.
     """
     row = grown.iloc[0]
-    return (
-        f"One process that reads {row['samples']:,.0f} samples holds {row['held_early_mib']:.1f} MiB over the second "
-        f"tenth of them and {row['held_late_mib']:.1f} MiB over the last, its free memory given back before each look. "
-        "With two processes a modality that read ahead, all seven together have "
-        f"{row['resident_early_mib']:.0f} and {row['resident_late_mib']:.0f} MiB, free memory included."
-    )
+    held = "held by one process that reads, its free memory given back before each look"
+    resident = "resident in all seven with two a modality that read ahead, free memory included"
+    rows = [
+        (held, f"{row['held_early_mib']:.1f}", f"{row['held_late_mib']:.1f}"),
+        (resident, f"{row['resident_early_mib']:.0f}", f"{row['resident_late_mib']:.0f}"),
+    ]
+    return pd.DataFrame(rows, columns=["MiB", "second tenth", "last tenth"])
 
 
-def hours(measured: pd.DataFrame, speed: pd.DataFrame) -> str:
+def hours(measured: pd.DataFrame, speed: pd.DataFrame) -> pd.DataFrame:
     """Project the hours of one split and seed, step by step, and how many cores must decode meanwhile.
 
     A step's time is epochs x clips / (clips a second); its cores are that rate over that of one process that decodes.
@@ -102,7 +102,7 @@ def hours(measured: pd.DataFrame, speed: pd.DataFrame) -> str:
         speed: The table `speed` of `results.feeding`.
 
     Returns:
-        A Markdown table.
+        A row a data set and step.
     """
     one_core = speed[speed["processes"] == 1].set_index("read")["clips_per_second"]
     rows = [
@@ -110,10 +110,10 @@ def hours(measured: pd.DataFrame, speed: pd.DataFrame) -> str:
         for dataset, clips in TRAINING_CLIPS.items()
         for step, read, epochs, rate in _steps(measured)
     ]
-    return as_markdown(pd.DataFrame(rows, columns=["data", "step", "hours on one GPU", "cores to decode as fast"]))
+    return pd.DataFrame(rows, columns=["data", "step", "hours on one GPU", "cores to decode as fast"])
 
 
-def grid(measured: pd.DataFrame) -> str:
+def grid(measured: pd.DataFrame) -> pd.DataFrame:
     """Project the days of all splits and seeds, on one GPU and on four that take one split and seed each.
 
     The days of `CELLS` splits and seeds one after the other, and of a quarter of them, rounded up.
@@ -122,34 +122,37 @@ def grid(measured: pd.DataFrame) -> str:
         measured: Of `results.throughput`.
 
     Returns:
-        A Markdown table.
+        A row a data set.
     """
     rows = []
     for dataset, clips in TRAINING_CLIPS.items():
         days = sum(clips * epochs / rate for _, _, epochs, rate in _steps(measured)) / 86_400
         rows.append((dataset, f"{days * CELLS:.1f}", f"{days * math.ceil(CELLS / 4):.1f}"))
-    return as_markdown(pd.DataFrame(rows, columns=["data", "days on one GPU", "days on four"]))
+    return pd.DataFrame(rows, columns=["data", "days on one GPU", "days on four"])
 
 
-def proof(found: pd.DataFrame) -> str:
-    """Say what became of a grid that was killed and started again (`benchmarks/grid.py`).
+def proof(found: pd.DataFrame) -> pd.DataFrame:
+    """Set out what became of a grid that was killed and started again (`benchmarks/grid.py`).
 
     Args:
         found: Of `results.grid`.
 
     Returns:
-        Sentences.
+        What was counted, and how many.
     """
     row = found.iloc[0]
-    return (
-        f"A grid of {row['splits']} splits and {row['seeds']} seeds of Marionette (profile `{row['profile']}`, one "
-        f"thread a job, two jobs at once) was killed when {row['jobs_finished_when_killed']} of its {row['jobs']} "
-        f"notebooks were written. The second start ran the {row['jobs_run_by_second_start']} that were missing; "
-        f"notebooks that it made anew: {row['notebooks_redone']}, steps: {row['steps_redone']} of the "
-        f"{row['steps_finished_when_killed']} that were finished. Of its {row['tables']} tables ({row['rows']:,} rows; "
-        "those of times left out) "
-        f"{row['tables_that_differ']} differ from those that `pkd reproduce` made by itself."
-    )
+    counted = [
+        ("notebooks in the grid", row["jobs"]),
+        ("written when it was killed", row["jobs_finished_when_killed"]),
+        ("run by the second start", row["jobs_run_by_second_start"]),
+        ("notebooks made anew", row["notebooks_redone"]),
+        ("steps that were finished when it was killed", row["steps_finished_when_killed"]),
+        ("steps made anew", row["steps_redone"]),
+        ("tables, those of times left out", row["tables"]),
+        ("their rows", f"{row['rows']:,}"),
+        ("tables that differ from those of `pkd reproduce` by itself", row["tables_that_differ"]),
+    ]
+    return pd.DataFrame(counted, columns=["what", "how many"])
 
 
 def bank_bytes(clips: int, *, candidates: int, short_side: int) -> int:

@@ -1,8 +1,7 @@
 import pandas as pd
 import pytest
 
-from pkdlib.companion import results
-from pkdlib.companion.book.prose import paper_scale, substitutions
+from pkdlib.companion.book.page_tables import paper_scale_tables
 
 
 @pytest.fixture
@@ -20,36 +19,25 @@ def speed():
 
 
 def test_hours_are_epochs_by_clips_over_the_rate(measured, speed):
-    lines = paper_scale.hours(measured, speed).splitlines()
+    rows = [tuple(row) for row in paper_scale_tables.hours(measured, speed).to_numpy()]
     # 510 epochs of 9,537 clips at 100 a second; 33 a second by one process, so three feed 100 a second.
-    assert "| UCF-101 | I-frame network, 510 epochs | 13.5 | 3 |" in lines
+    assert ("UCF-101", "I-frame network, 510 epochs", "13.5", "3") in rows
     # 300 epochs at 1/400 + 1/800 + 1/800 seconds a clip: 200 clips a second, of which a process decodes 11.
-    assert "| HMDB-51 | internal classifiers, 300 epochs | 1.5 | 18 |" in lines
-
-
-def test_the_page_says_what_the_committed_file_holds():
-    table = results.throughput()
-    values = substitutions.collect()
-    row = table[(table["network"] == "iframe") & (table["variant"] == "channels_last")].iloc[0]
-    assert (
-        f"| {row['training_clips_per_second']:.0f} | {row['testing_clips_per_second']:.0f} |"
-        in values["throughput_table"]
-    )
-    assert values["throughput_device"].startswith("NVIDIA") and "hours" in values["paper_hours"]
+    assert ("HMDB-51", "internal classifiers, 300 epochs", "1.5", "18") in rows
 
 
 def test_what_was_not_measured_is_left_empty(measured):
     unmeasured = measured.assign(testing_clips_per_second=float("nan"))
-    assert "|  |" in paper_scale.throughput(unmeasured)
+    assert (paper_scale_tables.throughput(unmeasured)["testing, clips/s"] == "").all()
 
 
 def test_a_banks_size_is_that_of_its_arrays():
-    assert paper_scale.bank_bytes(2, candidates=3, short_side=128) == 2 * 3 * 8 * 128 * 170
+    assert paper_scale_tables.bank_bytes(2, candidates=3, short_side=128) == 2 * 3 * 8 * 128 * 170
 
 
 def test_what_feeds_a_network_is_told_by_modality(speed):
-    lines = paper_scale.feeding(speed).splitlines()
-    assert "| all three | 5.5 | 1.5 x | 11.1 | 21.1 | 1.90 x |" in lines and len(lines) == 2 + 4
+    table = paper_scale_tables.feeding(speed)
+    assert table.iloc[0].tolist() == ["all three", "5.5", "1.5 x", "11.1", "21.1", "1.90 x"] and len(table) == 4
     values = {
         "held_early_mib": 290.12,
         "held_late_mib": 290.33,
@@ -57,20 +45,16 @@ def test_what_feeds_a_network_is_told_by_modality(speed):
         "resident_late_mib": 741.2,
     }
     grown = pd.DataFrame([{"samples": 20_000} | values])
-    assert paper_scale.memory(grown) == (
-        "One process that reads 20,000 samples holds 290.1 MiB over the second tenth of them and 290.3 MiB over the "
-        "last, its free memory given back before each look. With two processes a modality that read ahead, all seven "
-        "together have 700 and 741 MiB, free memory included."
-    )
+    assert paper_scale_tables.memory(grown).iloc[:, 1:].to_numpy().tolist() == [["290.1", "290.3"], ["700", "741"]]
 
 
 def test_days_are_fifteen_times_a_split_and_seed_or_four_where_four_go_together(measured):
     # 510 epochs at 100, 200 and 200 clips a second, then 300 at 200, as above.
     cell = 9_537 * (510 * (1 / 100 + 2 / 200) + 300 / 200) / 86_400
-    assert f"| UCF-101 | {15 * cell:.1f} | {4 * cell:.1f} |" in paper_scale.grid(measured).splitlines()
+    assert paper_scale_tables.grid(measured).iloc[0].tolist() == ["UCF-101", f"{15 * cell:.1f}", f"{4 * cell:.1f}"]
 
 
-def test_the_proof_of_the_grid_says_what_was_counted():
+def test_the_proof_of_the_grid_sets_out_what_was_counted():
     counts = {
         "profile": "smoke",
         "splits": 3,
@@ -85,7 +69,5 @@ def test_the_proof_of_the_grid_says_what_was_counted():
         "rows": 4321,
         "tables_that_differ": 5,
     }
-    said = paper_scale.proof(pd.DataFrame([counts]))
-    assert "3 splits and 2 seeds" in said and "killed when 18 of its 36 notebooks" in said
-    assert "ran the 17 that were missing; notebooks that it made anew: 1, steps: 2 of the 70 that were finished" in said
-    assert "Of its 15 tables (4,321 rows; those of times left out) 5 differ" in said
+    table = paper_scale_tables.proof(pd.DataFrame([counts]))
+    assert table["how many"].tolist() == [36, 18, 17, 1, 70, 2, 15, "4,321", 5]

@@ -5,7 +5,7 @@ import pytest
 
 from pkdlib import _resources
 from pkdlib.companion import results
-from pkdlib.companion.book.prose import teachers
+from pkdlib.companion.book.page_tables import teacher_tables
 
 CELLS = list(itertools.product((0,), (0, 1), ("a", "b", "c")))
 
@@ -46,7 +46,7 @@ def committed(tmp_path, monkeypatch):
 
 
 def test_a_temperature_is_set_against_1_and_against_labels(committed):
-    ((name, table),) = teachers.temperatures()
+    ((name, table),) = teacher_tables.temperatures()
     assert name == "mine (full)"
     assert table.to_dict("records") == [
         {"classifiers": "light classifiers", "learned from": "PKD", "temperature": "4"}
@@ -57,7 +57,7 @@ def test_a_temperature_is_set_against_1_and_against_labels(committed):
 
 
 def test_certainty_is_the_mean_over_clips(committed):
-    ((_, table),) = teachers.certainty()
+    ((_, table),) = teacher_tables.certainty()
     assert table.drop(columns="the I-frame network").to_numpy().tolist() == [
         ["40", "95 %", "100 %"],
         ["30", "60 %", "67 %"],

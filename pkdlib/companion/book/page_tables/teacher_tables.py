@@ -1,4 +1,4 @@
-"""What a teacher's softness, and its not knowing the clips by heart, are worth: tables from committed studies."""
+"""What a teacher's softness, and its not knowing the clips by heart, are worth: tables of the committed studies."""
 
 from collections.abc import Iterator
 
@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from pkdlib.companion import results
-from pkdlib.companion.claims.aggregate import KIND_NAMES, METHOD_NAMES, MODALITY_NAMES
+from pkdlib.companion.book.page_tables.layout import with_interval
 from pkdlib.companion.claims.comparisons import LAST_TEACHER
+from pkdlib.companion.names import KIND_NAMES, METHOD_NAMES, MODALITY_NAMES
 from pkdlib.distillation.schedules import canonical
 from pkdlib.statistics import intervals
 from pkdlib.statistics.intervals import CELL
@@ -81,5 +82,4 @@ def _difference(own: pd.DataFrame, trials: pd.DataFrame, method: str) -> str:
         for (modality, number), rows in own.groupby(["modality", "exit"])
     ]
     mean = differences[0].assign(difference=np.mean([each["difference"] for each in differences], axis=0))
-    found = intervals.two_way_interval(mean)
-    return f"{found.estimate:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
+    return with_interval(intervals.two_way_interval(mean))

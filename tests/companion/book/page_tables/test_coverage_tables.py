@@ -1,6 +1,5 @@
-"""Coverage of intervals: the simulation, where it is known in closed form, and what the book says of its tables."""
+"""Coverage of intervals: the simulation, where it is known in closed form, and the tables of it."""
 
-import csv
 import importlib.util
 import json
 
@@ -11,7 +10,7 @@ from scipy import stats
 
 from pkdlib import _resources
 from pkdlib.companion import results
-from pkdlib.companion.book.prose import interval_coverage, substitutions
+from pkdlib.companion.book.page_tables import coverage_tables
 from pkdlib.statistics import intervals
 from tests.conftest import REPOSITORY
 
@@ -116,31 +115,23 @@ def simulated():
 
 
 def test_the_tables_have_a_row_for_each_method_and_a_column_for_each_spread(simulated):
-    one, two = interval_coverage.coverage_tables(simulated).split("`two`, per cent:")
-    lines = one.strip().splitlines()
-    assert lines[:5] == [
-        "`one`, per cent:",
-        "",
-        "| method | runs | splits, too |",
-        "| --- | --- | --- |",
-        "| **two-way** | 95.0 | 85.0 |",
-    ]
-    assert "| t over cells | 94.0 | 84.0 |" in lines and "| **max-t** | 90.0 | 80.0 |" in lines
-    assert "| **two-way** | 94.5 | 84.5 |" in two
+    one, two = (coverage_tables.by_spread(simulated, layout) for layout in ("one", "two"))
+    assert list(one.columns) == ["method", "runs", "splits, too"]
+    rows = [tuple(row) for row in one.to_numpy()]
+    assert rows[0] == ("**two-way**", "95.0", "85.0")
+    assert ("t over cells", "94.0", "84.0") in rows and ("**max-t**", "90.0", "80.0") in rows
+    assert tuple(two.iloc[0]) == ("**two-way**", "94.5", "84.5")
 
 
-def test_the_sentences_tell_what_the_model_leaves_out_apart(simulated):
-    sentences = interval_coverage.coverage_sentences(simulated)
-    assert "In 40 simulations of each kind the two-way interval covers 94.5 to 95.0 % of the time" in sentences
-    assert "t over cells 93.5 to 94.0 %, t over runs 92.5 to 93.0 %" in sentences
-    assert "the max-t interval covers 89.5 to 90.0 % of the time" in sentences
-    assert sentences.endswith("the two-way interval covers 85.0 % on `one` and 84.5 % on `two`.")
-    power = pd.DataFrame({"spread": ["runs", "groups", "splits, too"], "power": [0.79, 0.81, 0.7]})
-    assert "79.0 to 81.0 % of the time; where splits differ, too, 70.0 to 70.0 %." in interval_coverage.power_sentence(
-        power
-    )
-    told = interval_coverage.spreads_sentence({"a": {"cell": 2, "group": 1.5}, "b": {"cell": 4, "tails": 3}})
-    assert told == "*a*: group 1.5, cell 2; *b*: cell 4 times Student's $t$ with 3 degrees of freedom"
+def test_ranges_set_apart_what_the_model_leaves_out(simulated):
+    ranges = coverage_tables.ranges(simulated).set_index("method")
+    assert tuple(ranges.loc["**two-way**"]) == ("94.5", "95.0", "84.5")
+    assert tuple(ranges.loc["t over cells"]) == ("93.5", "94.0", "83.5")
+
+
+def test_spreads_that_a_simulation_has_not_are_left_empty():
+    table = coverage_tables.spreads({"a": {"cell": 2, "group": 1.5}, "b": {"cell": 4, "tails": 3}})
+    assert table.to_numpy().tolist() == [["a", "1.5", "", "", "2", ""], ["b", "", "", "", "4", "3"]]
 
 
 def test_intervals_for_what_exists_once_a_run_are_the_studys():
@@ -156,50 +147,21 @@ def test_intervals_for_what_exists_once_a_run_are_the_studys():
 
 def test_the_book_says_how_often_intervals_over_runs_cover():
     rows = results.coverage()["runs"].set_index(["layout", "split_spread", "method"])["coverage"]
-    own = rows[rows.index.isin(interval_coverage.OWN_OF_RUNS, level="method")]
+    own = rows[rows.index.isin(coverage_tables.OWN_OF_RUNS, level="method")]
     assert len(own) == len(benchmark.RUN_LAYOUTS) * len(benchmark.SPLIT_SPREADS)
     assert own.to_numpy() == pytest.approx(0.95, abs=0.012)
     # What the library's text says of runs for units.
     over_runs = [rows["3 splits x 5 seeds", spread, "t over runs"] for spread in benchmark.SPLIT_SPREADS]
     assert over_runs == pytest.approx([0.95, 0.85, 0.71], abs=0.012)
-    lines = substitutions.collect()["coverage_of_runs"].splitlines()
-    assert lines[0] == "| layout | method | 0 times | 0.5 times | 1 times |"
-    told = " | ".join(f"{100 * rows['3 splits x 5 seeds', spread, 't over splits']:.1f}" for spread in (0, 0.5, 1))
-    assert lines[2] == f"| 3 splits x 5 seeds | **t over splits** | {told} |"
+    table = coverage_tables.of_runs(results.coverage()["runs"])
+    assert list(table.columns) == ["layout", "method", "0 times", "0.5 times", "1 times"]
+    told = [f"{100 * rows['3 splits x 5 seeds', spread, 't over splits']:.1f}" for spread in (0, 0.5, 1)]
+    assert table.iloc[0].tolist() == ["3 splits x 5 seeds", "**t over splits**", *told]
 
 
-def test_the_smallest_effects_are_medians_without_claims_of_order():
-    rows = [
-        ("ic-gain", "Each exit", "x (full)", 3.0),
-        ("ic-gain", "Each exit", "x (full)", 1.0),
-        ("ic-gain", "Each exit", "x (full)", 2.5),
-        ("early-exit", "Early", "y (full)", 7.04),
-        ("flatness-order", "Flat", "y (full)", 0.3),
-        ("transfer", "Moved", "y (full)", np.nan),
-        ("bare-fusion", "Late", "y (full)", np.inf),
-    ]
-    frame = pd.DataFrame(rows, columns=["claim", "title", "data", "smallest_effect"])
-    assert interval_coverage.smallest_effects(frame).splitlines() == [
-        "| claim | x (full) | y (full) |",
-        "| --- | --- | --- |",
-        "| Each exit | 2.5 (1.0 to 3.0; 3) |  |",
-        "| Early |  | 7.0 |",
-    ]
-    assert interval_coverage.smallest_effects(pd.DataFrame()) == "No results are committed yet."
-
-
-def test_the_book_says_what_the_committed_simulation_holds():
+def test_the_committed_simulation_is_of_the_benchmarks_spreads():
     folder = _resources.folder("results") / "coverage"
-    with (folder / "coverage.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    own = [float(row["coverage"]) for row in rows if row["method"] == "two-way" and row["spread"] != "splits, too"]
-    assert len(own) == 2 * (len(benchmark.SPREADS) - 1)
-    assert min(own) >= 0.94  # what the library's text promises
-    for method in interval_coverage.NAIVE:  # none of them is right in every column, the page says
-        assert min(float(row["coverage"]) for row in rows if row["method"] == method) < 0.9
-    values = substitutions.collect()
-    assert f"covers {100 * min(own):.1f} to {100 * max(own):.1f} % of the time" in values["coverage_seen"]
-    assert values["coverage_tables"].count("| **two-way** |") == 2
+    coverage = results.coverage()["coverage"]
+    assert coverage.groupby("method").size().eq(2 * len(benchmark.SPREADS)).all()
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert record["spreads"] == benchmark.SPREADS and not record["modified"]
-    assert values["coverage_spreads"].count(";") == len(benchmark.SPREADS) - 1

@@ -7,7 +7,7 @@ import pytest
 from pkdlib import _resources
 from pkdlib.companion import results
 from pkdlib.companion.book import cascade_charts
-from pkdlib.companion.book.prose import second_backbone
+from pkdlib.companion.book.page_tables import second_backbone
 from pkdlib.companion.presets import PLANS
 
 GROUPS = ("a", "b", "c", "d")
@@ -94,7 +94,6 @@ def test_only_runs_of_both_are_compared_and_old_tables_are_of_three_networks(com
     for name, table in committed.items():
         assert set(table["seed"]) == {0, 1}, name
         assert set(table["backbone"]) == {"coviar", "teamnet"}, name
-    assert second_backbone.found() == "Committed results of both: marionette (quick)."
 
 
 def test_every_exit_has_its_cost_and_its_accuracy_by_pkd(committed):
@@ -128,26 +127,27 @@ def test_everything_can_be_drawn(committed):
     }
 
 
-def test_the_sentences_take_the_planted_gains(committed):
-    gains = second_backbone.gains_sentence(committed)
-    assert "TEAM-Net +15.0 (95 % interval +15.0 to +15.0) over 3 exits" in gains
-    assert "three networks +5.0 (95 % interval +5.0 to +5.0) over 9 exits" in gains
-    fusion = second_backbone.fusion_sentence(committed)
-    assert fusion.count("over equal weights +10.0") == 2
-    assert fusion.count("late fusion of bare networks, fitted weights +5.0") == 2
-    equal = second_backbone.equal_cost_sentence(committed)
-    for name in ("cross-entropy", "PKD", "bare, fewer segments"):
-        assert f"{name}: +2.0 (95 % interval +2.0 to +2.0)" in equal
+def test_the_tables_take_the_planted_gains(committed):
+    gains = second_backbone.gains(committed)
+    assert {tuple(row) for row in gains.to_numpy()} == {
+        ("TEAM-Net", "3", "+15.0 (+15.0 to +15.0)"),
+        ("three networks", "9", "+5.0 (+5.0 to +5.0)"),
+    }
+    fusion = second_backbone.fusion(committed).set_index("WISE, in points")
+    assert (fusion["over equal weights"] == "+10.0 (+10.0 to +10.0)").all() and len(fusion) == 2
+    assert (fusion["over late fusion of bare networks, fitted weights"] == "+5.0 (+5.0 to +5.0)").all()
+    equal = second_backbone.at_equal_cost(committed)
+    assert equal["system"].tolist() == ["cross-entropy", "PKD", "bare, fewer segments"]
+    assert (equal.iloc[:, 1] == "+2.0 (+2.0 to +2.0)").all()
 
 
 def test_costs_that_do_not_meet_are_told(committed):
     table = committed["early_exit"]
     far = table.assign(gmac=table["gmac"] + 5 * (table["backbone"] == "teamnet"))
-    sentence = second_backbone.equal_cost_sentence({"early_exit": far})
-    assert "PKD: not to be compared, as the two curves have no cost in common: 6 to 7 against 1 to 2 GMAC" in sentence
+    told = second_backbone.at_equal_cost({"early_exit": far}).set_index("system").iloc[:, 0]
+    assert "no cost in common: 6 to 7 against 1 to 2 GMAC" in told["PKD"]
 
 
 def test_without_results_of_both_there_is_nothing_to_show(monkeypatch):
     monkeypatch.setattr(second_backbone.results, "published_sets", lambda: [("full", "marionette")])
     assert list(second_backbone.studies()) == []
-    assert second_backbone.found() == "No results of both are committed yet."

@@ -1,11 +1,11 @@
-"""What the pages on the decoder and on other readers say of the benchmarks' tables."""
+"""What reading takes, and what readers of motion vectors do with files: tables of the committed benchmarks."""
 
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
-from pkdlib.companion.book.prose.reports import as_markdown
+from pkdlib.companion.book.page_tables.layout import span
 
 CODEC_NAMES = {
     "mpeg4": "MPEG-4 Part 2",
@@ -24,15 +24,15 @@ CODEC_NAMES = {
 }
 
 
-def decoder_speed(timed: pd.DataFrame) -> str:
+def decoder_speed(timed: pd.DataFrame) -> pd.DataFrame:
     """Set out what each way of reading costs.
 
     Args:
         timed: Of `results.decoder`.
 
     Returns:
-        A Markdown table: a column a file, ratios to the floor where there is one, else milliseconds a call; empty where
-        a file was not read so.
+        A column a file, ratios to the floor where there is one, else milliseconds a call; empty where a file was not
+        read so.
     """
     files = timed["file"].unique()
     header = ["what is read", *(name.removesuffix("_mpeg4.mp4").replace("_", " ") for name in files)]
@@ -41,62 +41,50 @@ def decoder_speed(timed: pd.DataFrame) -> str:
         cells = group.set_index("file").reindex(files)
         column, form = ("ratio", "{:.2f} ×") if cells["ratio"].notna().any() else ("milliseconds", "{:.1f} ms")
         rows.append([what, *("" if np.isnan(value) else form.format(value) for value in cells[column])])
-    return as_markdown(pd.DataFrame(rows, columns=header))
+    return pd.DataFrame(rows, columns=header)
 
 
-def readers_speed(speed: pd.DataFrame) -> str:
+def speed(measured: pd.DataFrame) -> pd.DataFrame:
     """Set out how long readers take beside one PyAV pass with vectors and pictures.
 
     Args:
-        speed: Of `results.readers`.
+        measured: The table `speed` of `results.readers`.
 
     Returns:
-        A Markdown table: the smallest and the largest ratio over the clips of each kind.
+        The smallest and the largest ratio over the clips of each kind.
     """
-    golden, names = speed["file"].str.startswith("golden/"), speed["codec"].map(CODEC_NAMES)
-    speed = speed.assign(kind=np.where(golden, "the paper's form", names), who=speed["reader"] + ": " + speed["gives"])
-    counts = speed.groupby("kind", sort=False)["file"].nunique()
-    cells = speed.groupby(["who", "kind"])["ratio"].agg(lambda rows: f"{rows.min():.1f} to {rows.max():.1f}")
+    golden, codecs = measured["file"].str.startswith("golden/"), measured["codec"].map(CODEC_NAMES)
+    who = measured["reader"] + ": " + measured["gives"]
+    measured = measured.assign(kind=np.where(golden, "the paper's form", codecs), who=who)
+    counts = measured.groupby("kind", sort=False)["file"].nunique()
+    cells = measured.groupby(["who", "kind"])["ratio"].agg(lambda rows: span(rows.min(), rows.max(), "{:.1f}"))
     header = ["reader: what it gives", *(f"{name}, {count} clips" for name, count in counts.items())]
-    floor, *others = speed["who"].unique()
+    floor, *others = measured["who"].unique()
     rows = [[f"{floor} (the floor)", *["1"] * len(counts)]]
     rows += [[who, *(cells.get((who, name), "") for name in counts.index)] for who in others]
-    return as_markdown(pd.DataFrame(rows, columns=header))
+    return pd.DataFrame(rows, columns=header)
 
 
-def readers_formats(formats: pd.DataFrame) -> str:
+def formats(tried: pd.DataFrame) -> pd.DataFrame:
     """Set out what readers do with files of each codec.
 
     Args:
-        formats: Of `results.readers`.
+        tried: The table `formats` of `results.readers`.
 
     Returns:
-        A Markdown table.
+        codec, files, and a column for each reader.
     """
-    readers, rows = list(formats["reader"].unique()), []
+    readers, rows = list(tried["reader"].unique()), []
     for codec, b_frames in product(CODEC_NAMES, (False, True)):
-        files = formats[(formats["codec"] == codec) & (formats["b_frames"] == b_frames)]
+        files = tried[(tried["codec"] == codec) & (tried["b_frames"] == b_frames)]
         if len(files):
-            told = [_format_words(files[files["reader"] == reader]) for reader in readers]
+            cells = [_outcome(files[files["reader"] == reader]) for reader in readers]
             name = CODEC_NAMES[codec] + (", B-frames" if b_frames else "")
-            rows.append([name, str(files["file"].nunique()), *told])
-    return as_markdown(pd.DataFrame(rows, columns=["codec", "files", *readers]))
+            rows.append([name, str(files["file"].nunique()), *cells])
+    return pd.DataFrame(rows, columns=["codec", "files", *readers])
 
 
-def our_ratio(speed: pd.DataFrame) -> str:
-    """Say how long this library takes beside one PyAV pass where it traces.
-
-    Args:
-        speed: Of `results.readers`.
-
-    Returns:
-        The smallest and the largest ratio.
-    """
-    ratios = speed.loc[(speed["reader"] == "pkdlib") & speed["gives"].str.startswith("accumulated"), "ratio"]
-    return f"{ratios.min():.1f} to {ratios.max():.1f}"
-
-
-def _format_words(files: pd.DataFrame) -> str:
+def _outcome(files: pd.DataFrame) -> str:
     read = files[files["outcome"].isin(["read", "no vectors"])]
     others = {"read": "reads", "refused": "refuses", "no vectors": "pictures, no vectors"}
     words = [others.get(outcome, outcome) for outcome in files["outcome"].unique()]

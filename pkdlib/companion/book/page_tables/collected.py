@@ -1,0 +1,62 @@
+"""The tables that the pages in `book/` show, by the names under which they stand there."""
+
+import pandas as pd
+
+from pkdlib import _files, _resources
+from pkdlib.companion import advantages, results, store
+from pkdlib.companion.book.page_tables import (
+    advantage_tables,
+    coverage_tables,
+    paper_scale_tables,
+    protocol_tables,
+    reader_tables,
+    ucf101_tables,
+    verdict_tables,
+)
+from pkdlib.companion.book.page_tables.layout import as_markdown
+
+
+def collect() -> dict[str, str]:
+    """Give the pages' tables.
+
+    Returns:
+        Name -> Markdown.
+    """
+    return {name: as_markdown(frame) for name, frame in {**_of_studies(), **_of_benchmarks()}.items()}
+
+
+def _of_studies() -> dict[str, pd.DataFrame]:
+    judged, cells = verdict_tables.judged(), advantages.studies()
+    return {
+        "verdict_counts": verdict_tables.counts(judged),
+        "verdicts_by_claim": verdict_tables.by_claim(judged),
+        "smallest_effects": verdict_tables.smallest_effects(judged),
+        "gains_by_protocol": protocol_tables.gains(),
+        "methods": protocol_tables.methods(),
+        "advantage_lines": advantage_tables.main_lines(advantage_tables.fitted(cells)),
+        "ucf_recipes": ucf101_tables.recipes(),
+        "ucf_networks": ucf101_tables.networks(),
+        "ucf_foreseen": ucf101_tables.foreseen(),
+        "ucf_control": ucf101_tables.control(),
+    }
+
+
+def _of_benchmarks() -> dict[str, pd.DataFrame]:
+    compared, simulated, measured, fed = results.readers(), results.coverage(), results.throughput(), results.feeding()
+    spreads = _files.read_json(_resources.folder("results") / "coverage" / store.RECORD)["spreads"]
+    coverage = simulated["coverage"]
+    return {
+        "decoder_speed": reader_tables.decoder_speed(results.decoder()),
+        "readers_speed": reader_tables.speed(compared["speed"]),
+        "readers_formats": reader_tables.formats(compared["formats"]),
+        **{f"coverage_{name}": coverage_tables.by_spread(coverage, name) for name in coverage["layout"].unique()},
+        "coverage_ranges": coverage_tables.ranges(coverage),
+        "coverage_of_runs": coverage_tables.of_runs(simulated["runs"]),
+        "coverage_spreads": coverage_tables.spreads(spreads),
+        "throughput": paper_scale_tables.throughput(measured),
+        "paper_hours": paper_scale_tables.hours(measured, fed["speed"]),
+        "paper_grid": paper_scale_tables.grid(measured),
+        "grid_proof": paper_scale_tables.proof(results.grid()),
+        "feeding": paper_scale_tables.feeding(fed["speed"]),
+        "feeding_memory": paper_scale_tables.memory(fed["memory"]),
+    }

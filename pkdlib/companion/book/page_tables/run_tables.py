@@ -1,0 +1,91 @@
+"""A page's own run, as tables: what it takes, where it computes, and figures that its charts do not show."""
+
+import pandas as pd
+
+from pkdlib import _files, _resources
+from pkdlib.companion import places, store
+from pkdlib.companion.book.page_tables.layout import figure
+from pkdlib.companion.names import MODALITY_NAMES
+from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.presets import LIGHT_KINDS
+from pkdlib.training import devices
+
+
+def about(notebook: str, p: Parameters) -> pd.DataFrame:
+    """Set out what a notebook took when the committed results were made, and where it computes now.
+
+    Args:
+        notebook: Its number, as `04`.
+        p: The parameters.
+
+    Returns:
+        Two columns of words and figures.
+    """
+    rows = []
+    for path in sorted(_resources.folder("results").glob(f"*/*/{store.TIMINGS}")):
+        for name, cost in _files.read_json(path)["notebooks"].items():
+            if name.startswith(notebook):
+                where = f"{path.parent.parent.name} on {path.parent.name}, two cores"
+                memory = cost["peak_memory_mib"]  # which Linux alone tells
+                rows.append((where, _time(cost["seconds"]) + (f", {memory / 1024:.1f} GB" if memory else "")))
+    rows.append(("this run computes on", devices.told(p.device)))
+    if place := places.sentence(p):
+        rows.append(("where its files lie", place))
+    return pd.DataFrame(rows, columns=["this page", "time and place"])
+
+
+def operating_points(points: pd.DataFrame) -> pd.DataFrame:
+    """Set out what policies and bare networks cost and answer.
+
+    Args:
+        points: Of `aggregate.operating_points`.
+
+    Returns:
+        A row a point, rounded.
+    """
+    return pd.DataFrame(
+        {
+            "system": points["system"],
+            "share of the cost, or segments": points["setting"].map("{:g}".format),
+            "GMAC": points["gmac"].map("{:.3f}".format),
+            "ms at a batch of 1": points["milliseconds_1"].map("{:.1f}".format),
+            "ms at a batch of 32": points["milliseconds_32"].map("{:.1f}".format),
+            "ms to decode": points["decoding"].map("{:.1f}".format),
+            "accuracy, %": (100 * points["accuracy"]).map("{:.1f}".format),
+        }
+    )
+
+
+def visited_first(policies: pd.DataFrame) -> pd.DataFrame:
+    """Count which network light policies visit first, by the share of the cost that they may take.
+
+    Args:
+        policies: The table `policies`.
+
+    Returns:
+        A row a share, a column a network: in how many runs.
+    """
+    chosen = policies[policies["kind"].isin(LIGHT_KINDS)].drop_duplicates(["split", "seed", "share"])
+    first = chosen["order"].str.split().str[0].map(MODALITY_NAMES)
+    counts = pd.crosstab(chosen["share"], first).astype(str)
+    counts.index = counts.index.map("{:g}".format)
+    return counts.reset_index(names="share of the cost").rename_axis(columns=None)
+
+
+def decoding(decoding: pd.DataFrame) -> pd.DataFrame:
+    """Set out what decoding each modality takes.
+
+    Args:
+        decoding: The table `decoding`.
+
+    Returns:
+        A row a modality: milliseconds for all segments of a clip.
+    """
+    whole = decoding[decoding["segments"] == decoding["segments"].max()]
+    means = whole.groupby("modality")["milliseconds"].mean()
+    rows = [(MODALITY_NAMES[name], figure(value, "{:.1f}")) for name, value in means.items()]
+    return pd.DataFrame(rows, columns=["modality", "ms to decode all segments of a clip"])
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"

@@ -1,0 +1,56 @@
+"""What readers call the things that tables name by a key: the one place for display names."""
+
+
+class Names(dict):
+    """Names for readers; what has none, such as a method of one's own, is called as it is."""
+
+    def __missing__(self, key: str) -> str:
+        """Return the key."""
+        return key
+
+
+MODALITY_NAMES = {"iframe": "I-frame", "motion": "motion-vector", "residual": "residual", "joint": "joint"}
+# The modality itself, where charts name what a network reads.
+MODALITY_LABELS = {"iframe": "I-frame", "motion": "motion vectors", "residual": "residual", "joint": "all together"}
+EXIT_LABELS = {1: "IC 1", 2: "IC 2", 3: "IC 3", 4: "final"}
+KIND_NAMES = Names(
+    {
+        "paper": "the paper's classifiers",
+        "light": "light classifiers",
+        "squeezed": "classifiers on squeezed vectors",
+    }
+)
+METHOD_NAMES = Names(
+    {
+        "ce": "cross-entropy",
+        "pkd": "PKD",
+        "self": "own end",
+        "iframe": "I-frame teacher",
+        "anti": "PKD reversed",
+        "swapped": "PKD, residual first",
+        "pkd_reference": "PKD, own end last",
+        "motion_only": "motion teacher",
+        "residual_only": "residual teacher",
+        "pkd+labels": "PKD with labels",
+        "backbone": "backbone",
+    }
+)
+RULE_NAMES = Names(
+    {
+        "wise": "WISE",
+        "wise_nonnegative": "WISE, none below 0",
+        "wise_l1": "WISE with L1",
+        "wise_train": "WISE on training logits",
+        "uniform": "uniform mean",
+        "tempered": "mean at own temperatures",
+        "stacking": "stacking",
+        "no_scaling": "reference: no scaling",
+        "no_lateral": "reference: no lateral",
+        "last": "last exit alone",
+        "late_equal": "late fusion, equal weights",
+        "late_fitted": "late fusion, fitted weights",
+    }
+)
+DATASET_LABELS = {"ucf101": "UCF-101", "hmdb51": "HMDB-51"}
+# In charts that show both.
+SERIES_NAMES = Names({**METHOD_NAMES, **RULE_NAMES})

@@ -1,0 +1,36 @@
+import sys
+
+import pandas as pd
+
+from pkdlib import _resources
+from pkdlib.companion import measure
+from pkdlib.companion.book.page_tables import run_tables
+from pkdlib.companion.parameters import Parameters
+
+
+def test_a_page_is_made_of_a_run_whose_memory_could_not_be_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with measure.measured() as cost:
+        pass
+    place = tmp_path / "results" / "quick" / "marionette" / "timings.json"
+    measure.remember(place, "notebooks", "02_backbones", cost())
+    folder = _resources.folder
+    monkeypatch.setattr(_resources, "folder", lambda name: tmp_path / name if name == "results" else folder(name))
+    p = Parameters.for_profile("smoke")
+    own, here = run_tables.about("02", p).to_numpy().tolist()
+    assert own[1] == "0 s" and here[1] == "the processor"
+    assert len(run_tables.about("03", p)) == 1
+
+
+def test_policies_are_counted_by_the_network_that_they_visit_first():
+    rows = [
+        {"split": 0, "seed": seed, "group": group, "kind": kind, "share": share, "order": order}
+        for seed, order in ((0, "motion iframe residual"), (1, "iframe motion residual"), (2, "motion residual iframe"))
+        for group in "ab"
+        for kind in ("light", "paper")
+        for share in (0.5, 1.0)
+    ]
+    table = run_tables.visited_first(pd.DataFrame(rows))
+    assert table.to_dict("records") == [
+        {"share of the cost": share, "I-frame": "1", "motion-vector": "2"} for share in ("0.5", "1")
+    ]

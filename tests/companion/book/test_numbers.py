@@ -1,0 +1,46 @@
+import re
+
+import pytest
+
+from pkdlib.companion import confounders
+from pkdlib.companion.book import numbers
+from pkdlib.companion.book.page_tables import collected
+from tests.conftest import REPOSITORY
+
+# One figure, with its unit or sign; versions and names of devices are looked up, too.
+FIGURE = r"[+-]?[\d,]+(\.\d+)?( GB)?|\d+/\d+"
+NAMES = {"version", "throughput_device", "feeding_device"}
+
+
+@pytest.fixture(scope="module")
+def values():
+    return numbers.collect()
+
+
+def test_every_number_is_one_figure(values):
+    others = {name for name, value in values.items() if not re.fullmatch(FIGURE, value)}
+    assert {name for name in others if values[name] != numbers.MISSING} == NAMES
+
+
+def test_pages_take_every_number_and_table_and_no_others(values):
+    pages = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "book").glob("*.md")]
+    taken = {name for page in pages for name in re.findall(r"{{ (\w+) }}", page)}
+    assert taken == {*values, *collected.collect()}
+
+
+def test_numbers_are_those_of_the_committed_results(values):
+    assert values["marionette_clips"] == "1200"
+    low, middle, high = (float(values[name]) for name in ("ut_fused_low", "ut_fused", "ut_fused_high"))
+    assert low < middle < high
+    factors = confounders.CONTROLS["mix"].lr_factors
+    assert values["mix_iframe_rate"] == f"1/{round(1 / factors['iframe'])}"
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_times_are_told_only_where_they_were_measured(measured, monkeypatch):
+    book = {"total_seconds": 720.0, "peak_memory_mib": 1331.2, "test_seconds": 480} if measured else {}
+    read = numbers._json
+    monkeypatch.setattr(numbers, "_json", lambda *place: book if place[-1] == "timings.json" else read(*place))
+    found = numbers.collect()
+    names = ("book_minutes", "book_memory", "test_minutes")
+    assert [found[name] for name in names] == (["12", "1.3", "8"] if measured else [numbers.MISSING] * 3)
