@@ -47,9 +47,7 @@ def read_clip(path: Path, modality: str, *, candidates: int, size: int, segments
         VideoError: If the clip is unreadable or holds no P-frame.
     """  # noqa: DOC502
     frames = ClipFrames(path, candidates, round(size * CROP_FROM))
-    planes = torch.from_numpy(frames[segment_centres(len(frames), segments), PLANES[modality]])[None]
-    geometry = central_geometry(*planes.shape[3:])
-    return normalise(apply_geometry(planes, [geometry], size, modality), modality)[0]
+    return finish(_read_centres([frames], [modality], segments), size)[modality][0]
 
 
 def normalise(planes: Tensor, modality: str) -> Tensor:
@@ -241,36 +239,6 @@ def finish(drawn: Drawn, size: int, device: str = "cpu") -> dict[str, Tensor]:
     return batch
 
 
-def training_batch(
-    frames: Frames,
-    indices: Sequence[int],
-    *,
-    modalities: Sequence[str],
-    size: int,
-    segments: int,
-    seed: int,
-    epoch: int,
-    device: str = "cpu",
-) -> dict[str, Tensor]:
-    """Read a batch with random segments' frames, crops and flips, the same for all modalities.
-
-    Args:
-        frames: The clips.
-        indices: Which of them.
-        modalities: What to read, keys of PLANES.
-        size: Side of the input.
-        segments: TSN segments.
-        seed: Of the run.
-        epoch: Of the training.
-        device: Where the batch is wanted.
-
-    Returns:
-        Modality -> (B, segments, C, size, size) float32, normalised.
-    """
-    drawn = draw(frames, indices, modalities=modalities, segments=segments, seed=seed, epoch=epoch)
-    return finish(drawn, size, device)
-
-
 def evaluation_batch(
     frames: Frames,
     indices: Sequence[int],
@@ -293,10 +261,13 @@ def evaluation_batch(
     Returns:
         Modality -> (B, segments, C, size, size) float32, normalised.
     """
-    opened = [frames.open(clip) for clip in indices]
+    return finish(_read_centres([frames.open(clip) for clip in indices], modalities, segments), size, device)
+
+
+def _read_centres(opened, modalities, segments) -> Drawn:
     positions = [segment_centres(len(own), segments) for own in opened]
     geometries = [central_geometry(*own.shape[2:]) for own in opened]
-    return finish(_read(opened, positions, geometries, modalities), size, device)
+    return _read(opened, positions, geometries, modalities)
 
 
 def _read(opened, positions, geometries, modalities) -> Drawn:

@@ -87,22 +87,6 @@ def fit(
     raise ConvergenceError(f"no convergence in {MAX_STEPS} proximal Newton steps (residual {residual:.2e})")
 
 
-def objective(weights: np.ndarray, logits: np.ndarray, labels: np.ndarray, ridge: float, l1: float = 0.0) -> float:
-    """Evaluate what `fit` minimises.
-
-    Args:
-        weights: (exits,).
-        logits: (N, exits, classes).
-        labels: (N,).
-        ridge: Strength of the ridge.
-        l1: Strength of the L1 term.
-
-    Returns:
-        Mean cross-entropy (nats) plus the two penalties.
-    """
-    return _objective(weights, *_exits_and_labels(logits, labels), ridge, l1)
-
-
 def fit_prefixes(
     logits: np.ndarray, labels: np.ndarray, *, ridge: float = RIDGE, l1: float = 0.0, nonnegative: bool = False
 ) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""The loss along lines and planes through parameter space, for pictures.
+"""The loss along directions and on planes through parameter space, for pictures.
 
 Random directions are normalised filter by filter (Li, Xu, Taylor, Studer and Goldstein, "Visualizing the loss landscape
 of neural nets", NeurIPS 2018): each filter of a random direction d is given the norm of the network's own,
@@ -8,15 +8,15 @@ parameters of batch norm do not move, as there. A position of 1 thus moves every
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from pkdlib.flatness.estimates import normal_vector
-from pkdlib.flatness.objective import Batch, Objective, checked_samples, mean_loss
+from pkdlib.flatness.objective import Objective
 
 
 def filter_normalised_direction(objective: Objective, generator: torch.Generator) -> Tensor:
@@ -100,46 +100,3 @@ def surface(objective: Objective, positions: Sequence[float], *, seed: int = 0) 
     for row, column in tqdm(list(np.ndindex(losses.shape)), desc="landscape surface", unit="point", disable=None):
         losses[row, column] = objective.loss(centre + positions[row] * first + positions[column] * second)
     return losses
-
-
-def line(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    start: Mapping[str, Tensor],
-    end: Mapping[str, Tensor],
-    positions: Sequence[float],
-) -> np.ndarray:
-    """Compute the loss along the straight line between two trained states of one network.
-
-    Everything that is a real number is interpolated, the running statistics of batch norm too, so that the ends are
-    the two networks as they were trained and the loss in between does not depend on batches. (Recomputed statistics
-    would give other networks at the ends. Interpolated ones can make a barrier look higher than it is.)
-
-    Args:
-        model: The network, in eval mode; its own weights play no part and stay as they are.
-        batches: The samples, as (inputs, labels) batches of any sizes.
-        start: A state dict of the network.
-        end: Another.
-        positions: 0 at the start, 1 at the end.
-
-    Returns:
-        (positions,), in nats.
-
-    Raises:
-        ValueError: If either is not a state dict of this network.
-    """
-    samples = checked_samples(model, batches)
-    own = model.state_dict()
-    for which, state in (("start", start), ("end", end)):
-        wrong = [name for name in {*own, *state} if name not in own or name not in state]
-        wrong += [name for name in state if name in own and state[name].shape != own[name].shape]
-        if wrong:
-            raise ValueError(f"`{which}` is not a state of this network: {sorted(wrong)[0]!r} is missing or differs")
-    names = [name for name, value in own.items() if value.is_floating_point()]
-    ends = [{name: state[name].to(own[name].device) for name in names} for state in (start, end)]
-    return np.array(
-        [
-            mean_loss(model, samples, {name: torch.lerp(ends[0][name], ends[1][name], position) for name in names})
-            for position in tqdm(positions, desc="line between networks", unit="point", disable=None)
-        ]
-    )

@@ -1,8 +1,7 @@
 """How flat the loss is around a trained network: its value, the trace and the top eigenvalues of its Hessian.
 
 Each measure is put together from an `objective` (the loss on stated samples), one of the `operators` and an estimator
-of `traces` or `spectra`; scale-aware measures are in `sharpness`, pictures of the loss in `landscape`. `measures` gives
-all that the study compares, the other functions the most usual ones in one call each.
+of `traces` or `spectra`; scale-aware measures are in `sharpness`, pictures of the loss in `landscape`.
 
 A warning for readers of such figures: they change when a network's weights are rescaled even if what it
 computes does not (Dinh et al., "Sharp minima can generalize for deep nets", ICML 2017), and they differ
@@ -11,13 +10,11 @@ between architectures.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-
-from torch import nn
+from collections.abc import Iterator
 
 from pkdlib.flatness import sharpness, spectra, traces
 from pkdlib.flatness.estimates import Estimate
-from pkdlib.flatness.objective import Batch, Objective, checked_samples, mean_loss
+from pkdlib.flatness.objective import Objective
 from pkdlib.flatness.operators import GaussNewton, Hessian, InputHessian
 from pkdlib.flatness.spectra import Eigenvalue
 
@@ -67,73 +64,3 @@ def measures(
     yield row("fisher_rao_norm", sharpness.fisher_rao_norm(objective))
     yield estimated("input_trace", traces.hutchinson_trace(inputs, **trace))
     yield found("input_top_eigenvalue", spectra.mean_top_eigenvalue(inputs, **top))
-
-
-def loss(model: nn.Module, batches: Iterable[Batch]) -> float:
-    """Compute the mean cross-entropy over all samples.
-
-    Args:
-        model: In eval mode; called as `model(inputs)` for each batch; returns logits (batch, classes).
-        batches: The samples, as (inputs, labels) batches of any sizes.
-
-    Returns:
-        The mean over samples (not over batches), in nats.
-    """
-    return mean_loss(model, checked_samples(model, batches), {})
-
-
-def trace(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    *,
-    parameters: Sequence[str] | None = None,
-    target: float = 0.05,
-    floor: float = 1e-3,
-    max_probes: int = 500,
-    seed: int = 0,
-) -> Estimate:
-    """Estimate the trace of the loss Hessian by Hutchinson's method.
-
-    Args:
-        model: In eval mode; called as `model(inputs)` for each batch; returns logits (batch, classes).
-        batches: The samples, as (inputs, labels) batches of any sizes. Memory grows with the largest batch.
-        parameters: Names of parameters, or of modules for all parameters in them; all parameters if None.
-        target: Standard error to reach, relative to the trace.
-        floor: Standard error that is small enough, whatever the trace.
-        max_probes: Number of Hessian-vector products never to exceed.
-        seed: Seed of the probes.
-
-    Returns:
-        The trace with its standard error.
-    """
-    operator = Hessian(Objective(model, batches, parameters))
-    return traces.hutchinson_trace(operator, target=target, floor=floor, max_probes=max_probes, seed=seed)
-
-
-def top_eigenvalues(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    *,
-    k: int = 1,
-    parameters: Sequence[str] | None = None,
-    tolerance: float = 1e-2,
-    max_iterations: int = 100,
-    seed: int = 0,
-) -> tuple[Eigenvalue, ...]:
-    """Approximate the k algebraically largest eigenvalues of the loss Hessian by Lanczos' method.
-
-    Args:
-        model: In eval mode; called as `model(inputs)` for each batch; returns logits (batch, classes).
-        batches: The samples, as (inputs, labels) batches of any sizes. Memory grows with the largest batch.
-        k: Number of eigenvalues.
-        parameters: Names of parameters, or of modules for all parameters in them; all parameters if None.
-        tolerance: Residual norm to reach, relative to each eigenvalue.
-        max_iterations: Number of Hessian-vector products never to exceed. Each keeps one vector of the
-            parameters' size in memory.
-        seed: Seed of the starting vector.
-
-    Returns:
-        The eigenvalues, largest first.
-    """
-    operator = Hessian(Objective(model, batches, parameters))
-    return spectra.lanczos_eigenvalues(operator, k=k, tolerance=tolerance, max_iterations=max_iterations, seed=seed)

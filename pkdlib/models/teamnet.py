@@ -8,28 +8,25 @@ order of `backbones.MODALITIES`, as a frame bank keeps them.
 The parts are those of the authors' code (villawang/TEAM-Net, `models/team_net.py`, commit eb19d52) and the exits those
 of the paper's (Efstathia-Soufleri/PKD, `models/team_net_ic.py`, commit e227377): no layer of a module has a bias, the
 gates of places are computed from streams whose channels are gated already, and an exit reads the vector behind its
-ReLU. The temporal shift stands before the first convolution of each residual block, in its branch alone (TSM, Lin et
-al., 2019). The paper ran without it.
+ReLU. TEAM-Net's temporal shift is left out, as the paper ran without it.
 """
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from pkdlib.models import backbones, exit_heads
+from pkdlib.models import backbones
 from pkdlib.models.backbones import (
     CHANNELS,
     MODALITIES,
     NUM_EXITS,
     FeatureBackbone,
-    MultiExitNetwork,
     NetworkError,
     segment_mean,
 )
 
 SQUEEZE_RATIO = 4
-SHIFTED_SHARE = 8  # of the channels, one in so many is shifted each way
 DROPOUT = 0.5
 
 
@@ -89,62 +86,25 @@ class Aggregation(nn.Module):
         return self.gate(streams, self.squeeze(streams))
 
 
-class TemporalShift(nn.Module):
-    """Exchange channels between neighbouring segments of a clip (TSM, Lin et al., 2019).
-
-    The first eighth of the channels comes from the next segment, the second eighth from the one before, the rest stays;
-    zeros come from beyond a clip's ends.
-
-    Args:
-        segments: Segments a clip.
-    """
-
-    def __init__(self, segments: int):
-        """Keep the number."""
-        super().__init__()
-        self.segments = segments
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Shift.
-
-        Args:
-            features: (B * segments, channels, h, w).
-
-        Returns:
-            The same shape.
-        """
-        clips = features.unflatten(0, (-1, self.segments))
-        fold = features.shape[1] // SHIFTED_SHARE
-        shifted = clips.clone()
-        shifted[:, :, : 2 * fold] = 0
-        shifted[:, :-1, :fold] = clips[:, 1:, :fold]
-        shifted[:, 1:, fold : 2 * fold] = clips[:, :-1, fold : 2 * fold]
-        return shifted.flatten(0, 1)
-
-
 class TeamBackbone(FeatureBackbone):
     """Three backbones, joined after the stem and after stages 1 to 3; its logits are the sum of theirs.
 
     Args:
         backbones: Modality -> its network; before each one's last linear layer a dropout is put.
-        shift_over: Segments a clip, over which channels are shifted in time; None for no shift and any number.
     """
 
-    def __init__(self, *, backbones: Mapping[str, backbones.Backbone], shift_over: int | None = None):
-        """Put dropout and shift into the backbones and make the aggregation modules."""
+    def __init__(self, *, backbones: Mapping[str, backbones.Backbone]):
+        """Put dropout into the backbones and make the aggregation modules."""
         super().__init__()
         self.backbones = nn.ModuleDict({modality: backbones[modality] for modality in MODALITIES})
-        self.shift_over = shift_over
         stages = list(zip(*(backbone.stages for backbone in self.backbones.values()), strict=True))
         self.aggregations = nn.ModuleList(
-            Aggregation(channels=[_first_convolution(stage)[1].in_channels for stage in side_by_side])
+            Aggregation(channels=[_first_convolution(stage).in_channels for stage in side_by_side])
             for side_by_side in stages
         )
         self.widths = tuple(aggregation.width for aggregation in self.aggregations)
         for backbone in self.backbones.values():
             backbone.head = nn.Sequential(nn.Dropout(DROPOUT), backbone.head)
-            if shift_over is not None:
-                _insert_shift(backbone.stages, shift_over)
 
     def features(self, frames: Tensor) -> Generator[Tensor, Tensor | None, None]:
         """Yield what the exits read and, last, what `classify` reads; a stage is computed only when it is asked for.
@@ -157,15 +117,12 @@ class TeamBackbone(FeatureBackbone):
             takes the rows (int64) that go on, or None for all.
 
         Raises:
-            NetworkError: If there are more or fewer channels than joint clips have, or rows that make no whole clip of
-                as many segments as are shifted.
+            NetworkError: If there are more or fewer channels than joint clips have.
         """
         channels = [CHANNELS[modality] for modality in MODALITIES]
         if frames.shape[1] != sum(channels):
             parts = ", ".join(f"{modality} {count}" for modality, count in zip(MODALITIES, channels, strict=True))
             raise NetworkError(f"clips have {frames.shape[1]} channels; TEAM-Net reads {sum(channels)}: {parts}")
-        if self.shift_over is not None and len(frames) % self.shift_over:
-            raise NetworkError(f"temporal shift: {len(frames)} segments are no whole clips of {self.shift_over}")
         backbones = list(self.backbones.values())
         streams = [
             backbone.enter(part) for backbone, part in zip(backbones, frames.split(channels, dim=1), strict=True)
@@ -189,12 +146,7 @@ class TeamBackbone(FeatureBackbone):
 
         Returns:
             Modality -> (B, classes).
-
-        Raises:
-            NetworkError: If these are not as many segments as are shifted.
         """
-        if segments != (self.shift_over or segments):
-            raise NetworkError(f"temporal shift: made for clips of {self.shift_over} segments, not {segments}")
         vectors = features.split([backbone.widths[-1] for backbone in self.backbones.values()], dim=1)
         return {
             modality: segment_mean(backbone.head(vector), segments)
@@ -210,20 +162,16 @@ class TeamBackbone(FeatureBackbone):
 
         Returns:
             (B, classes), the sum of the three modalities' logits.
-
-        Raises:
-            NetworkError: If these are not as many segments as are shifted.
-        """  # noqa: DOC502
+        """
         return sum(self.branches(features, segments).values())
 
 
-def team_backbone(*, size: str, num_classes: int, shift_over: int | None = None) -> TeamBackbone:
+def team_backbone(*, size: str, num_classes: int) -> TeamBackbone:
     """Make TEAM-Net without exits.
 
     Args:
         size: A key of `backbones.BACKBONES`; `paper` is a ResNet-50 and two ResNet-18.
         num_classes: Classes.
-        shift_over: As in `TeamBackbone`.
 
     Returns:
         The network, newly initialised.
@@ -234,34 +182,8 @@ def team_backbone(*, size: str, num_classes: int, shift_over: int | None = None)
     by_modality = {
         modality: backbones.backbone(modality=modality, size=size, num_classes=num_classes) for modality in MODALITIES
     }
-    return TeamBackbone(backbones=by_modality, shift_over=shift_over)
+    return TeamBackbone(backbones=by_modality)
 
 
-def team_net(*, size: str, num_classes: int, segments: int, shift: bool = False) -> MultiExitNetwork:
-    """Make TEAM-Net with its exits, for joint clips of a number of segments.
-
-    Args:
-        size: As in `team_backbone`.
-        num_classes: Classes.
-        segments: Segments a clip; the paper's are 8.
-        shift: Shift channels in time.
-
-    Returns:
-        The network, newly initialised.
-
-    Raises:
-        NetworkError: If there is no such size.
-    """  # noqa: DOC502
-    backbone = team_backbone(size=size, num_classes=num_classes, shift_over=segments if shift else None)
-    return MultiExitNetwork(backbone=backbone, exits=exit_heads.squeezed_classifiers(backbone, num_classes, segments))
-
-
-def _first_convolution(module: nn.Module) -> tuple[str, nn.Conv2d]:
-    return next((name, part) for name, part in module.named_modules() if isinstance(part, nn.Conv2d))
-
-
-def _insert_shift(stages: Iterable[nn.Module], segments: int) -> None:
-    for stage in stages:
-        for block in stage if isinstance(stage, nn.Sequential) else [stage]:
-            name, convolution = _first_convolution(block)
-            block.set_submodule(name, nn.Sequential(TemporalShift(segments), convolution))
+def _first_convolution(module: nn.Module) -> nn.Conv2d:
+    return next(part for part in module.modules() if isinstance(part, nn.Conv2d))

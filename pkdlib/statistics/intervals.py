@@ -49,37 +49,6 @@ class Interval:
     level: float
 
 
-def topk_accuracy(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
-    """Give the fraction of clips whose label is among the k largest logits.
-
-    Equal logits are ranked by class index, the lower first, as `argmax` does: so k = 1 counts exactly the
-    clips whose predicted class is right, and a network whose logits are all equal predicts class 0.
-
-    Args:
-        logits: (clips, classes), any finite numbers.
-        labels: (clips,), class indices.
-        k: how many of the largest logits count, from 1.
-
-    Returns:
-        A fraction from 0 to 1.
-
-    Raises:
-        ValueError: If shapes, labels or k do not fit, there is no clip, or a logit is not finite.
-    """
-    logits, labels = np.asarray(logits), np.asarray(labels)
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
-        raise ValueError(f"logits {logits.shape} and labels {labels.shape}: need (clips, classes) and (clips,)")
-    if not np.isfinite(logits).all():
-        raise ValueError("logits: some are not finite; the network diverged")
-    classes = logits.shape[1]
-    if not 1 <= k <= classes or labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"k = {k} or a label lies outside the {classes} classes")
-    own = np.take_along_axis(logits, labels[:, None], axis=1)
-    earlier = np.arange(classes) < labels[:, None]
-    rank = ((logits > own) | ((logits == own) & earlier)).sum(axis=1)
-    return float((rank < k).mean())
-
-
 def group_differences(table_a: pd.DataFrame, table_b: pd.DataFrame) -> pd.DataFrame:
     """Give the paired difference in accuracy, a minus b, of every cell.
 

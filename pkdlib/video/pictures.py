@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
 
-from pkdlib import _files
 from pkdlib.video.reader import CompressedVideo
 
 _WIDEST_TILE = 340  # pixels
@@ -191,17 +189,6 @@ def png_bytes(array: np.ndarray) -> bytes:
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "rgb24"
     encoder.time_base, encoder.thread_count = Fraction(1), 1
     return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
-
-
-def write_png(array: np.ndarray, path) -> None:
-    """Write a picture as a PNG file, which appears only when it is whole.
-
-    Args:
-        array: The picture, uint8 (H, W, 3) RGB.
-        path: Path of the file.
-    """
-    with _files.appearing(Path(path)) as temporary:
-        temporary.write_bytes(png_bytes(array))
 
 
 def _full_colour(motions: Iterable[np.ndarray]) -> float:

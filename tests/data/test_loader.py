@@ -45,8 +45,8 @@ def test_an_epoch_is_that_of_plain_batches(bank):
     for number, (part, wanted) in enumerate(zip(feed.epoch(5), batches, strict=True)):
         assert (part.batch, part.share, part.weight) == (number, number / 3, 1.0) and part.first and part.last
         assert part.indices == wanted
-        expected = sampling.training_batch(bank, wanted, modalities=["residual"], epoch=5, **SHAPE)["residual"]
-        assert torch.equal(part.inputs["residual"], expected)
+        drawn = sampling.draw(bank, wanted, modalities=["residual"], segments=2, seed=3, epoch=5)
+        assert torch.equal(part.inputs["residual"], sampling.finish(drawn, 32)["residual"])
 
 
 def test_an_epoch_can_begin_at_any_batch(bank):

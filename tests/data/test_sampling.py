@@ -162,7 +162,8 @@ def test_all_modalities_get_one_geometry(tmp_path):
     bank = FrameBank((tmp_path / "clip.npy",), torch.zeros(1, dtype=torch.int64))
     flips = 0
     for epoch in range(6):
-        batch = sampling.training_batch(bank, [0], modalities=MODALITIES, size=48, segments=2, seed=1, epoch=epoch)
+        drawn = sampling.draw(bank, [0], modalities=MODALITIES, segments=2, seed=1, epoch=epoch)
+        batch = sampling.finish(drawn, 48)
         std = torch.tensor(sampling.IMAGENET_STD).view(3, 1, 1)
         residual = batch["residual"] * std + 0.5
         iframe = batch["iframe"] * std + torch.tensor(sampling.IMAGENET_MEAN).view(3, 1, 1)
@@ -177,18 +178,18 @@ def test_all_modalities_get_one_geometry(tmp_path):
 
 
 def test_joint_clips_are_the_modalities_one_after_the_other(bank):
-    wanted = {"modalities": [*MODALITIES, "joint"], "size": 32, "segments": 3}
+    wanted = {"modalities": [*MODALITIES, "joint"], "segments": 3}
     for epoch in range(4):  # some of which flip
-        batch = sampling.training_batch(bank, [0, 1], **wanted, seed=0, epoch=epoch)
+        batch = sampling.finish(sampling.draw(bank, [0, 1], **wanted, seed=0, epoch=epoch), 32)
         assert torch.equal(batch["joint"], torch.cat([batch[modality] for modality in MODALITIES], dim=2))
-    batch = sampling.evaluation_batch(bank, [0, 1], **wanted)
+    batch = sampling.evaluation_batch(bank, [0, 1], **wanted, size=32)
     assert torch.equal(batch["joint"], torch.cat([batch[modality] for modality in MODALITIES], dim=2))
 
 
 def test_a_sample_is_a_function_of_seed_epoch_and_clip(bank):
     def draw(indices, **changes):
-        shape = {"modalities": ["residual"], "size": 32, "segments": 3, "seed": 0, "epoch": 0} | changes
-        return sampling.training_batch(bank, indices, **shape)["residual"]
+        wanted = {"modalities": ["residual"], "segments": 3, "seed": 0, "epoch": 0} | changes
+        return sampling.finish(sampling.draw(bank, indices, **wanted), 32)["residual"]
 
     alone, together = draw([1]), draw([0, 1])
     torch.testing.assert_close(alone[0], together[1], atol=0, rtol=0)

@@ -148,8 +148,8 @@ def train_together(backbones, bank, plan, wanted, teachers, folder):
     for epoch in range(25):
         batches.append([])
         for indices in loader.shuffled_batches(SPLIT.train, 4, 0, epoch):
-            where = {"size": 32, "segments": 2, "seed": 0, "epoch": epoch}
-            batch = sampling.training_batch(bank, indices, modalities=list(backbones), **where)
+            drawn = sampling.draw(bank, indices, modalities=list(backbones), segments=2, seed=0, epoch=epoch)
+            batch = sampling.finish(drawn, 32)
             with torch.no_grad():
                 stages = {m: list(net.features(batch[m].flatten(0, 1))) for m, net in backbones.items()}
                 batches[-1].append((indices, stages, teachers(batch, stages)))

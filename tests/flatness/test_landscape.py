@@ -1,4 +1,4 @@
-"""Losses along lines and planes against networks whose weights are set by hand."""
+"""Losses along directions and on planes against networks whose weights are set by hand."""
 
 import numpy as np
 import pytest
@@ -75,30 +75,6 @@ def test_dead_filters_stay_where_they_are():
     assert direction.isfinite().all()
 
 
-def other_state():
-    torch.manual_seed(9)
-    network = make_network()
-    with torch.no_grad():
-        for value in network.state_dict().values():
-            if value.is_floating_point():
-                value.copy_(value.abs() + torch.rand_like(value))
-    return network.state_dict()
-
-
-def test_ends_of_the_line_are_the_two_networks():
-    network, batches = make_network(), make_batches()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    found = landscape.line(network, batches, network.state_dict(), other_state(), [0.0, 0.3, 1.0])
-    assert found[0] == Objective(network, batches).loss()
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    other = make_network()
-    other.load_state_dict(other_state())
-    assert found[2] == Objective(other, batches).loss()
-    state = {n: v + 0.3 * (other_state()[n] - v) if v.is_floating_point() else v for n, v in before.items()}
-    other.load_state_dict(state)
-    assert found[1] == pytest.approx(Objective(other, batches).loss(), rel=1e-12)
-
-
 def test_deterministic_in_the_seed():
     objective = make_objective()
     torch.manual_seed(5)
@@ -116,17 +92,3 @@ class TestBadInput:
     def test_no_directions(self):
         with pytest.raises(ValueError, match="directions is 0"):
             landscape.slices(make_objective(), POSITIONS, directions=0)
-
-    def test_states_of_another_network(self):
-        network = make_network()
-        state = network.state_dict()
-        short = {name: value for name, value in state.items() if name != "8.bias"}
-        with pytest.raises(ValueError, match=r"`end` is not a state of this network: '8.bias'"):
-            landscape.line(network, make_batches(), state, short, [0.0])
-        with pytest.raises(ValueError, match=r"`start` is not a state of this network: '8.bias'"):
-            landscape.line(network, make_batches(), state | {"8.bias": torch.zeros(7)}, state, [0.0])
-
-    def test_network_in_training_mode(self):
-        network = make_network().train()
-        with pytest.raises(ValueError, match="batch norm"):
-            landscape.line(network, make_batches(), network.state_dict(), network.state_dict(), [0.0])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pkdlib.flatness import landscape, measures, sharpness, spectra, traces
-from pkdlib.flatness.objective import Objective
+from pkdlib.flatness.objective import Objective, mean_loss
 from pkdlib.flatness.operators import GaussNewton, Hessian, InputHessian
 from tests.flatness.tiny import dense_hessian, forward_mode, make_batches, make_network
 
@@ -16,10 +16,10 @@ from tests.flatness.tiny import dense_hessian, forward_mode, make_batches, make_
 def test_measures_match_the_dense_hessian_of_a_part():
     network, batches = make_network(), make_batches()
     dense = dense_hessian(network, batches, "8")
-    (top,) = measures.top_eigenvalues(network, batches, parameters=["8"], tolerance=1e-7)
-    assert top.value == pytest.approx(float(torch.linalg.eigvalsh(dense)[-1]), rel=1e-9)
-    trace = measures.trace(network, batches, parameters=["8"], target=0.05, floor=0)
-    assert abs(trace.value - float(dense.trace())) < 3.5 * trace.standard_error
+    found = {row["measure"]: row for row in measures.measures(Objective(network, batches, ["8"]), probes=30, seed=0)}
+    top, trace = found["top_eigenvalue"], found["trace"]
+    assert abs(top["value"] - float(torch.linalg.eigvalsh(dense)[-1])) <= top["standard_error"]
+    assert abs(trace["value"] - float(dense.trace())) < 3.5 * trace["standard_error"]
 
 
 def test_closed_form_of_a_linear_model_at_zero():
@@ -31,45 +31,50 @@ def test_closed_form_of_a_linear_model_at_zero():
     nn.init.zeros_(model.weight)
     covariance = x.T @ x / len(x)
     batches = [(x[:5], y[:5]), (x[5:], y[5:])]
-    (top,) = measures.top_eigenvalues(model, batches, tolerance=1e-8)
+    objective = Objective(model, batches)
+    (top,) = spectra.lanczos_eigenvalues(Hessian(objective), k=1, tolerance=1e-8, max_iterations=100, seed=0)
     assert top.value == pytest.approx(float(torch.linalg.eigvalsh(covariance)[-1]) / classes, rel=1e-10)
-    found = measures.trace(model, batches, target=0.02, floor=0, max_probes=2000)
+    found = traces.hutchinson_trace(Hessian(objective), target=0.02, floor=0, max_probes=2000, seed=0)
     expected = (classes - 1) / classes * float(covariance.trace())
     assert abs(found.value - expected) < 3.5 * found.standard_error
-    assert measures.loss(model, batches) == pytest.approx(math.log(classes), rel=1e-12)
+    assert objective.loss() == pytest.approx(math.log(classes), rel=1e-12)
 
 
-@pytest.mark.parametrize("measure", [measures.trace, measures.top_eigenvalues, measures.loss])
-class TestEachMeasure:
-    def test_network_is_left_as_it_was(self, measure):
+def measured(network, batches):
+    return list(measures.measures(Objective(network, batches), probes=4, seed=0))
+
+
+@forward_mode
+class TestAllMeasures:
+    def test_network_is_left_as_it_was(self):
         network = make_network()
         before = {name: value.clone() for name, value in network.state_dict().items()}
-        measure(network, make_batches((4,)))
+        measured(network, make_batches((4,)))
         assert not any(part.training for part in network.modules())
         assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
         assert all(p.grad is None for p in network.parameters())
 
-    def test_batch_norm_in_training_mode_is_refused(self, measure):
+    def test_batch_norm_in_training_mode_is_refused(self):
         with pytest.raises(ValueError, match=r"batch norm '1' .* call model.eval\(\)"):
-            measure(make_network().train(), make_batches())
+            measured(make_network().train(), make_batches())
 
-    def test_no_samples(self, measure):
+    def test_no_samples(self):
         with pytest.raises(ValueError, match="no samples"):
-            measure(make_network(), [])
+            measured(make_network(), [])
 
-    def test_loss_not_finite(self, measure):
+    def test_loss_not_finite(self):
         network = make_network()
         with torch.no_grad():
             network[8].bias[0] = math.nan
         with pytest.raises(ValueError, match="loss on these samples is nan"):
-            measure(network, make_batches())
+            measured(network, make_batches())
 
 
 def test_frozen_parameters_have_a_loss_but_no_curvature():
     network = make_network().requires_grad_(False)
-    assert measures.loss(network, make_batches()) > 0
+    assert mean_loss(network, make_batches(), {}) > 0
     with pytest.raises(ValueError, match="9 of 9 parameters take no gradient"):
-        measures.trace(network, make_batches())
+        Objective(network, make_batches())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

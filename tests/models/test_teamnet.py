@@ -5,13 +5,15 @@ import torch
 from torch import nn
 
 from pkdlib.early_exit import policies
-from pkdlib.models import cost, teamnet
-from pkdlib.models.backbones import MODALITIES, NetworkError
+from pkdlib.models import cost, exit_heads, teamnet
+from pkdlib.models.backbones import MODALITIES, MultiExitNetwork, NetworkError
 
 
-def build(segments=2, shift=False, size="small", num_classes=5):
+def build(segments=2, size="small", num_classes=5):
     torch.manual_seed(0)
-    return teamnet.team_net(size=size, num_classes=num_classes, segments=segments, shift=shift).eval()
+    backbone = teamnet.team_backbone(size=size, num_classes=num_classes)
+    exits = exit_heads.squeezed_classifiers(backbone, num_classes, segments)
+    return MultiExitNetwork(backbone=backbone, exits=exits).eval()
 
 
 def joint(batch=2, segments=2, side=32):
@@ -19,21 +21,19 @@ def joint(batch=2, segments=2, side=32):
     return torch.randn(batch, segments, 8, side, side)
 
 
-@pytest.mark.parametrize("shift", [False, True])
 @pytest.mark.parametrize(("batch", "segments"), [(2, 2), (1, 3), (3, 1), (1, 1), (2, 5)])
-def test_small_networks_have_four_exits_of_the_right_shape(batch, segments, shift):
-    outputs = build(segments, shift)(joint(batch, segments))
+def test_small_networks_have_four_exits_of_the_right_shape(batch, segments):
+    outputs = build(segments)(joint(batch, segments))
     assert [tuple(logits.shape) for logits in outputs] == [(batch, 5)] * 4
 
 
-def on_paper(shift=False):
+def on_paper():
     with torch.device("meta"):
-        return teamnet.team_net(size="paper", num_classes=101, segments=8, shift=shift).eval()
+        return build(segments=8, size="paper", num_classes=101)
 
 
-@pytest.mark.parametrize("shift", [False, True])
-def test_the_papers_network_is_the_papers(shift):
-    net = on_paper(shift)
+def test_the_papers_network_is_the_papers():
+    net = on_paper()
     assert [exit_.head.in_features for exit_ in net.exits] == [384, 768, 1536]
     assert net.backbone.widths == (48, 96, 192, 384)
     outputs = net(torch.zeros(1, 8, 8, 224, 224, device="meta"))
@@ -47,11 +47,6 @@ def test_leaving_costs_what_the_paper_pays():
     assert gmac == pytest.approx([2.5, 15.3, 30.1, 61.4], rel=0.01)
     assert costs.own == (384 * 101, 768 * 101, 1536 * 101, 0)
     assert costs.bare == costs.cumulative[-1] - sum(costs.own)
-
-
-def test_shifting_costs_nothing():
-    clip = torch.zeros(1, 8, 8, 224, 224, device="meta")
-    assert cost.exit_costs(on_paper(shift=True), clip) == cost.exit_costs(on_paper(), clip)
 
 
 def sigmoid(value):
@@ -99,46 +94,6 @@ def test_aggregation_is_that_of_plain_loops():
             torch.testing.assert_close(stream[row], torch.tensor(by_hand, dtype=torch.double))
 
 
-@pytest.mark.parametrize(("segments", "channels"), [(1, 8), (3, 8), (4, 17), (5, 24), (2, 7)])
-def test_temporal_shift_is_that_of_plain_loops(segments, channels):
-    clips = torch.randn(2, segments, channels, 2, 3)
-    expected = torch.zeros_like(clips)
-    for clip in range(2):
-        for segment in range(segments):
-            for channel in range(channels):
-                eighth = channel // (channels // 8) if channels >= 8 else 2
-                source = segment + {0: 1, 1: -1}.get(eighth, 0)
-                if 0 <= source < segments:
-                    expected[clip, segment, channel] = clips[clip, source, channel]
-    shifted = teamnet.TemporalShift(segments)(clips.flatten(0, 1))
-    assert torch.equal(shifted, expected.flatten(0, 1))
-
-
-def test_each_residual_block_is_shifted_once_in_its_branch():
-    shifts = {
-        modality: [name for name, part in backbone.named_modules() if isinstance(part, teamnet.TemporalShift)]
-        for modality, backbone in on_paper(shift=True).backbone.backbones.items()
-    }
-    assert {modality: len(names) for modality, names in shifts.items()} == {"iframe": 16, "motion": 8, "residual": 8}
-    assert all(name.endswith(".conv1.0") for names in shifts.values() for name in names)
-    assert not [part for part in on_paper().modules() if isinstance(part, teamnet.TemporalShift)]
-
-
-def test_only_shifted_segments_see_one_another():
-    clips = joint(1, 3)
-    other = clips.clone()
-    other[:, 2] += 1
-    for shift in (False, True):
-        backbone = build(3, shift).backbone
-        # The first yield comes before any block, so before any shift.
-        first, *later = [
-            [torch.equal(a[row], b[row]) for row in range(3)]
-            for a, b in zip(backbone.features(clips[0]), backbone.features(other[0]), strict=True)
-        ]
-        assert first == [True, True, False]
-        assert all(same == [not shift or same[0], not shift, False] for same in later)
-
-
 def test_the_last_exit_is_the_sum_of_the_modalities_and_the_network_alone():
     net, clips = build(), joint()
     *_, last = net.backbone.features(clips.flatten(0, 1))
@@ -178,14 +133,13 @@ def test_asking_for_one_exit_computes_nothing_behind_it():
 
 
 def test_the_rows_that_stay_get_what_they_get_alone():
-    for shift in (False, True):
-        net, clips = build(3, shift), joint(4, 3)
-        alone = net(clips[[1, 3]])
-        exits = net.iterate(clips)
-        next(exits)
-        torch.testing.assert_close(exits.send(torch.tensor([1, 2, 3]))[[0, 2]], alone[1])
-        torch.testing.assert_close(exits.send(torch.tensor([0, 2])), alone[2])
-        torch.testing.assert_close(exits.send(None), alone[3])
+    net, clips = build(3), joint(4, 3)
+    alone = net(clips[[1, 3]])
+    exits = net.iterate(clips)
+    next(exits)
+    torch.testing.assert_close(exits.send(torch.tensor([1, 2, 3]))[[0, 2]], alone[1])
+    torch.testing.assert_close(exits.send(torch.tensor([0, 2])), alone[2])
+    torch.testing.assert_close(exits.send(None), alone[3])
 
 
 def test_the_executor_takes_it_as_one_more_network():
@@ -213,9 +167,8 @@ def test_dropout_is_active_in_training_alone():
     assert [torch.equal(a, b) for a, b in zip(first, second, strict=True)] == [True, True, True, False]
 
 
-@pytest.mark.parametrize("shift", [False, True])
-def test_every_weight_gets_a_gradient(shift):
-    net = build(3, shift).train()
+def test_every_weight_gets_a_gradient():
+    net = build(3).train()
     sum(logits.square().sum() for logits in net(joint(2, 3))).backward()
     assert not [name for name, value in net.named_parameters() if value.grad is None or not value.grad.any()]
 
@@ -225,11 +178,7 @@ def test_exits_refuse_another_number_of_segments():
         build(3)(joint(3, 2))
 
 
-def test_the_shift_refuses_another_number_of_segments_and_the_rest_takes_any():
-    with pytest.raises(NetworkError, match="temporal shift: made for clips of 3 segments, not 2"):
-        build(3, shift=True).backbone(joint(3, 2))
-    with pytest.raises(NetworkError, match="temporal shift: 4 segments are no whole clips of 3"):
-        build(3, shift=True).backbone(joint(2, 2))
+def test_the_backbone_alone_takes_any_number_of_segments():
     assert build(3).backbone(joint(2, 5)).shape == (2, 5)
 
 

@@ -59,34 +59,6 @@ def tables():
 # --- accuracy and differences -----------------------------------------------------------------------------
 
 
-@quick
-@given(st.data())
-def test_topk_counts_labels_among_the_best_ranked(data):
-    logits = np.array(data.draw(st.lists(st.lists(st.integers(0, 3), min_size=4, max_size=4), min_size=1)))
-    labels = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(logits), max_size=len(logits))))
-    k = data.draw(st.integers(1, 4))
-    ranked = [sorted(range(4), key=lambda c: (-row[c], c))[:k] for row in logits.tolist()]
-    expected = np.mean([label in best for label, best in zip(labels.tolist(), ranked, strict=True)])
-    assert intervals.topk_accuracy(logits, labels, k) == pytest.approx(expected)
-    if k == 1:
-        assert intervals.topk_accuracy(logits, labels) == np.mean(logits.argmax(axis=1) == labels)
-
-
-@pytest.mark.parametrize(
-    ("logits", "labels", "k", "message"),
-    [
-        (np.zeros((2, 3)), np.zeros(3, int), 1, "need"),
-        (np.zeros((0, 3)), np.zeros(0, int), 1, "need"),
-        (np.zeros((2, 3)), np.array([0, 3]), 1, "outside"),
-        (np.zeros((2, 3)), np.zeros(2, int), 4, "outside"),
-        (np.array([[0.0, np.nan]]), np.array([0]), 1, "diverged"),
-    ],
-)
-def test_topk_refuses_what_makes_no_sense(logits, labels, k, message):
-    with pytest.raises(ValueError, match=message):
-        intervals.topk_accuracy(logits, labels, k)
-
-
 def test_differences_are_paired_whatever_the_order_of_rows():
     a = counts([0, 0], [1, 1], ["x", "y"], [4, 5], [3, 5])
     b = counts([0, 0], [1, 1], ["y", "x"], [5, 4], [2, 4])

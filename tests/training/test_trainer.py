@@ -245,8 +245,8 @@ def test_gradients_of_parts_add_up_to_a_step_on_the_mean_of_all(bank, tmp_path):
     trainer.set_lr(optimiser, recipe.lr * trainer.lr_share(recipe.tuning, 0.0))
     (order,) = loader.shuffled_batches(split.train, 5, recipe.seed, 0)
     for part in (order[:3], order[3:]):  # each by its own batch statistics
-        shape = {"size": 32, "segments": 2, "seed": recipe.seed, "epoch": 0}
-        inputs = sampling.training_batch(bank, part, modalities=["residual"], **shape)["residual"]
+        drawn = sampling.draw(bank, part, modalities=["residual"], segments=2, seed=recipe.seed, epoch=0)
+        inputs = sampling.finish(drawn, 32)["residual"]
         (nn.functional.cross_entropy(network(inputs), bank.labels[part], reduction="sum") / 5).backward()
     optimiser.step()
     for (name, own), other in zip(trained.backbone.named_parameters(), network.parameters(), strict=True):

@@ -139,11 +139,9 @@ def test_signed_is_relief_on_grey():
 @pytest.mark.parametrize("shape", [(5, 7, 3), (48, 340, 3)])
 def test_png_gives_the_picture_back(tmp_path, shape):
     picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    pictures.write_png(picture, tmp_path / "a.png")
-    assert (tmp_path / "a.png").read_bytes() == pictures.png_bytes(picture)
+    (tmp_path / "a.png").write_bytes(pictures.png_bytes(picture))
     with av.open(str(tmp_path / "a.png")) as container:
         np.testing.assert_array_equal(next(container.decode(video=0)).to_ndarray(format="rgb24"), picture)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def moving(count, height, width):

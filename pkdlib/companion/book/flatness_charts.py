@@ -10,6 +10,7 @@ import pandas as pd
 from pkdlib.companion.book import encodings
 from pkdlib.companion.confounders import MEASURES
 from pkdlib.companion.names import MODALITY_LABELS
+from pkdlib.flatness.quadrature import Quadrature
 
 DENSITY_POINTS, DENSITY_BLUR = 200, 0.01  # the blur is a share of the span
 
@@ -72,8 +73,8 @@ def spectrum(frame: pd.DataFrame) -> alt.FacetChart:
     parts = []
     for modality, rows in frame.groupby("modality"):
         probes = len(rows[["split", "seed", "probe"]].drop_duplicates())
-        nodes, weights = rows["node"].to_numpy(), rows["weight"].to_numpy() / probes
-        density = np.exp(-(((grid[:, None] - nodes) / width) ** 2) / 2) @ weights / (width * np.sqrt(2 * np.pi))
+        seen = Quadrature(*(rows[name].to_numpy().reshape(probes, -1) for name in ("node", "weight")))
+        density, _ = seen.density(grid, width)
         parts.append(pd.DataFrame({"modality": modality, "eigenvalue": grid, "density": density}))
     drawn = pd.concat(parts)
     drawn = drawn[drawn["density"] > 1e-8 * drawn["density"].max()]
