@@ -27,7 +27,7 @@ import numpy as np
 
 from pkdlib import _files
 from pkdlib.companion import store
-from pkdlib.video import motion
+from pkdlib.video import blocks, motion
 from pkdlib.video.reader import CompressedVideo, View
 
 REPEATS = 7
@@ -120,7 +120,7 @@ def parts(path):
         height, width, whole = video.height, video.width, video.num_frames / len(frames)
     gops = [[(frame.vectors, "past") for frame in frames if frame.gop == gop] for gop in range(frames[-1].gop + 1)]
     places, colours = motion.still(height, width).copy(), frames[0].image.copy()
-    plans = [plan for gop in gops for plan in motion.plans(gop, height, width)]
+    plans = [plan for gop in gops for plan in blocks.plans(gop, height, width)]
 
     def each(function):
         for frame in frames:
@@ -128,10 +128,10 @@ def parts(path):
 
     def move(plane):
         for plan in plans:
-            motion.move(plane, plane, plan.past)
+            blocks.move(plane, plane, plan.past)
 
     return {
-        "a part: finding what moves, and from where": lambda: [motion.plans(gop, height, width) for gop in gops],
+        "a part: finding what moves, and from where": lambda: [blocks.plans(gop, height, width) for gop in gops],
         "a part: moving the places of pixels": partial(move, places),
         "a part: moving their colours": partial(move, colours),
         "a part: subtracting places": partial(each, lambda frame: motion.displacement(places)),

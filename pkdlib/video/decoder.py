@@ -18,8 +18,9 @@ from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
+from pkdlib.video.blocks import VECTOR
 from pkdlib.video.container import LARGEST_PICTURE, DamagedVideo, UnsupportedVideo, reason
-from pkdlib.video.motion import MOST_WAITING, VECTOR
+from pkdlib.video.motion import MOST_WAITING
 
 # glibc hands memory above a bound back to the system at once, and getting it again costs more than the arithmetic on
 # it. A block that is freed raises the bound to its size; this one is never touched, so that it costs nothing.

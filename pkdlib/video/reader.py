@@ -22,9 +22,10 @@ import numpy as np
 
 from pkdlib.video import indexing, sources
 from pkdlib.video import packet_index as indices
+from pkdlib.video.blocks import listed
 from pkdlib.video.container import BadRequest, DamagedVideo, NoSuchFrame, UnreadableVideo, VideoError
 from pkdlib.video.decoder import Picture, decode
-from pkdlib.video.motion import Traced, displacement, listed, residual, trace
+from pkdlib.video.motion import Traced, displacement, residual, trace
 from pkdlib.video.transforms import WHOLE, View
 
 __all__ = ["CompressedVideo", "Frame", "Gop", "Sample", "VideoError", "View"]
@@ -70,7 +71,7 @@ class Frame(NamedTuple):
         image: The decoded picture, uint8 (H, W, 3) RGB, or None if not asked for.
         motion: Displacement (x, y), int16 (H, W, 2), zeros at a key frame; or None if not asked for.
         residual: Difference, int16 (H, W, 3) RGB, zeros at a key frame; or None if not asked for.
-        vectors: The codec's own list of blocks, `pkdlib.video.motion.VECTOR` (N,), empty at a key frame; or None if not
+        vectors: The codec's own list of blocks, `pkdlib.video.blocks.VECTOR` (N,), empty at a key frame; or None if not
             asked for. Of a B-frame there are blocks with `source` < 0 from the frame before, and with `source` > 0 from
             the one after.
     """
@@ -292,7 +293,7 @@ class CompressedVideo:
             position: Place in the GOP; negative numbers count from its end. A slice gives a list of arrays.
 
         Returns:
-            Source, size, places and displacement of each block, `pkdlib.video.motion.VECTOR` (N,); empty at a key
+            Source, size, places and displacement of each block, `pkdlib.video.blocks.VECTOR` (N,); empty at a key
             frame, and where a frame is all of intra blocks or does not change.
         """
         arrays, stacked = self._read("vectors", gop, position)

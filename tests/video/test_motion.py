@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pkdlib.video import motion
+from pkdlib.video import blocks, motion
 
 VECTOR = np.dtype(
     [("source", "i4"), ("w", "u1"), ("h", "u1"), ("src_x", "i2"), ("src_y", "i2"), ("dst_x", "i2"), ("dst_y", "i2")]
@@ -175,7 +175,7 @@ def test_no_vectors_are_no_motion(vectors):
 @given(st.lists(st.tuples(*[st.integers(-(2**15), 2**15 - 1)] * 4, *[st.integers(0, 255)] * 2), max_size=20))
 def test_vectors_of_a_damaged_stream_stay_inside_the_picture(rows):
     vectors = np.array([(side, w, h, a, b, c, d) for a, b, c, d, w, h in rows for side in (-1, 1)], VECTOR)
-    for plan in motion.plans([(vectors, "past"), (vectors, "both")], HEIGHT, WIDTH):
+    for plan in blocks.plans([(vectors, "past"), (vectors, "both")], HEIGHT, WIDTH):
         for width, height, *firsts in (*plan.past, *plan.future):
             for first in firsts:
                 assert first.min() >= 0

@@ -6,8 +6,8 @@ import pytest
 from numpy.lib.recfunctions import structured_to_unstructured
 
 from pkdlib.video import transcode
+from pkdlib.video.blocks import VECTOR
 from pkdlib.video.container import UnsupportedVideo
-from pkdlib.video.motion import VECTOR
 from pkdlib.video.reader import CompressedVideo
 from tests.video.test_formats import pictures, write
 from tests.video.test_inputs import edit
