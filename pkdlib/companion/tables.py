@@ -157,6 +157,20 @@ def paper_costs(backbone: str = "coviar", segments: int = 1) -> pd.DataFrame:
     return pd.DataFrame(_exit_costs(kinds, wanted, 101, segments, 224))
 
 
+def flatness_rows(run: Run) -> Rows:
+    """Yield every measure of every network's minimum, under every control.
+
+    Args:
+        run: Which.
+
+    Yields:
+        The columns of `flatness.measures`.
+    """
+    for control in flatness.controls(run.parameters):
+        for modality in run.parameters.plan.networks:
+            yield from flatness.measures(run, control, modality)
+
+
 TABLES: dict[str, Callable[[Run], Rows]] = {
     "curves": lambda run: exits.of(run).backbones.curves(),
     "exits": lambda run: exit_rows(exits.of(run)),
@@ -171,7 +185,7 @@ TABLES: dict[str, Callable[[Run], Rows]] = {
     "audit": lambda run: protocol.audit(exits.of(run)),
     "crossfit": crossfit.accuracies,
     "cost": lambda run: cost_rows(exits.of(run)),
-    "flatness": flatness.measures,
+    "flatness": flatness_rows,
     "flatness_spectrum": flatness.spectrum,
     "flatness_slices": flatness.slices,
     "flatness_surface": flatness.surface,

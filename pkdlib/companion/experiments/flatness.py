@@ -185,23 +185,33 @@ def exits_step(exits: Exits) -> Path:
     return exits.step("flatness-exits", make, "flatness_clips", "flatness_batch", "flatness_probes")
 
 
-def measures(run: Run) -> Rows:
-    """Yield every measure of every network's minimum.
+def controls(p: Parameters) -> tuple[str, ...]:
+    """Say under which controls the networks of the parameters are compared.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        Those of `flatness_controls`. With an I-frame network of its own a run's networks are in the paper's proportions
+        as they are: then it is `mix` alone, as no control makes them alike.
+    """
+    return (MIX,) if p.iframe_network else selected(p.flatness_controls)
+
+
+def measures(run: Run, control: str, modality: str) -> Rows:
+    """Yield every measure of the minimum of a network that is trained under a control.
 
     Args:
         run: Which.
+        control: One of `controls`.
+        modality: What the network reads.
 
     Yields:
-        control, modality, measure, value, standard_error; measures are those of `measures.measures`, the loss and
-        accuracy on all training and test clips, and the standard deviation of the inputs. With an I-frame network of
-        its own a run's networks are in the paper's proportions as they are: they stand under `mix`, alone, as no
-        control makes them alike.
+        control, modality, measure, value, standard_error, with the run; measures are those of `measures.measures`, the
+        loss and accuracy on all training and test clips, and the standard deviation of the inputs.
     """
-    p = run.parameters
-    for control in (SAME,) if p.iframe_network else selected(p.flatness_controls):
-        for modality in p.plan.networks:
-            for row in _measured(run, control, modality):
-                yield {"control": MIX if p.iframe_network else control, "modality": modality, **row}
+    for row in _measured(run, SAME if run.parameters.iframe_network else control, modality):
+        yield {**run.columns, "control": control, "modality": modality, **row}
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from pkdlib import _files
-from pkdlib.companion import places, workspace
+from pkdlib.companion import places, tables, workspace
 from pkdlib.companion.confounders import CONTROLS, MEASURES
 from pkdlib.companion.experiments import backbones as run_backbones
 from pkdlib.companion.experiments import exits as run_exits
@@ -48,7 +48,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(run):
-    rows = pd.DataFrame(flatness.measures(run))
+    rows = pd.DataFrame(tables.flatness_rows(run))
     return rows.set_index(["control", "modality", "measure"])["value"]
 
 

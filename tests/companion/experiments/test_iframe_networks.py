@@ -141,8 +141,8 @@ def test_flatness_of_what_is_shared_is_measured_once_but_not_where_losses_are_ma
 
 
 def test_with_a_strong_iframe_network_flatness_is_that_of_the_papers_proportions(both):
-    kinds = [{row["control"] for row in flatness.measures(run)} for run in both]
+    kinds = [{row["control"] for row in tables.flatness_rows(run)} for run in both]
     assert kinds == [{"same", "matched", "mix"}, {"mix"}]
     own = json.loads((flatness.measures_step(both[1], "same", "iframe") / "measures.json").read_text(encoding="utf-8"))
-    told = [row for row in flatness.measures(both[1]) if row["modality"] == "iframe"]
+    told = [row for row in tables.flatness_rows(both[1]) if row["modality"] == "iframe"]
     assert [row["value"] for row in told] == [row["value"] for row in own]
