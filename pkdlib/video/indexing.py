@@ -7,7 +7,9 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from pkdlib.video import h264, mpeg, orientation
+from pkdlib.video import orientation
+from pkdlib.video.bitstream import h264, h264_gaps, mpeg
+from pkdlib.video.bitstream.headers import Headers, gaps
 from pkdlib.video.container import (
     RAW_FORMATS,
     UnreadableVideo,
@@ -18,7 +20,6 @@ from pkdlib.video.container import (
     truncated,
 )
 from pkdlib.video.decoder import Coding
-from pkdlib.video.headers import Headers, gaps
 from pkdlib.video.motion import LARGEST_SIDE
 from pkdlib.video.orientation import Orientation
 from pkdlib.video.packet_index import NONE, PACKET, Index, integers, replacement, signature
@@ -120,7 +121,7 @@ class _Found:
         self.vary = False  # whether headers change on the way
         self._begun = False
         self._missing: list[int] = []
-        self.gaps: h264.Gaps | mpeg.Gaps | None = None
+        self.gaps: h264_gaps.Gaps | mpeg.Gaps | None = None
         self._places: list[int | None] = []  # of the packets that the file holds in one piece
         self._raw = container in RAW_FORMATS  # nothing but packets, so that each lies behind the one before
 

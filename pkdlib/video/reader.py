@@ -11,20 +11,21 @@ does not tell: H.264 that allows more than one reference frame, and interlaced v
 the last one, and `CompressedVideo.approximate` says so.
 """
 
-import operator
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import chain, islice, pairwise
+from itertools import chain, islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from pkdlib.video import indexing, sources
 from pkdlib.video import packet_index as indices
 from pkdlib.video.blocks import listed
-from pkdlib.video.container import BadRequest, DamagedVideo, NoSuchFrame, UnreadableVideo, VideoError
-from pkdlib.video.decoder import Picture, decode
+from pkdlib.video.container import BadRequest, UnreadableVideo, VideoError
+from pkdlib.video.decoder import Picture
+from pkdlib.video.frames import Frame, Gop, Sample
+from pkdlib.video.gops import Gops
 from pkdlib.video.motion import Traced, displacement, residual, trace
 from pkdlib.video.transforms import WHOLE, View
 
@@ -32,59 +33,6 @@ __all__ = ["CompressedVideo", "Frame", "Gop", "Sample", "VideoError", "View"]
 
 _WITHOUT_PICTURES = frozenset({"motion", "vectors"})  # what can be read without any picture
 _WITHOUT_TRACE = frozenset({"image", "vectors"})
-
-
-class Gop(NamedTuple):
-    """A group of pictures: its first frame's index in display order, and its number of frames.
-
-    The first is its key frame, unless the container hides that (a video trimmed without encoding it anew): then it is
-    still what `iframe` gives, and what motion and residual refer to.
-    """
-
-    start: int
-    length: int
-
-
-class Sample(NamedTuple):
-    """The three modalities at one position of a GOP, or at several, stacked.
-
-    Attributes:
-        iframe: The GOP's I-frame, uint8 (H, W, 3) RGB.
-        motion: Displacement (x, y) in whole pixels, current minus reference, int16 (H, W, 2).
-        residual: Picture minus compensated reference, int16 (H, W, 3) RGB.
-    """
-
-    iframe: np.ndarray
-    motion: np.ndarray
-    residual: np.ndarray
-
-
-class Frame(NamedTuple):
-    """One frame of a pass over a video.
-
-    Attributes:
-        index: Number of the frame in display order, from 0.
-        gop: Number of its GOP, from 0.
-        position: Its place in the GOP; 0 is the key frame, or the first frame after it where the container hides that.
-        type: "I", "P", "B" or another of libavcodec's picture types.
-        time: Seconds since the start of the stream's clock.
-        image: The decoded picture, uint8 (H, W, 3) RGB, or None if not asked for.
-        motion: Displacement (x, y), int16 (H, W, 2), zeros at a key frame; or None if not asked for.
-        residual: Difference, int16 (H, W, 3) RGB, zeros at a key frame; or None if not asked for.
-        vectors: The codec's own list of blocks, `pkdlib.video.blocks.VECTOR` (N,), empty at a key frame; or None if not
-            asked for. Of a B-frame there are blocks with `source` < 0 from the frame before, and with `source` > 0 from
-            the one after.
-    """
-
-    index: int
-    gop: int
-    position: int
-    type: str
-    time: float
-    image: np.ndarray | None
-    motion: np.ndarray | None
-    residual: np.ndarray | None
-    vectors: np.ndarray | None
 
 
 class CompressedVideo:
@@ -164,16 +112,9 @@ class CompressedVideo:
         self.codec, self.width, self.height = coding.codec, coding.width, coding.height
         self.mirrored, self.rotation = self._index.orientation
         self.frame_rate, self.approximate, self.damage = self._index.rate, self._index.approximate, self._index.damage
-        hidden = np.isin(self._index.order, list(self._index.hidden))
-        self._shown = np.flatnonzero(~hidden)  # for each frame, its number among the decoded pictures, hidden ones too
-        self.num_frames, self.times = len(self._shown), self._index.times[self._shown]
-        # A stream may begin with pictures that refer to a key frame that is not there; they are no GOP's.
-        keys = self._index.keys
-        starts = np.searchsorted(self._shown, keys).tolist()
-        ends = [*starts[1:], self.num_frames]
-        gops = [Gop(start, end - start) for start, end in zip(starts, ends, strict=True)]
-        self._keys = [int(key) for key, gop in zip(keys, gops, strict=True) if gop.length]
-        self.gops = tuple(gop for gop in gops if gop.length)
+        self._gops = Gops(self._source, self._index)
+        self.gops, self.num_frames = self._gops.spans, len(self._gops.shown)
+        self.times = self._index.times[self._gops.shown]
 
     def close(self) -> None:
         """Close the file, or let go of the bytes or the file object; doing so twice does no harm."""
@@ -214,7 +155,7 @@ class CompressedVideo:
             if self._cache:
                 indices.keep(index, self._cache, self._source)
             self._index = index
-        return "".join(self._index.types[picture] for picture in self._shown)
+        return "".join(self._index.types[picture] for picture in self._gops.shown)
 
     def locate(self, frame: int) -> tuple[int, int]:
         """Tell in which GOP a frame is, and where.
@@ -225,9 +166,7 @@ class CompressedVideo:
         Returns:
             The GOP's number and the position in it.
         """
-        frame = self._checked(frame, self.num_frames, "frame")
-        gop = int(np.searchsorted([gop.start for gop in self.gops], frame, side="right")) - 1
-        return gop, frame - self.gops[gop].start
+        return self._gops.locate(frame)
 
     def iframe(self, gop: int | slice, *, view: View = WHOLE) -> np.ndarray:
         """Decode the key frame of a GOP; no other frame is decoded.
@@ -240,9 +179,9 @@ class CompressedVideo:
             The picture, uint8 (H, W, 3) RGB.
         """
         rows, columns = self._window(view)
-        numbers, stacked = self._numbers(gop, len(self.gops), "GOP")
-        images = [view.image(self._key(number).image[rows, columns]) for number in numbers or [0]]
-        return np.stack(images)[: len(numbers)] if stacked else images[0]
+        numbers = self._gops.numbers(gop)
+        images = [view.image(self._gops.key(number).image[rows, columns]) for number in numbers or [0]]
+        return np.stack(images)[: len(numbers)] if isinstance(gop, slice) else images[0]
 
     def image(self, gop: int, position: int | slice, *, view: View = WHOLE) -> np.ndarray:
         """Decode the picture at a position of a GOP.
@@ -296,8 +235,8 @@ class CompressedVideo:
             Source, size, places and displacement of each block, `pkdlib.video.blocks.VECTOR` (N,); empty at a key
             frame, and where a frame is all of intra blocks or does not change.
         """
-        arrays, stacked = self._read("vectors", gop, position)
-        return arrays if stacked else arrays[0]
+        arrays = self._read("vectors", gop, position)
+        return arrays if isinstance(position, slice) else arrays[0]
 
     def sample(self, gop: int, position: int | slice, accumulate: bool = True, *, view: View = WHOLE) -> Sample:
         """Read the three modalities at a position of a GOP, decoding it once.
@@ -311,10 +250,9 @@ class CompressedVideo:
         Returns:
             The I-frame, the motion and the residual.
         """
-        gop = self._checked(gop, len(self.gops), "GOP")
-        positions, stacked = self._numbers(position, self.gops[gop].length, f"position in GOP {gop}")
+        gop, positions = self._gops.positions(gop, position)
         samples = self.samples([(gop, number) for number in positions or [0]], accumulate, view=view)
-        return Sample(*(array[: len(positions)] if stacked else array[0] for array in samples))
+        return Sample(*(array[: len(positions)] if isinstance(position, slice) else array[0] for array in samples))
 
     def samples(self, places: Iterable[tuple[int, int]], accumulate: bool = True, *, view: View = WHOLE) -> Sample:
         """Read the three modalities at several positions, decoding each GOP once, and no further than is needed.
@@ -330,14 +268,14 @@ class CompressedVideo:
         Raises:
             BadRequest: If no place is asked for.
         """
-        asked = [self._place(*place) for place in places]
+        asked = [self._gops.place(*place) for place in places]
         if not asked:
             raise BadRequest(f"{self._source}: places: there must be at least one")
         rows, columns = self._window(view)
         iframes, frames = {}, {}
         for gop in sorted({gop for gop, _ in asked}):
             wanted = {position for other, position in asked if other == gop}
-            pictures = self._pictures(gop)
+            pictures = self._gops.pictures(gop)
             key = next(pictures)
             for frame in self._frames(gop, chain([key], pictures), accumulate, {"motion", "residual"}, view, wanted):
                 frames[gop, frame.position] = frame
@@ -378,32 +316,27 @@ class CompressedVideo:
         asked = {"image": image, "motion": motion, "residual": residual, "vectors": vectors}
         what = {name for name, wanted in asked.items() if wanted}
         if gops is None:
-            pictures = islice(self._all(what <= _WITHOUT_PICTURES), self._keys[0], None)
-            for number, (key, after) in enumerate(pairwise([*self._keys, len(self._index.order)])):
-                own = islice(pictures, after - key)
-                yield from self._frames(number, own, accumulate, what, view)
-                for _ in own:  # pictures that are hidden
-                    pass
+            for number, pictures in self._gops.in_one_pass(vectors_alone=what <= _WITHOUT_PICTURES):
+                yield from self._frames(number, pictures, accumulate, what, view)
         else:
-            for number in self._numbers(gops, len(self.gops), "GOP")[0]:
-                pictures = self._pictures(number, what <= _WITHOUT_PICTURES)
+            for number in self._gops.numbers(gops):
+                pictures = self._gops.pictures(number, vectors_alone=what <= _WITHOUT_PICTURES)
                 yield from self._frames(number, pictures, accumulate, what, view)
 
     def _one(self, what: str, gop: int, position: int | slice, accumulate: bool, view: View) -> np.ndarray:
-        arrays, stacked = self._read(what, gop, position, accumulate, view)
-        if not stacked:
+        arrays = self._read(what, gop, position, accumulate, view)
+        if not isinstance(position, slice):
             return arrays[0]
         return np.stack(arrays) if arrays else self._one(what, gop, 0, accumulate, view)[None][:0]
 
     def _read(
         self, what: str, gop: int, position: int | slice, accumulate: bool = True, view: View = WHOLE
-    ) -> tuple[list[np.ndarray], bool]:
-        gop = self._checked(gop, len(self.gops), "GOP")
-        positions, stacked = self._numbers(position, self.gops[gop].length, f"position in GOP {gop}")
-        pictures = self._pictures(gop, what in _WITHOUT_PICTURES)
+    ) -> list[np.ndarray]:
+        gop, positions = self._gops.positions(gop, position)
+        pictures = self._gops.pictures(gop, vectors_alone=what in _WITHOUT_PICTURES)
         frames = self._frames(gop, pictures, accumulate, {what}, view, set(positions))
         arrays = {frame.position: getattr(frame, what) for frame in frames}
-        return [arrays[number] for number in positions], stacked
+        return [arrays[number] for number in positions]
 
     def _frames(
         self,
@@ -416,10 +349,8 @@ class CompressedVideo:
     ) -> Iterator[Frame]:
         # A GOP's frames, or those at the wanted positions, after which no picture is decoded any more.
         rows, columns = self._window(view)
-        start, length = self.gops[gop]
-        # What is decoded of the GOP, counted from its key frame on, and which positions that is.
-        decoded = (self._shown[start : start + length] - self._keys[gop]).tolist()
-        positions = {place: position for position, place in enumerate(decoded) if wanted is None or position in wanted}
+        start, shown = self.gops[gop].start, enumerate(self._gops.places(gop))
+        positions = {place: position for position, place in shown if wanted is None or position in wanted}
         if what <= _WITHOUT_TRACE:
             traced = (
                 Traced(place, picture, None, None) for place, picture in enumerate(pictures) if place in positions
@@ -448,67 +379,8 @@ class CompressedVideo:
             index, time = start + position, float(self.times[start + position])
             yield Frame(index, gop, position, picture.type, time, image, moved, difference, vectors)
 
-    def _all(self, vectors_alone: bool) -> Iterator[Picture]:
-        pictures = self._index.decoded(self._source, vectors_alone=vectors_alone)
-        yield from self._matched(pictures, 0, len(self._index.order))
-
-    def _pictures(self, gop: int, vectors_alone: bool = False) -> Iterator[Picture]:
-        # A GOP's pictures by a decoder that begins at its key frame. Pictures that come before it refer to the GOP
-        # before, which this decoder has not seen.
-        index, key = self._index, self._keys[gop]
-        after = self._keys[gop + 1] if gop + 1 < len(self._keys) else len(index.order)
-        first, start = int(index.order[key]), self.gops[gop].start
-        pictures = index.decoded(self._source, first, start=start, vectors_alone=vectors_alone)
-        yield from self._matched(pictures, key, after)
-
-    def _matched(self, pictures: Iterator[Picture], first: int, after: int) -> Iterator[Picture]:
-        # The pictures, as long as they are those that the index tells.
-        numbers, keys, found = self._index.order[first:after].tolist(), set(self._index.keys.tolist()), first
-        # The number first, so that no picture is decoded beyond the last.
-        for number, picture in zip(numbers, pictures, strict=False):
-            if picture.packet != number or (found in keys and not picture.is_key):
-                raise self._mismatch(first, found, "frame {} is not what the container says")
-            yield picture
-            found += 1
-        if found < after:
-            raise self._mismatch(first, found, "the stream ends before frame {}")
-
-    def _mismatch(self, first: int, found: int, what: str) -> DamagedVideo:
-        start, frame = np.searchsorted(self._shown, [first, found]).tolist()
-        since, count = f" since frame {start}" if start else "", frame - start
-        return DamagedVideo(
-            f"{self._source}: damaged: {what.format(frame)}; {count} sound frames precede it{since}", count
-        )
-
-    def _key(self, gop: int) -> Picture:
-        number = int(self._index.order[self._keys[gop]])
-        if self._index.packets["beginning"][number] == number:
-            packets = islice(self._index.read(self._source, first=number), 1)
-            picture = next(decode(packets, self._index.coding, self._source, start=self.gops[gop].start), None)
-            if picture is not None and not picture.is_interlaced:  # else one packet may not be all of it, but a field
-                return picture
-        return next(self._pictures(gop))
-
     def _window(self, view: View) -> tuple[slice, slice]:
         try:
             return view.window(self.height, self.width)
         except BadRequest as error:
             raise BadRequest(f"{self._source}: {error}") from None
-
-    def _place(self, gop: int, position: int) -> tuple[int, int]:
-        gop = self._checked(gop, len(self.gops), "GOP")
-        return gop, self._checked(position, self.gops[gop].length, f"position in GOP {gop}")
-
-    def _numbers(self, asked: int | slice, count: int, what: str) -> tuple[list[int], bool]:
-        if isinstance(asked, slice):
-            return list(range(*asked.indices(count))), True
-        return [self._checked(asked, count, what)], False
-
-    def _checked(self, number: int, count: int, what: str) -> int:
-        try:
-            number = operator.index(number)
-        except TypeError:
-            raise BadRequest(f"{self._source}: {what} {number!r}: must be a whole number") from None
-        if not -count <= number < count:
-            raise NoSuchFrame(f"{self._source}: no {what} {number}: there are {count}")
-        return number % count

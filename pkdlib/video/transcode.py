@@ -16,7 +16,8 @@ from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 
 from pkdlib import _files
-from pkdlib.video import headers, orientation
+from pkdlib.video import orientation
+from pkdlib.video.bitstream import headers
 from pkdlib.video.container import (
     LARGEST_PICTURE,
     BadRequest,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pkdlib.video import h264
-from pkdlib.video.h264 import Sequence
+from pkdlib.video.bitstream import h264
+from pkdlib.video.bitstream.h264 import Sequence
 from pkdlib.video.reader import CompressedVideo
 from tests.video.test_formats import pictures, plain_pass, write
 

@@ -6,7 +6,7 @@ was joined from several, a header may have changed on the way, and hold on witho
 
 from collections.abc import Callable, Iterator
 
-from pkdlib.video import h264, mpeg
+from pkdlib.video.bitstream import h264, h264_gaps, mpeg
 
 
 class Headers:
@@ -71,8 +71,8 @@ def gaps(codec: str, header: bytes):
         header: The stream's global header.
 
     Returns:
-        `h264.Gaps` or `mpeg.Gaps`, or None where the stream does not tell.
+        `h264_gaps.Gaps` or `mpeg.Gaps`, or None where the stream does not tell.
     """
     if codec == "h264":
-        return h264.Gaps(header)
+        return h264_gaps.Gaps(header)
     return mpeg.Gaps() if codec in ("mpeg1video", "mpeg2video") else None
