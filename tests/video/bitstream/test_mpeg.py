@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pkdlib.video.bitstream import mpeg
-from tests.video.test_formats import plain_pass, write
 from tests.video.bitstream.test_h264 import header_and_packets
+from tests.video.test_formats import plain_pass, write
 
 STREAMS = {
     "p.m2v": ("mpeg2video", {"g": "7"}, 0),
