@@ -6,41 +6,34 @@ Each step is skipped where its result is there, so the same command goes on wher
 import difflib
 import shlex
 import shutil
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
 from pkdlib.data._manifest import Manifest
 from pkdlib.data._transcoding import transcode_all
 from pkdlib.data.datasets import Dataset, DatasetError
-from pkdlib.data.official import parts
-from pkdlib.data.official.archives import bsdtar, readable, unpack
-from pkdlib.data.official.downloads import download
+from pkdlib.data.official import originals, parts
+from pkdlib.data.official.archives import readable
 from pkdlib.data.official.official import (
     FEWEST_GROUPS,
     FORM,
     Lists,
     Official,
-    Source,
     action_of,
     assemble,
-    checked_lists,
     clip_file,
-    listing,
     load,
     shared_groups,
     unfit_classes,
 )
+from pkdlib.data.official.originals import Log
 from pkdlib.data.official.parts import Part
-from pkdlib.data.sources import SUFFIXES
 
 _GB = 1e9
 _FEWEST_CLASSES = 2
-
-Log = Callable[[str], None]
 
 
 def prepare(
@@ -78,9 +71,9 @@ def prepare(
     try:
         root.mkdir(parents=True, exist_ok=True)
         state(official, root, workers, log)
-        listed = _read_lists(official, root, lists, log)
+        listed = originals.read_lists(official, root, lists, log)
         manifest = Manifest(root / "clips", FORM)
-        videos = _unpack_videos(official, root, archives, listed, manifest, log)
+        videos = originals.unpack_videos(official, root, archives, listed, manifest, log)
         _transcode_missing(listed, videos, manifest, workers, log)
     except OSError as error:
         raise DatasetError(f"cannot use {root}: {error}") from error
@@ -122,9 +115,9 @@ def prepare_part(
     """
     root, folder = Path(root), Path(clips)
     try:
-        _check_originals(folder, root / "clips")
-        listed, found_in = _find_lists(official, root, lists, log)
-        videos = _find_videos(folder, listed)
+        originals.check_folder(folder, root / "clips")
+        listed, found_in = originals.find_lists(official, root, lists, log)
+        videos = originals.find_videos(folder, listed)
         taken = _take(official, listed, videos, classes, folder, log)
         part = _part(official, taken, folder, classes)
         assemble(official, taken, root, "", name=part.name if part else official.name)  # raises where a split is empty
@@ -132,7 +125,7 @@ def prepare_part(
             raise DatasetError(f"{root} holds the whole of {official.title}: choose another --root for a part of it")
         root.mkdir(parents=True, exist_ok=True)
         _state_part(official, root, taken, workers, log)
-        _keep_lists(found_in, root / "lists")
+        originals.keep_lists(found_in, root / "lists")
         parts.record(root, part)
         manifest = Manifest(root / "clips", FORM)
         _transcode_missing(taken, videos, manifest, workers, log)
@@ -207,50 +200,8 @@ def report(dataset: Dataset, log: Log) -> None:
         log(f"split {number}: {sizes}; {overlap}")
 
 
-def _read_lists(official: Official, root: Path, given: str | Path | None, log: Log) -> Lists:
-    listed, folder = _find_lists(official, root, given, log)
-    _keep_lists(folder, root / "lists")
-    return listed
-
-
-def _find_lists(official: Official, root: Path, given: str | Path | None, log: Log) -> tuple[Lists, Path]:
-    # The lists, and where they lie: in the prepared folder, or in one that was given, which is left as it is.
-    folder = root / "lists"
-    for there in (folder, Path(given or folder)):
-        if there.is_dir():
-            return checked_lists(official, there), there
-    _unpack(Path(given) if given else _downloaded(official.lists, root, "--lists", log), folder, root)
-    try:
-        return checked_lists(official, folder), folder
-    except DatasetError:
-        shutil.rmtree(folder)  # so that the next run may take another archive
-        raise
-
-
-def _keep_lists(folder: Path, target: Path) -> None:
-    if folder == target:
-        return
-    temporary = target.with_name(f".{target.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
-    for file in folder.rglob("*.txt"):
-        copy = temporary / file.relative_to(folder)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
-    temporary.rename(target)
-
-
-def _check_originals(folder: Path, made: Path) -> None:
-    if not folder.is_dir():
-        raise DatasetError(f"there is no folder {folder}")
-    here, there = folder.resolve(), made.resolve()
-    if there.is_relative_to(here) or here.is_relative_to(there):
-        raise DatasetError(f"{folder} and {made}, where clips are made, lie in each other: choose another --root")
-    if next(_videos_in(folder), None) is None:
-        raise DatasetError(f"{folder} holds no videos: expected <class>/<clip>.avi, as the archives unpack")
-
-
 def _is_whole(root: Path, listed: Lists) -> bool:
-    return (root / "clips").is_dir() and not _lacking(listed, {}, Manifest(root / "clips", FORM))
+    return (root / "clips").is_dir() and not originals.lacking(listed, {}, Manifest(root / "clips", FORM))
 
 
 def _take(
@@ -262,7 +213,7 @@ def _take(
             f"{folder}: the official lists of {official.title} name none of its {len(videos):,} videos "
             f"({next(iter(videos.values()))}, for one)"
         )
-    _report_unlisted(videos, listed, log)
+    originals.report_unlisted(videos, listed, log)
     for action in classes:
         if action not in listed.classes:
             near = difflib.get_close_matches(action, listed.classes, n=1)
@@ -298,90 +249,6 @@ def _part(official: Official, taken: Lists, folder: Path, classes: Sequence[str]
     if classes:
         words += ["--classes", ",".join(classes)]
     return Part(official.name, name, taken.names, shlex.join(words))
-
-
-def _unpack_videos(
-    official: Official, root: Path, given: Sequence[str | Path], listed: Lists, manifest: Manifest, log: Log
-) -> dict[str, Path]:
-    folder = root / "videos"
-    videos = _find_videos(folder, listed)
-    if _lacking(listed, videos, manifest):
-        archives = [Path(archive) for archive in given]
-        if not archives and not videos:
-            archives = [_downloaded(official.videos, root, "--archive", log)]
-        for archive in archives:
-            target = folder / archive.stem
-            if target.exists():
-                log(f"{archive.name} is not unpacked again, since there is {target}")
-                continue
-            folder.mkdir(exist_ok=True)
-            _unpack(archive, target, root)
-        videos = _find_videos(folder, listed)
-    if lacking := _lacking(listed, videos, manifest):
-        raise DatasetError(f"{folder} lacks {_by_class(lacking, listed)}")
-    _report_unlisted(videos, listed, log)
-    return videos
-
-
-def _report_unlisted(videos: dict[str, Path], listed: Lists, log: Log) -> None:
-    unknown = sorted(videos.keys() - set(listed.names))
-    if unknown:
-        log(f"left out, since no official list names them: {listing(unknown, len(videos))}")
-
-
-def _lacking(listed: Lists, videos: dict[str, Path], manifest: Manifest) -> list[str]:
-    return [name for name in listed.names if name not in videos and not manifest.whole(clip_file(name))]
-
-
-def _downloaded(source: Source, root: Path, option: str, log: Log) -> Path:
-    target = root / "archives" / Path(urlsplit(source.url).path).name
-    if not target.exists():
-        if target.suffix == ".rar":
-            bsdtar(target)  # raises where it is absent, before gigabytes have come
-        log(f"downloading {source.url}")
-        try:
-            download(source.url, target)
-        except DatasetError as error:
-            raise DatasetError(f"{error}; run again to go on, or give a file that you have with {option}") from error
-    return target
-
-
-def _unpack(archive: Path, target: Path, root: Path) -> None:
-    try:
-        unpack(archive, target)
-    except DatasetError as error:
-        if archive.parent != root / "archives":
-            raise
-        raise DatasetError(f"{error} (what was downloaded is kept; if it is damaged, remove it)") from error
-
-
-def _find_videos(folder: Path, listed: Lists) -> dict[str, Path]:
-    # By the names of the lists where they name it. A file's name tells the clip wherever it lies, unless two classes
-    # have one of that name.
-    names, files = set(listed.names), Counter(name.partition("/")[2] for name in listed.names)
-    alone = {name.partition("/")[2]: name for name in listed.names if files[name.partition("/")[2]] == 1}
-    videos: dict[str, Path] = {}
-    for path in _videos_in(folder):
-        action, clip = (readable(part.encode(errors="surrogateescape")) for part in (path.parent.name, path.stem))
-        name = f"{action}/{clip}"
-        name = name if name in names else alone.get(clip, name)
-        if name in videos:
-            raise DatasetError(f"{name} is there twice: {videos[name]} and {path}; remove one")
-        videos[name] = path
-    return videos
-
-
-def _videos_in(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file():
-            yield path
-
-
-def _by_class(lacking: list[str], listed: Lists) -> str:
-    whole = set(listed.classes) - {action_of(name) for name in set(listed.names) - set(lacking)}
-    others = [name for name in lacking if action_of(name) not in whole]
-    parts = [f"all clips of {', '.join(sorted(whole))}"] if whole else []
-    return " and ".join(parts + ([listing(others, len(listed.names))] if others else []))
 
 
 def _transcode_missing(listed: Lists, videos: dict[str, Path], manifest: Manifest, workers: int, log: Log) -> None:

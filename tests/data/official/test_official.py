@@ -25,7 +25,7 @@ from pkdlib.companion import workspace
 from pkdlib.companion.parameters import Parameters
 from pkdlib.data import _transcoding
 from pkdlib.data.datasets import Clip, DatasetError
-from pkdlib.data.official import hmdb51, official, preparation, ucf101
+from pkdlib.data.official import hmdb51, official, originals, preparation, ucf101
 from pkdlib.video import transcode
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -443,8 +443,8 @@ def test_download_to_data_set(ucf, tmp_path, monkeypatch, copied):
         target.parent.mkdir(exist_ok=True)
         shutil.copy(ucf["lists"] if "Splits" in url else ucf["archives"][0], target)
 
-    monkeypatch.setattr(preparation, "download", fetch)
-    monkeypatch.setattr(preparation, "bsdtar", lambda archive: "")  # these are zips, whatever they are called
+    monkeypatch.setattr(originals, "download", fetch)
+    monkeypatch.setattr(originals, "bsdtar", lambda archive: "")  # these are zips, whatever they are called
     dataset, _ = prepare(UCF, tmp_path / "root")
     assert len(dataset.clips) == 30
     assert fetched == [UCF.lists.url, UCF.videos.url]
@@ -453,7 +453,7 @@ def test_download_to_data_set(ucf, tmp_path, monkeypatch, copied):
     def fail(url, target):
         raise DatasetError(f"cannot download {url}: no route")
 
-    monkeypatch.setattr(preparation, "download", fail)
+    monkeypatch.setattr(originals, "download", fail)
     with pytest.raises(DatasetError, match=r"no route; run again to go on, or give a file that you have with --lists"):
         prepare(UCF, tmp_path / "other")
     with pytest.raises(DatasetError, match=r"give a file that you have with --archive"):
@@ -465,11 +465,11 @@ def test_a_download_that_is_no_archive(tmp_path, monkeypatch, bsdtar):
         target.parent.mkdir(exist_ok=True)
         target.write_text("<html>please log in</html>" * 50, encoding="utf-8")
 
-    monkeypatch.setattr(preparation, "download", fetch)
+    monkeypatch.setattr(originals, "download", fetch)
     with pytest.raises(DatasetError, match=r"test_train_splits.rar: damaged.* if it is damaged, remove it"):
         prepare(HMDB, tmp_path / "root")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(preparation, "download", lambda url, target: pytest.fail("too early"))
+    monkeypatch.setattr(originals, "download", lambda url, target: pytest.fail("too early"))
     with pytest.raises(DatasetError, match=r"package libarchive-tools"):
         prepare(HMDB, tmp_path / "other")
 
