@@ -76,6 +76,9 @@ def test_each_gpu_has_one_job_at_a_time(tmp_path):
         assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(sorted(own)))
 
 
+TINY = ("marionette_actors=6", "marionette_actions=2", "input_size=32", "backbone_epochs=1")
+
+
 @pytest.mark.slow
 def test_a_killed_grid_goes_on_with_what_is_missing_to_the_same_bits(tmp_path):
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -83,7 +86,7 @@ def test_a_killed_grid_goes_on_with_what_is_missing_to_the_same_bits(tmp_path):
     for folder in (grid, plain):
         folder.mkdir()
     cell = "runs/grid/smoke-coviar/marionette/split0/seed{}/notebooks/02_backbones.ipynb"
-    config = ["--config", "profile=smoke", "splits=1", "seeds=2", "set=threads=1"]
+    config = ["--config", "profile=smoke", "splits=1", "seeds=2", f"set={' '.join(TINY)}"]
     words = command("machine", *config, "--cores", "1", cell.format(0), cell.format(1))
 
     process = subprocess.Popen(words, cwd=grid, env=env, start_new_session=True, stderr=subprocess.DEVNULL)
@@ -103,7 +106,8 @@ def test_a_killed_grid_goes_on_with_what_is_missing_to_the_same_bits(tmp_path):
     assert stopped.items() <= finished(grid).items() and len(stopped) < len(finished(grid))
 
     (second,) = seeds - {made.parts[-3]}
-    own = ["--profile", "smoke", "--set", "threads=1", "--set", f"cache={grid / 'cache'}", "--split", "0"]
+    own = ["--profile", "smoke", "--set", f"cache={grid / 'cache'}", "--split", "0"]
+    own += [word for value in TINY for word in ("--set", value)]
     plainly = ["pkd", "reproduce", *own, "--seed", second.removeprefix("seed"), "--only", "02"]
     subprocess.run(plainly, cwd=plain, env=env, check=True, stdout=subprocess.DEVNULL)
     expected = computed(plain, second)

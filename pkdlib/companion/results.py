@@ -1,6 +1,7 @@
 """Read the committed results: the tables that the book shows and judges. Needs no torch."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
 
@@ -19,6 +20,19 @@ PACKED = ".csv.xz"
 CONTROL = "ucf101-12"
 
 
+def folder(profile: str, dataset: str) -> Path:
+    """Say where the committed results of some runs lie, or would lie.
+
+    Args:
+        profile: Of the runs.
+        dataset: Of the runs.
+
+    Returns:
+        The folder of their tables.
+    """
+    return _resources.folder("results") / profile / dataset
+
+
 def published(profile: str, dataset: str) -> dict[str, pd.DataFrame]:
     """Read committed results.
 
@@ -30,7 +44,7 @@ def published(profile: str, dataset: str) -> dict[str, pd.DataFrame]:
         Name -> table; empty where none are committed. Tables of the time when there was one backbone do not name it: it
         is the default.
     """
-    found = _tables(f"{profile}/{dataset}", NAMES, PACKED)
+    found = _tables(folder(profile, dataset), NAMES, PACKED)
     return {name: table.assign(backbone=table.get("backbone", presets.DEFAULT)) for name, table in found.items()}
 
 
@@ -110,6 +124,6 @@ def _rank(names: tuple[str, str]) -> tuple:
     return not dataset.startswith("ucf101"), not strong, profile, dataset
 
 
-def _tables(place: str, names: Iterable[str], ending: str = ".csv") -> dict[str, pd.DataFrame]:
+def _tables(place: str | Path, names: Iterable[str], ending: str = ".csv") -> dict[str, pd.DataFrame]:
     paths = {name: _resources.folder("results") / place / f"{name}{ending}" for name in names}
     return {name: pd.read_csv(path) for name, path in paths.items() if path.is_file()}

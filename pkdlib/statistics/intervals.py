@@ -63,13 +63,14 @@ def group_differences(table_a: pd.DataFrame, table_b: pd.DataFrame) -> pd.DataFr
         ValueError: If a table lacks a column or repeats a cell, or the two hold other cells or clips.
     """
     a, b = _counts(table_a), _counts(table_b)
-    both = a.merge(b, on=CELL, how="outer", suffixes=("_a", "_b"), validate="one_to_one", indicator=True)
-    if len(alone := both[both["_merge"] != "both"]):
+    if len(a) != len(b) or any((a[name].to_numpy() != b[name].to_numpy()).any() for name in CELL):
+        both = a.merge(b, on=CELL, how="outer", indicator=True)
+        alone = both[both["_merge"] != "both"]
         raise ValueError(f"the tables do not hold the same cells: {_name(alone)} is in one only")
-    if len(unequal := both[both["clips_a"] != both["clips_b"]]):
-        raise ValueError(f"the tables do not hold the same clips: their numbers differ at {_name(unequal)}")
-    difference = 100.0 * (both["correct_a"] - both["correct_b"]) / both["clips_a"]
-    return both[CELL].assign(clips=both["clips_a"], difference=difference)
+    if (unequal := a["clips"] != b["clips"]).any():
+        raise ValueError(f"the tables do not hold the same clips: their numbers differ at {_name(a[unequal])}")
+    difference = 100.0 * (a["correct"] - b["correct"]) / a["clips"]
+    return a[[*CELL, "clips"]].assign(difference=difference)
 
 
 def two_way_interval(differences: pd.DataFrame, level: float = 0.95) -> Interval:
@@ -316,16 +317,18 @@ def _check(table: pd.DataFrame, columns: list[str], key: list[str]) -> pd.DataFr
         raise ValueError(f"the table lacks the columns {missing}; it has {list(table.columns)}")
     if table.empty or table[columns].isna().to_numpy().any():
         raise ValueError(f"the table has no row, or an empty value in {columns}")
-    if len(repeated := table[table.duplicated(key)]):
-        raise ValueError(f"the table holds {_name(repeated, key)} more than once: select one system and part first")
+    if (repeated := table.duplicated(key)).any():
+        raise ValueError(
+            f"the table holds {_name(table[repeated], key)} more than once: select one system and part first"
+        )
     return table[columns].sort_values(key).reset_index(drop=True)
 
 
 def _counts(table: pd.DataFrame) -> pd.DataFrame:
     counts = _check(table, [*CELL, "clips", "correct"], CELL)
-    wrong = counts[(counts["clips"] < 1) | (counts["correct"] < 0) | (counts["correct"] > counts["clips"])]
-    if len(wrong):
-        raise ValueError(f"counts make no sense at {_name(wrong)}: need 0 <= correct <= clips and clips >= 1")
+    wrong = (counts["clips"] < 1) | (counts["correct"] < 0) | (counts["correct"] > counts["clips"])
+    if wrong.any():
+        raise ValueError(f"counts make no sense at {_name(counts[wrong])}: need 0 <= correct <= clips and clips >= 1")
     return counts
 
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -18,6 +18,7 @@ from pkdlib.companion.book.page_tables import advantage_tables
 from pkdlib.distillation import schedules
 from pkdlib.statistics import intervals
 from pkdlib.statistics.differences import NotMeasured
+from tests.extent import examples
 
 NETWORKS = ("iframe", "motion", "residual")
 EXITS = (1, 2, 3)
@@ -245,7 +246,7 @@ def test_a_bend_comes_back():
     np.testing.assert_allclose(line.at([-10.0, 0.0, 10.0])["estimate"], [-2.0, 0.0, 0.0], atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.integers(0, 10**6), st.sampled_from(["straight", "bent"]), st.sampled_from([[], ["student", "exit"]]))
 def test_an_influence_is_what_a_cells_weight_moves(seed, shape, by):
     """Against the formula of the coefficients, with each mean of cells weighted: the infinitesimal jackknife."""

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import PictureType
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pkdlib import cli
@@ -22,6 +22,7 @@ from pkdlib.data.frame_cache import frame_bank
 from pkdlib.data.sources import Source, find
 from pkdlib.video.reader import CompressedVideo
 from pkdlib.video.transcode import encode
+from tests.extent import examples
 
 PATTERN = r"^([a-z]+)_"
 PEOPLE = ("anna", "ben", "cleo", "dora")
@@ -206,7 +207,7 @@ def test_a_read_only_cache(root, tmp_path):
         folder.load(root, cache, pattern=PATTERN, num_folds=4)
 
 
-@settings(deadline=None)
+@examples(100)
 @given(
     clips=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 11)), min_size=1, max_size=60),
     num_folds=st.integers(3, 6),
@@ -234,7 +235,7 @@ def test_folds_partition_the_groups(clips, num_folds, seed):
         assert {source.action for source in sources if source.group in fold} == actions
 
 
-@settings(deadline=None)
+@examples(100)
 @given(
     groups=st.lists(st.integers(0, 6), min_size=2, max_size=4),
     more=st.data(),

@@ -3,7 +3,7 @@ import resource
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pkdlib.data import frame_cache, sampling
@@ -12,6 +12,7 @@ from pkdlib.data.frame_cache import FrameBank
 from pkdlib.data.sampling import Geometry
 from pkdlib.video import reader
 from pkdlib.video.transcode import encode
+from tests.extent import examples
 
 MODALITIES = ("iframe", "motion", "residual")
 
@@ -127,7 +128,7 @@ def test_every_segment_gives_a_frame_of_its_own(num_frames, segments, seed):
             assert int(i * num_frames / segments) <= frame <= (i + 1) * num_frames / segments
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(height=st.integers(32, 128), width=st.integers(32, 192), seed=st.integers(0, 999))
 def test_crops_lie_inside_the_frame(height, width, seed):
     g = sampling.draw_geometry(height, width, np.random.default_rng(seed))

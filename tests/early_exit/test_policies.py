@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pkdlib.companion.presets import PLANS
@@ -13,6 +13,7 @@ from pkdlib.early_exit.policies import Answers, Policy
 from pkdlib.ensemble import wise
 from pkdlib.models import backbones, exit_heads
 from pkdlib.models.backbones import MODALITIES, MultiExitNetwork
+from tests.extent import examples
 
 ORDER = PLANS["coviar"].orders[0]
 
@@ -178,7 +179,7 @@ def test_identical_logits_never_look_sure():
     assert (policies.leave_at(scores, 2.5, "patience") == 2).all()
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(seed=st.integers(0, 1000), criterion=st.sampled_from(sorted(policies.CRITERIA)), aim=st.floats(0.1, 1))
 def test_the_chosen_threshold_is_the_best_of_all(seed, criterion, aim):
     rng = np.random.default_rng(seed)

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.special
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pkdlib.ensemble import stacking, wise
+from tests.extent import examples
 
 
 def draw(seed, samples=80, exits=4, classes=5):
@@ -47,7 +48,7 @@ def second_optimiser(logits, labels, ridge, l1, nonnegative):
     return found.x[:exits] - found.x[exits:]
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(seed=st.integers(0, 10_000), exits=st.integers(1, 6))
 @pytest.mark.parametrize("l1", [0.0, 0.05])
 @pytest.mark.parametrize("nonnegative", [False, True])

@@ -3,16 +3,17 @@
 import pytest
 import torch
 import torchvision
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 from pkdlib.companion.experiments import costs as run_costs
 from pkdlib.models import exit_heads
 from pkdlib.models.cost import GMAC, ExitCosts, evaluation_mode, exit_costs, macs
+from tests.extent import examples
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     batch=st.integers(1, 3),
     channels=st.integers(1, 4),
@@ -30,7 +31,7 @@ def test_convolution(batch, channels, filters, kernel, stride, padding, groups, 
     assert macs(layer, torch.zeros(batch, channels * groups, side, side)) == by_hand
 
 
-@settings(max_examples=10, deadline=None)
+@examples(10)
 @given(batch=st.integers(1, 4), inputs=st.integers(1, 9), outputs=st.integers(1, 9), bias=st.booleans())
 def test_linear(batch, inputs, outputs, bias):
     assert macs(nn.Linear(inputs, outputs, bias=bias), torch.zeros(batch, inputs)) == batch * inputs * outputs

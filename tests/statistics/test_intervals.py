@@ -3,13 +3,14 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from pkdlib.statistics import intervals
+from tests.extent import examples
 
-quick = settings(max_examples=50, deadline=None)
+quick = examples(50)
 
 THREE_SPLITS = (8, 8, 9)  # groups of each split: Marionette's actors
 FIVE_FOLDS = (4, 4, 4, 4, 4)  # UT-Interaction's sequences

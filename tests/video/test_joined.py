@@ -7,10 +7,11 @@ from typing import NamedTuple
 import av
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, given
 from hypothesis import strategies as st
 
 from pkdlib.video.reader import CompressedVideo, VideoError
+from tests.extent import examples
 from tests.video.test_formats import added, plain_pass
 
 HEIGHT, WIDTH, COUNT = 48, 64, 14
@@ -165,7 +166,7 @@ cases = st.sampled_from(sorted(KINDS)).flatmap(
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases)
 def test_random_access_to_joined_streams_is_the_pass_or_an_error(tmp_path, case):
     suffix, codec, segments, by_bytes, cut = case

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pkdlib.video import blocks, motion
+from tests.extent import examples
 
 VECTOR = np.dtype(
     [("source", "i4"), ("w", "u1"), ("h", "u1"), ("src_x", "i2"), ("src_y", "i2"), ("dst_x", "i2"), ("dst_y", "i2")]
@@ -97,7 +98,7 @@ def groups(draw):
     return pictures
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(groups(), st.booleans())
 def test_tracing_is_the_loops(pictures, accumulate):
     traced = motion.trace(pictures, HEIGHT, WIDTH, accumulate=accumulate)
@@ -122,7 +123,7 @@ def test_tracing_is_the_loops(pictures, accumulate):
     assert count == len(pictures)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(groups(), st.booleans(), st.sets(st.integers(0, 5), min_size=1))
 def test_wanted_positions_are_the_same_as_in_all(pictures, accumulate, wanted):
     everything = {
@@ -171,7 +172,7 @@ def test_no_vectors_are_no_motion(vectors):
         assert not motion.displacement(last.places).any()
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.lists(st.tuples(*[st.integers(-(2**15), 2**15 - 1)] * 4, *[st.integers(0, 255)] * 2), max_size=20))
 def test_vectors_of_a_damaged_stream_stay_inside_the_picture(rows):
     vectors = np.array([(side, w, h, a, b, c, d) for a, b, c, d, w, h in rows for side in (-1, 1)], VECTOR)
@@ -231,7 +232,7 @@ def followed(vectors, side, height, width):
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 2**32 - 1), st.integers(17, 40), st.integers(17, 50), st.integers(-12, 0))
 def test_a_b_frame_follows_the_past_and_where_there_is_none_the_future(seed, height, width, shift):
     """However the blocks to the two sides overlap: what is left out as covered or still changes no pixel."""

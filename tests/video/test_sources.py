@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from pkdlib.video.container import BadRequest, DamagedVideo, UnreadableVideo, UnsupportedVideo
 from pkdlib.video.reader import CompressedVideo, VideoError
+from tests.extent import examples
 from tests.video.test_formats import pictures, write
 
 FILES = {
@@ -104,7 +105,7 @@ def test_all_sources_give_the_same_pass(clips, name):
                 np.testing.assert_array_equal(one, another)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(sorted(FILES)),
     st.lists(

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pkdlib.video import transcode, transforms
 from pkdlib.video.reader import CompressedVideo
 from pkdlib.video.transforms import View
+from tests.extent import examples
 
 HEIGHT, WIDTH = 50, 68
 
@@ -93,7 +94,7 @@ def test_a_view_is_the_full_output_cut_and_changed(clip, view, accumulate):
             np.testing.assert_array_equal(batch.iframe[number], frames[place[0], 0].image)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(*[st.integers(1, 40)] * 4, st.integers(1, 4), st.sampled_from([np.uint8, np.int16, np.float32]))
 def test_resizing_is_torch_s(high, wide, height, width, channels, dtype):
     array = np.random.default_rng(high * wide).integers(0, 200, (high, wide, channels)).astype(dtype)

@@ -5,12 +5,15 @@ backbones: otherwise chance in training cannot be told from an effect. Intervals
 named in `claims`, stands by itself; its secondary ones share the level among them (Bonferroni).
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from pkdlib.companion import results
 from pkdlib.companion.claims.claims import CLAIMS, Claim
 from pkdlib.companion.claims.comparisons import compare
 from pkdlib.statistics import intervals
@@ -106,6 +109,25 @@ def judge(tables: dict[str, pd.DataFrame], dataset: str) -> pd.DataFrame:
     """
     rows = [row for claim in CLAIMS for row in _judge_claim(claim, tables, dataset)]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def judge_committed(profile: str, dataset: str) -> pd.DataFrame:
+    """Judge every claim from committed results, which takes seconds, once as long as they stay as they are.
+
+    Args:
+        profile: of the runs.
+        dataset: of the runs.
+
+    Returns:
+        The rows of `judge`.
+    """
+    files = sorted(results.folder(profile, dataset).glob(f"*{results.PACKED}"))
+    return _judge_committed(profile, dataset, tuple((path, path.stat().st_mtime_ns) for path in files)).copy()
+
+
+@functools.lru_cache(maxsize=16)
+def _judge_committed(profile: str, dataset: str, files: tuple[tuple[Path, int], ...]) -> pd.DataFrame:
+    return judge(results.published(profile, dataset), dataset)
 
 
 def _judge_claim(claim: Claim, tables: dict[str, pd.DataFrame], dataset: str) -> Iterator[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Open every page of a built book in Chromium with the network off; PKD_BOOK names another book than _build/html."""
+"""Open every page of a built book in Chromium with the network off: the smoke book, or the one that PKD_BOOK names."""
 
 import os
 import re
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Colour of a chart's text and of the page behind it, as the browser computed them.
 COLOURS = """(chart) => [
@@ -27,8 +26,10 @@ PANELS = """(chart) => {
 
 
 @pytest.fixture(scope="module")
-def html():
-    folder = Path(os.environ.get("PKD_BOOK", REPOSITORY / "_build" / "html")).resolve()
+def html(browser, request):
+    if "PKD_BOOK" not in os.environ:
+        return request.getfixturevalue("smoke_book")
+    folder = Path(os.environ["PKD_BOOK"]).resolve()
     if not (folder / "index.html").is_file():
         pytest.skip(f"no book at {folder}: build one first (`make book`)")
     return folder

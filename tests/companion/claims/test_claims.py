@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -15,6 +15,7 @@ from pkdlib.companion.claims.verdicts import COLUMNS, judge, verdict
 from pkdlib.statistics import intervals
 from pkdlib.statistics.differences import NotMeasured
 from pkdlib.statistics.intervals import Interval
+from tests.extent import examples
 
 MODALITIES = ("iframe", "motion", "residual")
 SPLITS, SEEDS, GROUPS, CLIPS = 3, 5, 4, 40
@@ -85,7 +86,7 @@ def test_few_seeds_decide_nothing():
         verdict(interval(0, 1), seeds=5, kind="better")
 
 
-@settings(deadline=None)
+@examples(100)
 @given(st.floats(-10, 10), st.floats(0.01, 10), st.floats(0.1, 5))
 def test_holding_and_its_reverse_exclude_each_other(low, width, margin):
     here = verdict(interval(low, low + width), seeds=5, margin=margin)
@@ -368,7 +369,7 @@ def test_the_primary_comparison_stands_alone_and_the_secondary_intervals_are_sim
 
 @pytest.mark.parametrize(("profile", "dataset"), results.published_sets(verdicts.MIN_SEEDS))
 def test_every_claim_that_a_study_measures_has_one_primary_comparison(profile, dataset):
-    found = judge(results.published(profile, dataset), dataset)
+    found = verdicts.judge_committed(profile, dataset)
     measured = found[found["verdict"] != "not measured"]
     counts = (measured["role"] == "primary").groupby(measured["claim"]).sum()
     assert (counts == 1).all()

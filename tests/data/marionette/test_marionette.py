@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import PictureType
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pkdlib.data.datasets import DatasetError
@@ -16,6 +16,7 @@ from pkdlib.data.marionette import marionette
 from pkdlib.data.marionette._actions import ACTIONS, LIMB_JOINTS, SIDES, rest
 from pkdlib.data.marionette._figure import _capsule, draw_actor, pose
 from pkdlib.data.marionette._scene import FAMILIES, draw_scene, view
+from tests.extent import examples
 
 TINY = {"clips_per_pair": 1, "actors": 3, "actions": 2, "frames": 14}
 PHASES = np.linspace(0, 3, 61)
@@ -286,7 +287,7 @@ def test_confusable_pairs_share_their_poses():
     assert 0.65 < up.mean() < 0.75  # the rise takes longer than the fall, else the two would be one
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(
     seed=st.integers(0, 2**32 - 1),
     view_name=st.sampled_from(["side", "front"]),
@@ -308,7 +309,7 @@ def test_bones_keep_their_length_and_a_foot_its_ground(seed, view_name, facing, 
     assert soles == pytest.approx(0, abs=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(x=st.floats(25, 60), y=st.floats(25, 60), reach=st.floats(0, 18), turn=st.floats(0, 6.3), radius=st.floats(2, 9))
 def test_a_capsule_covers_its_area(x, y, reach, turn, radius):
     picture = np.ones((3, 90, 90), np.float32)

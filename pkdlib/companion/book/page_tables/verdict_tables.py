@@ -34,8 +34,7 @@ def judged(
     """
     frames = []
     for name, committed in results.published_sets(fewest_seeds):
-        found = results.published(name, committed)
-        frames.append(verdicts.judge(found, committed).assign(data=f"{committed} ({name})"))
+        frames.append(verdicts.judge_committed(name, committed).assign(data=f"{committed} ({name})"))
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     if own is None or frame.empty:
         return frame
