@@ -114,10 +114,11 @@ def test_a_picture_that_libavcodec_did_not_write_whole_is_counted_but_not_found(
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_found(tmp_path, fault):
     files, code = FAULTS[fault]
-    package, kept = tmp_path / "pkdlib", tmp_path / "kept"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "bitstream.py").write_text(STAND_IN.format(files=files, fault=code), encoding="utf-8")
+    package, kept = tmp_path / "pkdlib" / "video", tmp_path / "kept"
+    package.mkdir(parents=True)
+    for folder in (package.parent, package):
+        (folder / "__init__.py").touch()
+    (package / "reader.py").write_text(STAND_IN.format(files=files, fault=code), encoding="utf-8")
     (package / "transcode.py").write_text(TRANSCODE, encoding="utf-8")
     arguments = ["--count", 6, "--replay", 5, "--limit", 2, "--clips", "none", "--keep", kept]
     result = fuzz(*arguments, python_path=tmp_path)
