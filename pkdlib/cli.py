@@ -23,6 +23,7 @@ from pkdlib.video import container, pictures, reader
 
 if TYPE_CHECKING:
     from pkdlib.companion.parameters import Parameters
+
 _INTERRUPTED = 130
 _EXITS = "exits"  # what `pkd train` calls the internal classifiers of all networks
 

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from pkdlib import cli
+from pkdlib import _arguments, cli
 from pkdlib.companion.book import build
 from pkdlib.video import transcode
 
@@ -149,7 +149,7 @@ def test_bad_parameters(words, message, capsys):
 
 def test_values_keep_the_type_of_their_parameter(monkeypatch):
     words = ["reproduce", "--set", "backbone_lr=1e-3", "--set", "clip=007", "--set", "threads=1", "--split", "2"]
-    parameters = cli._parameters(cli._parser().parse_args(words))
+    parameters = cli._parameters(_arguments.parser().parse_args(words))
     assert (parameters.backbone_lr, parameters.clip, parameters.threads, parameters.split) == (1e-3, "007", 1, 2)
 
 
