@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from pkdlib.distillation import exit_training, schedules
+from pkdlib.distillation import exit_training, schedules, specs
 from pkdlib.models import backbones as networks
 from pkdlib.models.backbones import CHANNELS, MODALITIES
 
@@ -62,7 +62,7 @@ def main() -> None:
     batch = {m: torch.randn(CLIPS, SEGMENTS, CHANNELS[m], SIDE, SIDE) for m in MODALITIES}
     labels = torch.eye(CLASSES)[:CLIPS]
     for kind in ("light", "paper"):
-        wanted = exit_training.exit_specs(kind, schedules.METHODS)
+        wanted = specs.exit_specs(kind, schedules.METHODS)
         ratios = []
         for _ in range(rounds):
             together = seconds(backbones, wanted, batch, labels)

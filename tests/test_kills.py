@@ -9,7 +9,7 @@ from pkdlib.companion.experiments import backbones as run_backbones
 from pkdlib.companion.experiments import crossfit, flatness, protocol
 from pkdlib.companion.experiments import exits as run_exits
 from pkdlib.companion.parameters import Parameters
-from pkdlib.training import trainer
+from pkdlib.training import loop
 
 TINY = {
     "marionette_actors": 6,
@@ -77,8 +77,8 @@ def cache(tmp_path_factory):
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_killed_after_each_checkpoint_ends_in_the_same_bits(tmp_path, cache, monkeypatch, name):
     backbone, make, fewest = STEPS[name]
-    monkeypatch.setattr(trainer, "CHECKPOINT_SPACING", 0)
-    monkeypatch.setattr(trainer, "CHECKPOINT_INTERVAL", 0)  # within epochs, too
+    monkeypatch.setattr(loop, "CHECKPOINT_SPACING", 0)
+    monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL", 0)  # within epochs, too
 
     def run_in(folder):
         p = Parameters.for_profile("smoke", runs=str(tmp_path / folder), cache=cache, backbone=backbone, **TINY)
@@ -96,7 +96,7 @@ def test_a_step_killed_after_each_checkpoint_ends_in_the_same_bits(tmp_path, cac
     whole = contents(make(run_in("alone")))
     assert whole
 
-    save, kills, trainings = trainer.Checkpoint.save, 0, set()
+    save, kills, trainings = loop.Checkpoint.save, 0, set()
 
     def dies(checkpoint, state):
         save(checkpoint, state)
@@ -108,7 +108,7 @@ def test_a_step_killed_after_each_checkpoint_ends_in_the_same_bits(tmp_path, cac
             raise Killed
 
     seen = set()
-    monkeypatch.setattr(trainer.Checkpoint, "save", dies)
+    monkeypatch.setattr(loop.Checkpoint, "save", dies)
     while True:
         try:
             resumed = contents(make(run_in("killed")))

@@ -17,7 +17,7 @@ with t the teacher's logits, T the temperature, y the label and w the method's l
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,42 +27,16 @@ from torch.nn import functional
 
 from pkdlib.data.batches import Batches, MicroBatch, PairedBatches
 from pkdlib.distillation.losses import Loss, cross_entropy, soft_cross_entropy
-from pkdlib.distillation.schedules import LABELS, METHODS, OWN, Method, MethodError, canonical, teacher_at
+from pkdlib.distillation.schedules import LABELS, METHODS, OWN, Method, MethodError, teacher_at
+from pkdlib.distillation.specs import ExitSpec
 from pkdlib.models import exit_heads
-from pkdlib.models.backbones import MODALITIES, FeatureBackbone, MultiExitNetwork
+from pkdlib.models.backbones import FeatureBackbone, MultiExitNetwork
 from pkdlib.models.exit_heads import Maker, Stack
-from pkdlib.training import devices, distributed, trainer
+from pkdlib.training import devices, distributed, loop
+from pkdlib.training.optimisers import OPTIMISERS, lr_share, parameter_groups, set_lr
 from pkdlib.training.trainer import Recipe
 
 _ONLY = "exits"  # the kind of exits of `train_exits`
-
-
-@dataclasses.dataclass(frozen=True)
-class ExitSpec:
-    """One training of a network's internal classifiers.
-
-    Args:
-        modality: The student network, named by what it reads.
-        kind: Of the classifiers, a key of `exit_heads.KINDS`, or of other kinds that `train_specs` is given.
-        method: A key of `schedules.METHODS`, or of other methods that `train_specs` is given.
-        lr_factor: Factor on the recipe's learning rate.
-        epochs_factor: Factor on its epochs, a whole number.
-        temperature_factor: Factor on the temperature of the soft targets.
-    """
-
-    modality: str
-    kind: str
-    method: str
-    lr_factor: float = 1.0
-    epochs_factor: int = 1
-    temperature_factor: float = 1.0
-
-    @property
-    def key(self) -> str:
-        """Its name in files."""
-        softer = f"-t{self.temperature_factor:.3g}" if self.temperature_factor != 1 else ""
-        longer = f"/epochs-x{self.epochs_factor}" if self.epochs_factor > 1 else ""
-        return f"{self.modality}/{self.kind}/{self.method}/x{self.lr_factor:.3g}{softer}{longer}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,38 +52,6 @@ class Distilled:
     exits: Mapping[ExitSpec, nn.ModuleList]
     curves: list[dict[str, float | str]]
     epoch_results: list[Any]
-
-
-def exit_specs(
-    kind: str,
-    names: Iterable[str],
-    methods: Mapping[str, Method] = METHODS,
-    *,
-    networks: Sequence[str] = MODALITIES,
-    lr_factors: Sequence[float] = (1.0,),
-    temperature_factor: float = 1.0,
-) -> list[ExitSpec]:
-    """List the trainings of exits of one kind by some methods, each that coincides with another once.
-
-    Args:
-        kind: Of the classifiers.
-        names: Keys of `methods`.
-        methods: Name -> schedule of teachers.
-        networks: The students, named by what they read.
-        lr_factors: Factors on the learning rate.
-        temperature_factor: On the temperature of the soft targets.
-
-    Returns:
-        Specs of all networks, without doubles.
-    """
-    names = list(names)
-    found = [
-        ExitSpec(modality, kind, canonical(name, modality, methods), factor, temperature_factor=temperature_factor)
-        for factor in lr_factors
-        for modality in networks
-        for name in names
-    ]
-    return list(dict.fromkeys(found))
 
 
 def train_exits(
@@ -215,20 +157,20 @@ def train_specs(
     shape = {"num_classes": num_classes, "segments": segments, "seed": recipe.seed}
     groups = stacked(backbones, wanted, **shape, kinds=kinds)
     groups = [devices.place(group, recipe.device) for group in groups]
-    step_by = trainer.OPTIMISERS[recipe.tuning.optimiser]
-    optimisers = [step_by(trainer.parameter_groups(group, recipe.tuning)) for group in groups]
+    step_by = OPTIMISERS[recipe.tuning.optimiser]
+    optimisers = [step_by(parameter_groups(group, recipe.tuning)) for group in groups]
     epochs = [recipe.epochs * group.epochs_factor for group in groups]
 
     def parts(epoch: int, first: int) -> Iterator[MicroBatch]:
         for group, optimiser, own in zip(groups, optimisers, epochs, strict=True):
             peak = recipe.lr * group.lr_factor * recipe.tuning.network_factors.get(group.modality, 1.0)
-            trainer.set_lr(optimiser, peak * trainer.lr_share(recipe.tuning, epoch / own))
+            set_lr(optimiser, peak * lr_share(recipe.tuning, epoch / own))
             group.train()
         return batches.epoch(epoch, first)
 
     def run_part(epoch: int, part: MicroBatch) -> Tensor:
         if part.first:
-            trainer.seed_dropout(recipe.seed, epoch, part.batch)
+            loop.seed_dropout(recipe.seed, epoch, part.batch)
         with devices.autocast(recipe.device, recipe.precision):
             features, finals = (forward or frozen_pass)(backbones, part.inputs)
         _require_teachers(wanted, methods, finals)
@@ -242,7 +184,7 @@ def train_specs(
             with devices.autocast(recipe.device, recipe.precision):
                 losses = group.losses(features, finals, labels, share, segments, methods, temperature, loss)
             where = f"internal classifiers, epoch {epoch + 1}, batch {part.batch + 1}"
-            trainer.check_finite(losses.sum(), where, part.names)
+            loop.check_finite(losses.sum(), where, part.names)
             (losses.sum() * part.weight).backward()
             if part.last:
                 distributed.average_gradients(group)
@@ -264,7 +206,7 @@ def train_specs(
     modules |= {f"optimiser{n}": optimiser for n, optimiser in enumerate(optimisers)} | dict(backbones)
     lessons = {trial.key: methods[trial.method] for trial in wanted}
     of = (recipe, batches.identity, lessons, temperature, getattr(loss, "__name__", type(loss).__name__))
-    rows = trainer.resumable_epochs(parts, run_part, end_epoch, max(epochs), modules, {}, folder, name=name, of=of)
+    rows = loop.resumable_epochs(parts, run_part, end_epoch, max(epochs), modules, {}, folder, name=name, of=of)
     curves = [
         {"epoch": row["epoch"], **dataclasses.asdict(trial), "loss": loss}
         for row in rows

@@ -9,7 +9,7 @@ class Tuning:
     """How weights are stepped, at any learning rate.
 
     Args:
-        optimiser: A key of `trainer.OPTIMISERS`.
+        optimiser: A key of `optimisers.OPTIMISERS`.
         weight_decay: Of matrices and kernels; biases and norms have none.
         milestones: Shares of the epochs at which the learning rate falls tenfold; where there are none, it warms up
             and falls by a half cosine.

@@ -23,9 +23,10 @@ from pkdlib.companion.parameters import Parameters
 from pkdlib.data import sampling
 from pkdlib.data.datasets import DatasetError
 from pkdlib.distillation import exit_training, schedules
+from pkdlib.distillation.specs import ExitSpec
 from pkdlib.early_exit import policies, predictor
 from pkdlib.models.backbones import MODALITIES
-from pkdlib.training import devices, trainer
+from pkdlib.training import devices, loop
 
 pytestmark = pytest.mark.slow
 TINY = {
@@ -471,7 +472,7 @@ def test_drifting_teachers_drop_out_alike_in_every_epoch(team):
     )
     finals = []
     for epoch in (0, 0, 1):
-        trainer.seed_dropout(3, epoch, 0)
+        loop.seed_dropout(3, epoch, 0)
         finals.append(protocol.drifting_pass(run_backbones.of(run).load(), inputs)[1])
     for name in ("joint", *MODALITIES):
         first, again, other = (values[name] for values in finals)
@@ -497,7 +498,7 @@ def test_a_look_sees_what_the_classifiers_answer(p, kind):
     (run,) = workspace.selected_runs(p)
     nets = run_backbones.of(run).load()
     run = dataclasses.replace(run, parameters=p.replace(audit_classifiers=kind))
-    trial = exit_training.ExitSpec("motion", kind, "ce")
+    trial = ExitSpec("motion", kind, "ce")
     shape = {"num_classes": 2, "segments": p.segments, "seed": 3}
     groups = [group.eval() for group in exit_training.stacked(nets, [trial], **shape)]
     test = workspace.dataset(p).splits[0].test

@@ -12,9 +12,9 @@ from pkdlib.companion.presets import PLANS
 from pkdlib.data import loader, sampling
 from pkdlib.data.datasets import Split
 from pkdlib.data.frame_cache import FrameBank
-from pkdlib.distillation import exit_training, losses, schedules
-from pkdlib.distillation.exit_training import ExitSpec
+from pkdlib.distillation import exit_training, losses, schedules, specs
 from pkdlib.distillation.schedules import METHODS, TEAM_METHODS, Method, Stage
+from pkdlib.distillation.specs import ExitSpec
 from pkdlib.models import backbones as networks
 from pkdlib.models import exit_heads, teamnet
 from pkdlib.models.backbones import MODALITIES
@@ -39,7 +39,7 @@ def backbones():
     return {m: networks.backbone(modality=m, size="small", num_classes=3).eval() for m in MODALITIES}
 
 
-TRIALS = [*exit_training.exit_specs("light", METHODS), *exit_training.exit_specs("paper", ["ce", "pkd"])]
+TRIALS = [*specs.exit_specs("light", METHODS), *specs.exit_specs("paper", ["ce", "pkd"])]
 
 
 def train(backbones, bank, folder, **changes):
@@ -76,7 +76,7 @@ def test_extreme_logits_give_a_finite_loss():
 
 
 def test_what_coincides_is_trained_once():
-    counts = {m: sum(trial.modality == m for trial in exit_training.exit_specs("light", METHODS)) for m in MODALITIES}
+    counts = {m: sum(trial.modality == m for trial in specs.exit_specs("light", METHODS)) for m in MODALITIES}
     assert counts == {"iframe": 8, "motion": 9, "residual": 9}
 
 
@@ -177,7 +177,7 @@ def test_training_together_equals_an_independent_loop_for_each_exit(backbones, b
     assert_same_weights(together.exits[trial], train_alone(*own), tolerance)
 
 
-JOINT = exit_training.exit_specs("squeezed", TEAM_METHODS, networks=("joint",))
+JOINT = specs.exit_specs("squeezed", TEAM_METHODS, networks=("joint",))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pkdlib.data.datasets import Split
 from pkdlib.data.frame_cache import FrameBank
 from pkdlib.flatness.objective import mean_loss
 from pkdlib.models import backbones, registry, teamnet
-from pkdlib.training import levels, trainer
+from pkdlib.training import levels, loop, optimisers, trainer
 from pkdlib.training.trainer import Recipe, TrainingError
 
 RECIPE = Recipe(epochs=3, lr=0.01, tuning=PLANS["coviar"].tuning)
@@ -121,16 +121,16 @@ def test_a_training_that_begins_below_its_level_ends_with_the_first_epoch(bank, 
 
 def test_a_descent_killed_after_any_checkpoint_ends_with_the_same_bits(bank, tmp_path, monkeypatch):
     whole, _, _ = descend(bank, tmp_path / "whole", 0.3)
-    write, saved = trainer._files.write_atomically, []
+    write, saved = loop._files.write_atomically, []
 
     def dies(path, content):
         write(path, content)
         saved.append(path)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trainer, "CHECKPOINT_SPACING", 0)
-    monkeypatch.setattr(trainer, "CHECKPOINT_INTERVAL", 0)  # after every batch
-    monkeypatch.setattr(trainer._files, "write_atomically", dies)
+    monkeypatch.setattr(loop, "CHECKPOINT_SPACING", 0)
+    monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL", 0)  # after every batch
+    monkeypatch.setattr(loop._files, "write_atomically", dies)
     for _ in range(1000):
         try:
             killed, _, _ = descend(bank, tmp_path / "killed", 0.3)
@@ -191,9 +191,9 @@ def test_a_training_killed_within_an_epoch_goes_on_at_its_next_batch(bank, tmp_p
         return learn(reads, bank, split, recipe, batch_size=2, parts=2, folder=tmp_path / folder)
 
     whole = train("a")
-    monkeypatch.setattr(trainer, "CHECKPOINT_INTERVAL", 0)
-    monkeypatch.setattr(trainer, "CHECKPOINT_SPACING", 0)
-    seen, finite = [], trainer.check_finite
+    monkeypatch.setattr(loop, "CHECKPOINT_INTERVAL", 0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SPACING", 0)
+    seen, finite = [], loop.check_finite
 
     def dies(loss, where, *arguments):
         seen.append(where)
@@ -202,12 +202,12 @@ def test_a_training_killed_within_an_epoch_goes_on_at_its_next_batch(bank, tmp_p
         return finite(loss, where, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "check_finite", dies)
+        patch.setattr(loop, "check_finite", dies)
         with pytest.raises(KeyboardInterrupt):
             train("b")
     assert seen[-1].endswith("epoch 2, batch 3")
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "check_finite", lambda loss, where, *_: seen.append(where))
+        patch.setattr(loop, "check_finite", lambda loss, where, *_: seen.append(where))
         resumed = train("b")
     assert seen[14].endswith("epoch 2, batch 3") and len(seen) == 14 + 4 + 8  # two batches, and an epoch, of two parts
     assert resumed.curves == whole.curves
@@ -215,7 +215,7 @@ def test_a_training_killed_within_an_epoch_goes_on_at_its_next_batch(bank, tmp_p
 
 
 def test_a_checkpoint_of_another_training_is_refused(bank, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "CHECKPOINT_SPACING", 0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SPACING", 0)
 
     def train(split=SPLIT, workers=0, **changes):
         recipe = dataclasses.replace(RECIPE, **{"epochs": 1} | changes)
@@ -241,8 +241,8 @@ def test_gradients_of_parts_add_up_to_a_step_on_the_mean_of_all(bank, tmp_path):
 
     torch.manual_seed(recipe.seed)
     network = backbones.backbone(modality="residual", size="small", num_classes=2)
-    optimiser = torch.optim.Adam(trainer.parameter_groups(network, recipe.tuning), eps=1e-3)
-    trainer.set_lr(optimiser, recipe.lr * trainer.lr_share(recipe.tuning, 0.0))
+    optimiser = torch.optim.Adam(optimisers.parameter_groups(network, recipe.tuning), eps=1e-3)
+    optimisers.set_lr(optimiser, recipe.lr * optimisers.lr_share(recipe.tuning, 0.0))
     (order,) = loader.shuffled_batches(split.train, 5, recipe.seed, 0)
     for part in (order[:3], order[3:]):  # each by its own batch statistics
         drawn = sampling.draw(bank, part, modalities=["residual"], segments=2, seed=recipe.seed, epoch=0)
@@ -310,7 +310,7 @@ def test_with_enough_validation_clips_the_best_epoch_is_kept(bank, tmp_path, mon
 def test_a_loss_that_is_no_number_names_the_batch_and_its_clips():
     message = r"motion backbone, epoch 3, batch 7: the loss is nan; .* the clips: 4, 2"
     with pytest.raises(TrainingError, match=message):
-        trainer.check_finite(torch.tensor(float("nan")), "motion backbone, epoch 3, batch 7", ["4", "2"])
+        loop.check_finite(torch.tensor(float("nan")), "motion backbone, epoch 3, batch 7", ["4", "2"])
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8, 9, 16, 17])
@@ -322,7 +322,7 @@ def test_batches_hold_every_clip_once_and_none_alone(count):
 
 
 def test_the_learning_rate_rises_then_falls_to_zero():
-    values = [trainer.warm_cosine(progress) for progress in np.linspace(0, 1, 101)]
+    values = [optimisers.warm_cosine(progress) for progress in np.linspace(0, 1, 101)]
     assert max(values) == pytest.approx(1, abs=1e-6)
     assert values.index(max(values)) == 10
     assert values[-1] == pytest.approx(0, abs=1e-12)
@@ -331,7 +331,7 @@ def test_the_learning_rate_rises_then_falls_to_zero():
 
 def test_biases_and_norms_do_not_decay():
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    decayed, others = trainer.parameter_groups(module, PLANS["coviar"].tuning)
+    decayed, others = optimisers.parameter_groups(module, PLANS["coviar"].tuning)
     assert [p.ndim for p in decayed["params"]] == [4]
     assert [p.ndim for p in others["params"]] == [1, 1, 1]
     assert (decayed["weight_decay"], others["weight_decay"]) == (1e-4, 0)
@@ -339,17 +339,17 @@ def test_biases_and_norms_do_not_decay():
 
 def test_heads_learn_faster_where_the_plan_says_so():
     network = teamnet.team_backbone(size="small", num_classes=3)
-    groups = trainer.parameter_groups(network, PLANS["teamnet"].tuning)
+    groups = optimisers.parameter_groups(network, PLANS["teamnet"].tuning)
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
     heads = {id(p): 5.0 if p.ndim > 1 else 10.0 for net in network.backbones.values() for p in net.head.parameters()}
     for group in groups:
         assert {heads.get(id(p), 1.0) for p in group["params"]} == {group["factor"]}
-    optimiser = trainer.OPTIMISERS["sgd"](groups)
-    trainer.set_lr(optimiser, 0.01)
+    optimiser = optimisers.OPTIMISERS["sgd"](groups)
+    optimisers.set_lr(optimiser, 0.01)
     assert sorted({group["lr"] for group in optimiser.param_groups}) == [0.01, 0.05, 0.1]
 
 
 def test_the_learning_rate_falls_tenfold_at_the_milestones():
-    shares = [trainer.lr_share(PLANS["teamnet"].tuning, epoch / 50) for epoch in range(50)]
+    shares = [optimisers.lr_share(PLANS["teamnet"].tuning, epoch / 50) for epoch in range(50)]
     assert shares == pytest.approx([1.0] * 30 + [0.1] * 10 + [0.01] * 5 + [0.001] * 5)
-    assert trainer.lr_share(PLANS["coviar"].tuning, 0.3) == trainer.warm_cosine(0.3)
+    assert optimisers.lr_share(PLANS["coviar"].tuning, 0.3) == optimisers.warm_cosine(0.3)

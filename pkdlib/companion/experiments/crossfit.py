@@ -26,7 +26,7 @@ from pkdlib.companion.workspace import Run
 from pkdlib.data.batches import Batches, MicroBatch
 from pkdlib.data.datasets import Clip
 from pkdlib.distillation import exit_training
-from pkdlib.distillation.exit_training import ExitSpec
+from pkdlib.distillation.specs import ExitSpec
 from pkdlib.models.backbones import NUM_EXITS, FeatureBackbone
 from pkdlib.training import devices, trainer
 

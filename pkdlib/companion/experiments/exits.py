@@ -23,9 +23,9 @@ from pkdlib.companion.experiments.counts import Rows, count
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run, dataset
 from pkdlib.distillation import exit_training, schedules
-from pkdlib.distillation.exit_training import ExitSpec, exit_specs
 from pkdlib.distillation.losses import Loss, soft_cross_entropy
 from pkdlib.distillation.schedules import Method
+from pkdlib.distillation.specs import ExitSpec, exit_specs
 from pkdlib.early_exit import predictor
 from pkdlib.models import exit_heads
 from pkdlib.models.backbones import NUM_EXITS, FeatureBackbone, MultiExitNetwork

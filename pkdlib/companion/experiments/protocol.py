@@ -23,7 +23,8 @@ from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
 from pkdlib.data import loader, sampling
 from pkdlib.distillation import exit_training
-from pkdlib.distillation.exit_training import ExitSpec, Group
+from pkdlib.distillation.exit_training import Group
+from pkdlib.distillation.specs import ExitSpec
 from pkdlib.early_exit import policies
 from pkdlib.models.backbones import FeatureBackbone
 from pkdlib.models.exit_heads import Fixed, Unchanged, internal_classifiers

@@ -23,7 +23,7 @@ from pkdlib.data import loader
 from pkdlib.data.datasets import Clip
 from pkdlib.data.frame_cache import FrameBank
 from pkdlib.distillation import exit_training
-from pkdlib.distillation.exit_training import ExitSpec
+from pkdlib.distillation.specs import ExitSpec
 from pkdlib.models import backbones
 from pkdlib.training import trainer
 
