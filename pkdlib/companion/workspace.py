@@ -108,18 +108,21 @@ class Run:
             number=distributed.number(),
         )
 
-    def evaluation(self, indices: Sequence[int], modalities: Sequence[str]) -> EvaluationLoader:
+    def evaluation(
+        self, indices: Sequence[int], modalities: Sequence[str], *, batch_size: int | None = None
+    ) -> EvaluationLoader:
         """Prepare clips to judge a network on, by test sampling.
 
         Args:
             indices: Which clips.
             modalities: What to read.
+            batch_size: Clips a batch; as many as in training if None.
 
         Returns:
             Pairs of inputs and labels.
         """
         p = self.parameters
-        shape = {"size": p.input_size, "segments": p.segments, "batch_size": p.batch_size}
+        shape = {"size": p.input_size, "segments": p.segments, "batch_size": batch_size or p.batch_size}
         return EvaluationLoader(frame_bank(p), indices, modalities, **shape, device=distributed.own_device(p.device))
 
 

@@ -24,7 +24,7 @@ from pkdlib.companion.experiments.counts import Rows
 from pkdlib.companion.experiments.exits import Exits
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
-from pkdlib.data import frame_cache, loader, sampling
+from pkdlib.data import frame_cache
 from pkdlib.distillation import exit_training
 from pkdlib.flatness import landscape, spectra
 from pkdlib.flatness import measures as flatness
@@ -229,13 +229,10 @@ def input_deviation(p: Parameters, split: int, modality: str) -> float:
     Returns:
         The standard deviation; one number, whatever the channels.
     """
-    bank, train = workspace.frame_bank(p), workspace.dataset(p).splits[split].train
+    train = workspace.dataset(p).splits[split].train
     count, total, squares = 0, 0.0, 0.0
-    for indices in loader.ordered_batches(train, p.batch_size):
-        (values,) = sampling.evaluation_batch(
-            bank, indices, modalities=[modality], size=p.input_size, segments=p.segments, device=p.device
-        ).values()
-        values = values.double()
+    for inputs, _ in Run(p, split, seed=0).evaluation(train, [modality]):
+        values = inputs[modality].double()
         count, total = count + values.numel(), total + values.sum().item()
         squares += values.square().sum().item()
     return math.sqrt(squares / count - (total / count) ** 2)
@@ -362,14 +359,8 @@ def _samples(run: Run, modality: str) -> list[Batch]:
     p, train = run.parameters, workspace.dataset(run.parameters).splits[run.split].train
     # Spread over the training clips, whose order goes by class.
     chosen = [train[i] for i in frame_cache.segment_centres(len(train), min(p.flatness_clips, len(train)))]
-    bank = workspace.frame_bank(p)
-    batches = []
-    for indices in loader.ordered_batches(chosen, p.flatness_batch):
-        inputs = sampling.evaluation_batch(
-            bank, indices, modalities=[modality], size=p.input_size, segments=p.segments, device=p.device
-        )
-        batches.append((inputs[modality], bank.labels[indices].to(p.device)))
-    return batches
+    clips = run.evaluation(chosen, [modality], batch_size=p.flatness_batch)
+    return [(inputs[modality], labels.to(p.device)) for inputs, labels in clips]
 
 
 def _fit(run: Run, modality: str, network: FeatureBackbone) -> Iterator[dict[str, str | float]]:

@@ -21,7 +21,6 @@ from pkdlib.companion.experiments.counts import Rows, by_group, labels
 from pkdlib.companion.experiments.exits import Exits
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
-from pkdlib.data import loader, sampling
 from pkdlib.distillation import exit_training
 from pkdlib.distillation.exit_training import Group
 from pkdlib.distillation.specs import ExitSpec
@@ -227,14 +226,10 @@ class _TestAnswers:
 
     def _reduced(self) -> Iterator[tuple[dict[str, list[Tensor]], Tensor]]:
         p, test = self.run.parameters, workspace.dataset(self.run.parameters).splits[self.run.split].test
-        bank = workspace.frame_bank(p)
-        for indices in loader.ordered_batches(test, p.batch_size):
-            batch = sampling.evaluation_batch(
-                bank, indices, modalities=p.plan.networks, size=p.input_size, segments=p.segments, device=p.device
-            )
+        for batch, truth in self.run.evaluation(test, p.plan.networks):
             features, _ = exit_training.frozen_pass(self.backbones, batch)
             reduced = {
                 name: [body(stage) for body, stage in zip(self.bodies[name], stages, strict=True)]
                 for name, stages in features.items()
             }
-            yield reduced, bank.labels[indices]
+            yield reduced, truth
