@@ -27,9 +27,16 @@ EXTRAS = PROJECT["optional-dependencies"]
 SOURCES = sorted((ROOT / "notebooks").glob("*.md"))
 
 
+def declared(*extras: str) -> list[Requirement]:
+    """What the project needs with these extras, and with those that they name in turn."""
+    found = [Requirement(line) for line in PROJECT["dependencies"]]
+    for requirement in (Requirement(line) for extra in extras for line in EXTRAS[extra]):
+        found += declared(*requirement.extras) if requirement.name == PROJECT["name"] else [requirement]
+    return found
+
+
 def requirements(*extras: str) -> dict[str, SpecifierSet]:
-    lines = [line for extra in extras for line in EXTRAS[extra]] + PROJECT["dependencies"]
-    return {canonicalize_name(r.name): r.specifier for r in map(Requirement, lines)}
+    return {canonicalize_name(requirement.name): requirement.specifier for requirement in declared(*extras)}
 
 
 def pins() -> dict[str, str]:
@@ -53,9 +60,9 @@ def test_the_conda_environment_has_the_same_names_and_ranges():
     conda = dict(entry.partition(" ")[::2] for entry in environment if isinstance(entry, str))
     assert pip == ["-e .[train,pretrained,book]"]
     assert conda.keys() == {"python", "pip", "pytorch-cpu", "torchvision"}
-    declared = requirements("train", "book")
-    assert SpecifierSet(conda["pytorch-cpu"]) == declared["torch"]
-    assert SpecifierSet(conda["torchvision"]) == declared["torchvision"]
+    ranges = requirements("train", "book")
+    assert SpecifierSet(conda["pytorch-cpu"]) == ranges["torch"]
+    assert SpecifierSet(conda["torchvision"]) == ranges["torchvision"]
     python = SpecifierSet(conda["python"])
     assert [minor for minor in range(20) if f"3.{minor}" in python] == [11, 12, 13]
     assert python & SpecifierSet(PROJECT["requires-python"]) == python & SpecifierSet(">=3.11")
