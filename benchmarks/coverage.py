@@ -19,8 +19,9 @@ import pandas as pd
 from scipy import stats
 
 from pkdlib import _files
-from pkdlib.companion import results, store
+from pkdlib.companion import results
 from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.runs import store
 from pkdlib.data.marionette.marionette import NUM_SPLITS
 from pkdlib.statistics import intervals
 

@@ -26,7 +26,7 @@ import av
 import numpy as np
 
 from pkdlib import _files
-from pkdlib.companion import store
+from pkdlib.companion.runs import store
 from pkdlib.video import blocks, motion
 from pkdlib.video.reader import CompressedVideo, View
 

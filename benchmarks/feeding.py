@@ -35,7 +35,7 @@ import numpy as np
 import torch
 
 from pkdlib import _files
-from pkdlib.companion import store
+from pkdlib.companion.runs import store
 from pkdlib.data import frame_cache, sampling
 from pkdlib.data.loader import BatchLoader, MicroBatch
 from pkdlib.video import transcode

@@ -18,11 +18,12 @@ import dataclasses
 import pandas as pd
 
 from pkdlib import _files, _resources
-from pkdlib.companion import results, store, tables, workspace
-from pkdlib.companion.confounders import CONTROLS, SAME
+from pkdlib.companion import results, tables, workspace
 from pkdlib.companion.experiments import flatness
 from pkdlib.companion.experiments import steps as run_steps
+from pkdlib.companion.flatness_controls import CONTROLS, SAME
 from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.runs import store
 from pkdlib.companion.workspace import Run
 
 BY_INPUT = ("input_trace", "input_top_eigenvalue")

@@ -436,7 +436,7 @@ def report(answers, table):
 def write(table, told):
     """Keep the table, with the record of its run."""
     from pkdlib import _files
-    from pkdlib.companion import store
+    from pkdlib.companion.runs import store
 
     TABLES.mkdir(parents=True, exist_ok=True)
     outcomes = sorted({outcome for row in table.values() for outcome in row})

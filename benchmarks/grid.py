@@ -21,8 +21,9 @@ import time
 from pathlib import Path
 
 from pkdlib import _files
-from pkdlib.companion import store, tables
+from pkdlib.companion import tables
 from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.runs import store
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "results" / "grid"

@@ -26,7 +26,7 @@ from pathlib import Path
 import pandas as pd
 
 from pkdlib import _files
-from pkdlib.companion import store
+from pkdlib.companion.runs import store
 
 TARGET = Path(__file__).resolve().parents[1] / "results" / "kills"
 OF_TIMES = ("latency", "decoding")

@@ -28,7 +28,7 @@ import av
 import numpy as np
 
 from pkdlib import _files
-from pkdlib.companion import store
+from pkdlib.companion.runs import store
 from pkdlib.video.reader import CompressedVideo
 
 ROOT = Path(__file__).resolve().parents[1]

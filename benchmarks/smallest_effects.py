@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 
 from pkdlib import _files
-from pkdlib.companion import store, tables, workspace
+from pkdlib.companion import tables, workspace
 from pkdlib.companion.claims import comparisons
 from pkdlib.companion.claims.claims import CLAIMS
 from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.runs import store
 from pkdlib.statistics import intervals
 
 TABLE = Path(__file__).resolve().parents[1] / "results" / "calibration" / "smallest_effects.csv"

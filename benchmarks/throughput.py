@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pkdlib import _files
-from pkdlib.companion import store
+from pkdlib.companion.runs import store
 from pkdlib.models import backbones, cost
 from pkdlib.training import devices
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from pkdlib import _arguments, _files, _resources
 from pkdlib._arguments import USAGE_ERROR, complain
-from pkdlib.companion import store
 from pkdlib.companion.profiles import ParameterError
+from pkdlib.companion.runs import store
 from pkdlib.data import survey
 from pkdlib.video import container, pictures, reader
 
@@ -209,9 +209,9 @@ def _clean(chosen: argparse.Namespace) -> None:
 
 
 def _book(chosen: argparse.Namespace) -> None:
-    from pkdlib.companion import measure
     from pkdlib.companion.book import build, numbers
     from pkdlib.companion.book.page_tables import collected
+    from pkdlib.companion.runs import measure
 
     root = Path(chosen.root).resolve() if chosen.root else build.checkout()
     with measure.measured() as cost:

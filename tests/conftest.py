@@ -5,7 +5,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from pkdlib.companion import measure
+from pkdlib.companion.runs import measure
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Whole files go to the workers, one after the other: those that take longest begin, so that no worker waits at the end.

@@ -4,11 +4,12 @@ import dataclasses
 
 import pytest
 
-from pkdlib.companion import places, store, workspace
+from pkdlib.companion import folders, workspace
 from pkdlib.companion.experiments import backbones as run_backbones
 from pkdlib.companion.experiments import crossfit, flatness, protocol
 from pkdlib.companion.experiments import exits as run_exits
 from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.runs import store
 from pkdlib.training import loop
 
 TINY = {
@@ -42,7 +43,7 @@ def of_control(control):
 
 def of_other_bias(run):
     list(flatness.biases(run))
-    return list((places.run_folder(run.parameters).parent).rglob("backbone-*"))
+    return list((folders.run_folder(run.parameters).parent).rglob("backbone-*"))
 
 
 def of_crossfit(run):

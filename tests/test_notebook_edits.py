@@ -6,8 +6,8 @@ import jupytext
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from pkdlib.companion import store
 from pkdlib.companion.book import charts
+from pkdlib.companion.runs import store
 from pkdlib.early_exit import policies
 from tests.conftest import REPOSITORY
 

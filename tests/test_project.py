@@ -143,8 +143,8 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     ("module", "statement", "contract"),
     [
-        ("training/tuning.py", "from pkdlib.companion import store", "between packages only point down"),
-        ("companion/store.py", "from pkdlib.companion.claims import verdicts", "Within the companion"),
+        ("training/tuning.py", "from pkdlib.companion.runs import store", "between packages only point down"),
+        ("companion/runs/store.py", "from pkdlib.companion.claims import verdicts", "Within the companion"),
         ("video/motion.py", "import scipy", "av and numpy alone"),
         ("newcomer.py", "import json", "between packages only point down"),
     ],

@@ -4,7 +4,7 @@ import importlib.metadata
 import pytest
 
 from pkdlib import _resources
-from pkdlib.companion import places, reproduce
+from pkdlib.companion import folders, reproduce
 from pkdlib.companion.parameters import Parameters
 
 
@@ -74,11 +74,11 @@ def checkout(tmp_path):
 def test_inside_a_checkout_runs_and_caches_lie_at_its_root(checkout, where, monkeypatch):
     monkeypatch.chdir(checkout / where)  # of papermill, of Jupyter, of a reader's shell
     p = Parameters.for_profile("smoke")
-    assert places.run_folder(p) == checkout / "runs" / "smoke" / "marionette"
-    assert places.cache_folder(p) == checkout / "cache"
-    assert reproduce.output_folder(p) == places.run_folder(p)
+    assert folders.run_folder(p) == checkout / "runs" / "smoke" / "marionette"
+    assert folders.cache_folder(p) == checkout / "cache"
+    assert reproduce.output_folder(p) == folders.run_folder(p)
     assert reproduce.output_folder(Parameters.for_profile("quick")) == checkout / "_build" / "executed"
-    assert places.sentence(p) == ""
+    assert folders.sentence(p) == ""
 
 
 def test_outside_a_checkout_they_lie_in_the_working_folder_which_is_named(checkout, tmp_path, monkeypatch):
@@ -86,8 +86,9 @@ def test_outside_a_checkout_they_lie_in_the_working_folder_which_is_named(checko
     (checkout / "pkdlib").rmdir()
     monkeypatch.chdir(checkout / "notebooks")
     p = Parameters.for_profile("smoke", cache=str(tmp_path / "cache"))
-    assert places.run_folder(p) == checkout / "notebooks" / "runs" / "smoke" / "marionette"
-    assert places.cache_folder(p) == tmp_path / "cache"
-    assert str(checkout / "notebooks") in places.sentence(p) and "\n" not in places.sentence(p)
+    assert folders.run_folder(p) == checkout / "notebooks" / "runs" / "smoke" / "marionette"
+    assert folders.cache_folder(p) == tmp_path / "cache"
+    assert str(checkout / "notebooks") in folders.sentence(p) and "\n" not in folders.sentence(p)
     absolute = Parameters.for_profile("smoke", runs=str(tmp_path / "runs"), cache=str(tmp_path / "cache"))
-    assert places.run_folder(absolute) == tmp_path / "runs" / "smoke" / "marionette" and places.sentence(absolute) == ""
+    assert folders.run_folder(absolute) == tmp_path / "runs" / "smoke" / "marionette"
+    assert folders.sentence(absolute) == ""

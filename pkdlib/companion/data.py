@@ -3,8 +3,9 @@
 import functools
 from pathlib import Path
 
-from pkdlib.companion import fingerprints, places, store
+from pkdlib.companion import folders
 from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.runs import fingerprints, store
 from pkdlib.data import folder, ut_interaction
 from pkdlib.data.datasets import Dataset, DatasetError
 from pkdlib.data.marionette import marionette
@@ -27,7 +28,7 @@ def dataset(p: Parameters) -> Dataset:
     Raises:
         DatasetError: If the data cannot be used.
     """
-    cache = places.cache_folder(p)
+    cache = folders.cache_folder(p)
     if p.dataset == "marionette":
         shape = {name.removeprefix("marionette_"): value for name, value in p.only("marionette_").items()}
         del shape["splits"]

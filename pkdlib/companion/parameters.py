@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from pkdlib.companion import confounders, notebook_cells, presets, profiles, store
+from pkdlib.companion import flatness_controls, notebook_cells, presets, profiles
 from pkdlib.companion.profiles import ParameterError
+from pkdlib.companion.runs import store
 from pkdlib.data.folds import DEFAULT_FOLDS
 from pkdlib.distillation import schedules
 from pkdlib.training.default_device import default_device
@@ -152,7 +153,7 @@ class Parameters(pydantic.BaseModel):
     flatness_probes: _Count
     """Products that no measure of curvature may exceed."""
     flatness_controls: str = "same"
-    """What networks are compared in flatness: keys of `confounders.CONTROLS`, separated by commas."""
+    """What networks are compared in flatness: keys of `flatness_controls.CONTROLS`, separated by commas."""
     flatness_biases: str = ""
     """Scene biases at which flatness is measured too, separated by commas; only with Marionette."""
 
@@ -187,7 +188,7 @@ class Parameters(pydantic.BaseModel):
     @pydantic.field_validator("flatness_controls")
     @classmethod
     def _are_controls(cls, controls: str) -> str:
-        confounders.selected(controls)
+        flatness_controls.selected(controls)
         return controls
 
     @pydantic.model_validator(mode="after")

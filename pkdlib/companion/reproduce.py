@@ -29,9 +29,10 @@ from papermill.exceptions import PapermillExecutionError, strip_color
 from traitlets import CaselessStrEnum, default
 
 from pkdlib import _files, _processes, _resources
-from pkdlib.companion import measure, places, store
-from pkdlib.companion.measure import Cost
+from pkdlib.companion import folders
 from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.runs import measure, store
+from pkdlib.companion.runs.measure import Cost
 
 #: Where the notebooks of the book itself (the unchanged `quick` profile) are executed to.
 BOOK_FOLDER = Path("_build/executed")
@@ -74,7 +75,7 @@ def reproduce(
     sources = notebooks(only)
     folder = folder or output_folder(parameters)
     _check_writable(folder / "notebooks")
-    if place := places.sentence(parameters):
+    if place := folders.sentence(parameters):
         log(place)
     targets = []
     for number, source in enumerate(sources, start=1):
@@ -209,7 +210,7 @@ def output_folder(parameters: Parameters) -> Path:
     """
     if parameters == Parameters.for_profile("quick"):
         return _resources.place(BOOK_FOLDER)
-    return places.run_folder(parameters)
+    return folders.run_folder(parameters)
 
 
 class _Kernel(AsyncKernelManager):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from pkdlib import _files, _resources
-from pkdlib.companion import presets, store
+from pkdlib.companion import presets
+from pkdlib.companion.runs import store
 
 NAMES = (
     *("curves", "exits", "trials", "temperatures", "ensembles", "weights"),

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from pkdlib import _files
-from pkdlib.companion import places, results, store, workspace
+from pkdlib.companion import folders, results, workspace
 from pkdlib.companion.experiments import (
     costs,
     crossfit,
@@ -28,6 +28,7 @@ from pkdlib.companion.experiments.counts import Rows
 from pkdlib.companion.experiments.exits import Exits
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.presets import PLANS
+from pkdlib.companion.runs import store
 from pkdlib.companion.workspace import Run
 from pkdlib.distillation import schedules
 from pkdlib.models import cost
@@ -246,7 +247,7 @@ def tables_folder(p: Parameters) -> Path:
     splits, seeds = (sorted({getattr(run, name) for run in selected}) for name in ("split", "seed"))
     profile, asked = p.own_profile.only(*CONTENTS), p.only(*CONTENTS)
     other = "" if asked == profile else f"_{store.digest(asked)[:8]}"
-    return places.run_folder(p) / "tables" / f"split{_span(splits)}_seed{_span(seeds)}{other}"
+    return folders.run_folder(p) / "tables" / f"split{_span(splits)}_seed{_span(seeds)}{other}"
 
 
 def all_tables(p: Parameters, names: Iterable[str] = tuple(TABLES)) -> dict[str, pd.DataFrame]:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
-from pkdlib.companion import fingerprints, places, store
+from pkdlib.companion import folders
 from pkdlib.companion.data import dataset
 from pkdlib.companion.parameters import Parameters
-from pkdlib.companion.store import Store
+from pkdlib.companion.runs import fingerprints, store
+from pkdlib.companion.runs.store import Store
 from pkdlib.data import frame_cache, sampling
 from pkdlib.data.datasets import DatasetError
 from pkdlib.data.frame_cache import ClipFiles, Frames
@@ -20,7 +21,7 @@ from pkdlib.training.tuning import Tuning
 
 # Code that decides no result: it keeps and reports them; and data sets, which are told apart by their checksums.
 UNDECIDING = (
-    *("companion.store", "companion.measure", "companion.fingerprints", "companion.data", "companion.places"),
+    *("companion.runs", "companion.data", "companion.folders"),
     *("_files", "_processes", "_resources", "data.datasets"),
 )
 
@@ -42,7 +43,7 @@ class Run:
     @property
     def store(self) -> Store:
         """Where the run's steps live."""
-        place = places.run_folder(self.parameters) / f"split{self.split}" / f"seed{self.seed}"
+        place = folders.run_folder(self.parameters) / f"split{self.split}" / f"seed{self.seed}"
         return Store(place, keep=self.parameters.keep)
 
     @property
@@ -140,9 +141,9 @@ def frame_bank(p: Parameters) -> Frames:
     made = store.digest(fingerprints.fingerprint(frame_cache.frame_bank, without=UNDECIDING))
     if p.frames == "decode":
         labels = torch.as_tensor([clip.label for clip in data.clips], dtype=torch.int64)
-        indices = places.cache_folder(p) / f"indices-{data.checksum[:16]}-{made}"
+        indices = folders.cache_folder(p) / f"indices-{data.checksum[:16]}-{made}"
         return ClipFiles(tuple(clip.path for clip in data.clips), labels, p.candidates, short_side, indices)
-    place = places.cache_folder(p) / f"frames-{data.checksum[:16]}-{p.candidates}-{short_side}-{made}"
+    place = folders.cache_folder(p) / f"frames-{data.checksum[:16]}-{p.candidates}-{short_side}-{made}"
     return frame_cache.frame_bank(
         [clip.path for clip in data.clips],
         [clip.label for clip in data.clips],

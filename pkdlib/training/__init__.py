@@ -1,8 +1,8 @@
 """One training loop, which an interruption does not change, on one device or several.
 
 Begin with `trainer`: how a backbone is trained by a `Recipe` on any batches. `loop` has the epochs of any training.
-`tuning` says how weights are stepped, `optimisers` do so, `levels` end a training at a stated loss, `devices` prepare a
-processor or a GPU (`default_device` chooses one), and `distributed` lets several processes train together.
+`tuning` says how weights are stepped, `optimisers` do so, `target_loss` ends a training at a stated loss, `devices`
+prepare a processor or a GPU (`default_device` chooses one), and `distributed` lets several processes train together.
 """
 
 from typing import TYPE_CHECKING

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from pkdlib.data.batches import Batches, MicroBatch
 from pkdlib.models.backbones import FeatureBackbone
-from pkdlib.training import devices, distributed, levels, loop, optimisers
+from pkdlib.training import devices, distributed, loop, optimisers, target_loss
 from pkdlib.training.loop import TrainingError as TrainingError
 from pkdlib.training.tuning import Tuning
 
@@ -65,7 +65,7 @@ def train_backbone(
     recipe: Recipe,
     *,
     folder: Path | None = None,
-    until: levels.Level | None = None,
+    until: target_loss.Level | None = None,
 ) -> Trained:
     """Train one network by cross-entropy.
 
@@ -95,7 +95,7 @@ def train_backbone(
 
     # Shared outside, so that `distributed.holding` finds what it holds.
     forward = distributed.shared(torch.compile(backbone) if recipe.compiled else backbone)
-    descent = levels.Descent(backbone, until) if until else None
+    descent = target_loss.Descent(backbone, until) if until else None
 
     def parts(epoch: int, first: int) -> Iterator[MicroBatch]:
         backbone.train()

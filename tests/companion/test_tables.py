@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from pkdlib import _files, _resources
-from pkdlib.companion import export, places, results, store, tables, workspace
+from pkdlib.companion import export, folders, results, tables, workspace
 from pkdlib.companion.book import display
 from pkdlib.companion.book.page_tables import verdict_tables
 from pkdlib.companion.claims import aggregate
@@ -20,6 +20,7 @@ from pkdlib.companion.experiments import exits as run_exits
 from pkdlib.companion.experiments.backbones import Backbones
 from pkdlib.companion.experiments.exits import Exits
 from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.runs import store
 from pkdlib.data import sampling
 from pkdlib.data.datasets import DatasetError
 from pkdlib.distillation import exit_training, schedules
@@ -259,14 +260,14 @@ def test_the_reader_of_results_knows_every_table():
 
 def test_a_table_is_written_beside_the_runs(p):
     frame = tables.table(p, "exits")
-    path = places.run_folder(p) / "tables" / "split0_seed0" / "exits.csv"
+    path = folders.run_folder(p) / "tables" / "split0_seed0" / "exits.csv"
     pd.testing.assert_frame_equal(pd.read_csv(path), frame)
 
 
 def test_a_run_of_one_seed_leaves_the_tables_of_all_seeds_alone(p):
     def written(name, **changes):
         changed = p.replace(**changes)
-        assert places.run_folder(changed) == places.run_folder(p)
+        assert folders.run_folder(changed) == folders.run_folder(p)
         frame = tables.table(changed, name)
         path = tables.tables_folder(changed) / f"{name}.csv"
         pd.testing.assert_frame_equal(pd.read_csv(path), frame)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from pkdlib import _files
-from pkdlib.companion import places, tables, workspace
+from pkdlib.companion import folders, tables, workspace
 from pkdlib.companion.experiments import flatness
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
@@ -92,7 +92,7 @@ def test_networks_at_matched_loss_are_trained_again_from_committed_rows_alone(p,
     )
     table, record = again.matched_again(pd.concat([committed, old, other]), record, Run(elsewhere, 0, 0))
     pd.testing.assert_frame_equal(table.reset_index(drop=True), measured, rtol=1e-6)
-    assert not (places.run_folder(elsewhere) / "split0" / "seed0" / "backbone-motion").exists()
+    assert not (folders.run_folder(elsewhere) / "split0" / "seed0" / "backbone-motion").exists()
     assert record["again"]["matched"]["seeds"] == [0]
     (steps,) = record["steps"]
     assert steps["steps"]["exits"] == {} and steps["steps"]["flatness-matched-motion"]["again"]

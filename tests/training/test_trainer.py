@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from pkdlib.companion.presets import PLANS
-from pkdlib.companion.store import RunError, Store
+from pkdlib.companion.runs.store import RunError, Store
 from pkdlib.data import loader, sampling
 from pkdlib.data.datasets import Split
 from pkdlib.data.frame_cache import FrameBank
 from pkdlib.flatness.objective import mean_loss
 from pkdlib.models import backbones, registry, teamnet
-from pkdlib.training import levels, loop, optimisers, trainer
+from pkdlib.training import loop, optimisers, target_loss, trainer
 from pkdlib.training.trainer import Recipe, TrainingError
 
 RECIPE = Recipe(epochs=3, lr=0.01, tuning=PLANS["coviar"].tuning)
@@ -92,7 +92,7 @@ def descend(bank, folder, share):
     samples = [(inputs, bank.labels[list(SPLIT.train)])]
     torch.manual_seed(RECIPE.seed)
     begin = backbones.backbone(modality="residual", size="small", num_classes=2).eval()
-    level = levels.Level(share * mean_loss(begin, samples, {}), samples)
+    level = target_loss.Level(share * mean_loss(begin, samples, {}), samples)
     trained = learn("residual", bank, SPLIT, LONG, batch_size=2, folder=folder, until=level)
     return trained, level.loss, mean_loss(trained.backbone, samples, {})
 

@@ -16,7 +16,7 @@ from pkdlib.companion.book.encodings import (
     SERIES_COLOURS,
     VERDICT_COLOURS,
 )
-from pkdlib.companion.confounders import MEASURES
+from pkdlib.companion.flatness_controls import MEASURES
 from pkdlib.companion.names import DATASET_LABELS, EXIT_LABELS, MODALITY_LABELS, SERIES_NAMES
 
 __all__ = [
@@ -198,8 +198,8 @@ def flatness(frame: pd.DataFrame) -> alt.ConcatChart:
 
     Args:
         frame: One row per run, of one control, with the columns split, seed, modality, measure, value, standard_error
-            (of the estimator; may be missing). Measures that `confounders.MEASURES` does not name are left out, but for
-            the loss.
+            (of the estimator; may be missing). Measures that `flatness_controls.MEASURES` does not name are left out,
+            but for the loss.
 
     Returns:
         A chart with one panel and one scale per measure, logarithmic where values span more than 20-fold.

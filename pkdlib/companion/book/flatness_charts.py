@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pkdlib.companion.book import encodings
-from pkdlib.companion.confounders import MEASURES
+from pkdlib.companion.flatness_controls import MEASURES
 from pkdlib.companion.names import MODALITY_LABELS
 from pkdlib.flatness.quadrature import Quadrature
 

@@ -3,9 +3,10 @@
 from typing import Any
 
 from pkdlib import _files, _resources
-from pkdlib.companion import confounders, results, store
+from pkdlib.companion import flatness_controls, results
 from pkdlib.companion.book.page_tables import paper_scale_tables
 from pkdlib.companion.book.page_tables.coverage_tables import LEFT_OUT
+from pkdlib.companion.runs import store
 from pkdlib.data.official import hmdb51, ucf101
 from pkdlib.statistics import intervals
 
@@ -36,7 +37,7 @@ def _costs() -> dict[str, str]:
 def _studies() -> dict[str, str]:
     ensembles = results.published("full", "ut_interaction")["ensembles"]
     fused = intervals.accuracy_interval(ensembles[(ensembles["rule"] == "late_fitted") & (ensembles["part"] == "test")])
-    factors = confounders.CONTROLS["mix"].lr_factors
+    factors = flatness_controls.CONTROLS["mix"].lr_factors
     return {
         "marionette_clips": f"{_json('full', 'marionette', store.RECORD)['data']['clips']}",
         "ut_fused": f"{fused.estimate:.1f}",

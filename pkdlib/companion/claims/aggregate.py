@@ -10,7 +10,7 @@ import pandas as pd
 from pkdlib.companion import results
 from pkdlib.companion.claims import claims, verdicts
 from pkdlib.companion.claims.comparisons import PLAIN
-from pkdlib.companion.confounders import MEASURES
+from pkdlib.companion.flatness_controls import MEASURES
 from pkdlib.companion.names import DATASET_LABELS, KIND_NAMES, METHOD_NAMES, MODALITY_NAMES, RULE_NAMES, Names
 from pkdlib.companion.presets import LIGHT_KINDS
 from pkdlib.statistics import intervals

@@ -9,7 +9,7 @@ called unknown.
 from dataclasses import dataclass
 from typing import Literal
 
-from pkdlib.companion.confounders import CONTROLS, MEASURES, PRIMARY_MEASURE, SAME
+from pkdlib.companion.flatness_controls import CONTROLS, MEASURES, PRIMARY_MEASURE, SAME
 
 ABSTRACT = "arXiv 2407.02713, abstract"
 NOTEBOOKS = "notebook outputs in the authors' repository (Efstathia-Soufleri/PKD, commit e227377)"

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from pkdlib.companion.confounders import CONTROLS, MATCHED_WITHIN, MEASURES, PRIMARY_MEASURE, SAME
+from pkdlib.companion.flatness_controls import CONTROLS, MATCHED_WITHIN, MEASURES, PRIMARY_MEASURE, SAME
 from pkdlib.statistics.differences import Comparison, NotMeasured, Tables, required
 from pkdlib.statistics.intervals import RUN
 

@@ -13,16 +13,16 @@ import torch
 from safetensors.torch import load_file, save
 
 from pkdlib import _files
-from pkdlib.companion import store
 from pkdlib.companion.experiments import steps
 from pkdlib.companion.experiments.counts import Rows, count
 from pkdlib.companion.presets import Network
+from pkdlib.companion.runs import store
 from pkdlib.companion.workspace import Run, dataset, frame_bank
 from pkdlib.data import loader, sampling
 from pkdlib.models import pretrained, registry
 from pkdlib.models.backbones import NUM_EXITS, FeatureBackbone
 from pkdlib.training import devices, distributed, trainer
-from pkdlib.training.levels import Level
+from pkdlib.training.target_loss import Level
 
 PARTS = ("train", "validation", "test")
 

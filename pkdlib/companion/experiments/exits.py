@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from pkdlib import _files
-from pkdlib.companion import fingerprints, store
 from pkdlib.companion.experiments import backbones, costs, steps
 from pkdlib.companion.experiments.backbones import Backbones
 from pkdlib.companion.experiments.counts import Rows, count
 from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.runs import fingerprints, store
 from pkdlib.companion.workspace import Run, dataset
 from pkdlib.distillation import exit_training, schedules
 from pkdlib.distillation.losses import Loss, soft_cross_entropy

@@ -1,7 +1,7 @@
 """The study of flatness: in what minima the networks of each modality end, and do their internal classifiers.
 
-Networks are compared under the controls of `confounders`. Everything is measured on the same training clips, spread
-over the classes, by test sampling.
+Networks are compared under `flatness_controls`. Everything is measured on the same training clips, spread over the
+classes, by test sampling.
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ from torch.nn import functional
 
 from pkdlib import _files
 from pkdlib.companion import presets, workspace
-from pkdlib.companion.confounders import CONTROLS, MIX, SAME, selected
 from pkdlib.companion.experiments import backbones, steps
 from pkdlib.companion.experiments.counts import Rows
 from pkdlib.companion.experiments.exits import Exits
+from pkdlib.companion.flatness_controls import CONTROLS, MIX, SAME, selected
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
 from pkdlib.data import frame_cache
@@ -32,7 +32,7 @@ from pkdlib.flatness.objective import Batch, Objective
 from pkdlib.flatness.operators import Hessian
 from pkdlib.models.backbones import FeatureBackbone
 from pkdlib.training import devices, trainer
-from pkdlib.training.levels import Level
+from pkdlib.training.target_loss import Level
 
 # The spectral density's iterations and vectors; positions and directions of slices, and of the surface.
 QUADRATURE_STEPS, QUADRATURE_PROBES = 15, 2

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pkdlib.companion import fingerprints, store, workspace
+from pkdlib.companion import workspace
 from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.runs import fingerprints, store
 from pkdlib.companion.workspace import Run, dataset
 from pkdlib.models import pretrained
 from pkdlib.training import devices, distributed

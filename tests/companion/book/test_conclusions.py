@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pkdlib import _files
-from pkdlib.companion import advantages, confounders, results, tables
+from pkdlib.companion import advantages, flatness_controls, results, tables
 from pkdlib.companion.book.page_tables import (
     advantage_tables,
     flatness_tables,
@@ -26,7 +26,7 @@ from tests.conftest import REPOSITORY
 UCF, PLAIN = ("full-lite", "ucf101-25"), ("full", "ucf101-25")
 MARIONETTE, LARGE = ("full", "marionette"), ("large", "marionette")
 UT = ("full", "ut_interaction")
-MEASURES = confounders.MEASURES
+MEASURES = flatness_controls.MEASURES
 BY_INPUT = [name for name in MEASURES if name.startswith("input")]
 BY_WEIGHTS = [name for name in MEASURES if name not in BY_INPUT]
 
@@ -97,7 +97,7 @@ def orders(study: tuple[str, str]) -> dict[tuple[str, str], tuple[set[str], set[
 
 
 def sharper(study: tuple[str, str], control: str, pair: str) -> tuple[set[str], set[str]]:
-    return orders(study)[confounders.CONTROLS[control].title, pair]
+    return orders(study)[flatness_controls.CONTROLS[control].title, pair]
 
 
 def named(measures: list[str]) -> set[str]:

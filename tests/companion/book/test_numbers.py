@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from pkdlib.companion import confounders
+from pkdlib.companion import flatness_controls
 from pkdlib.companion.book import numbers
 from pkdlib.companion.book.page_tables import collected
 from tests.conftest import REPOSITORY
@@ -32,7 +32,7 @@ def test_numbers_are_those_of_the_committed_results(values):
     assert values["marionette_clips"] == "1200"
     low, middle, high = (float(values[name]) for name in ("ut_fused_low", "ut_fused", "ut_fused_high"))
     assert low < middle < high
-    factors = confounders.CONTROLS["mix"].lr_factors
+    factors = flatness_controls.CONTROLS["mix"].lr_factors
     assert values["mix_iframe_rate"] == f"1/{round(1 / factors['iframe'])}"
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from pkdlib import _files
-from pkdlib.companion import places, tables, workspace
+from pkdlib.companion import folders, tables, workspace
 from pkdlib.companion.experiments import backbones as run_backbones
 from pkdlib.companion.experiments import crossfit
 from pkdlib.companion.experiments import exits as run_exits
@@ -253,7 +253,7 @@ def test_the_table_counts_what_the_logits_say(told):
 def test_it_lies_in_the_folder_of_the_runs_without_it():
     p = Parameters.for_profile("smoke")
     folded = p.replace(crossfit_folds=5)
-    assert folded.variant == p.variant and places.run_folder(folded) == places.run_folder(p)
+    assert folded.variant == p.variant and folders.run_folder(folded) == folders.run_folder(p)
     for prefixes in (run_steps.SHARED, run_steps.EXITS, run_steps.FLATNESS, ("audit_",)):
         assert not any("crossfit" in name for name in p.only(*prefixes))
 

@@ -10,11 +10,11 @@ from torch import nn
 from torch.nn import functional
 
 from pkdlib import _files
-from pkdlib.companion import places, tables, workspace
-from pkdlib.companion.confounders import CONTROLS, MEASURES
+from pkdlib.companion import folders, tables, workspace
 from pkdlib.companion.experiments import backbones as run_backbones
 from pkdlib.companion.experiments import exits as run_exits
 from pkdlib.companion.experiments import flatness
+from pkdlib.companion.flatness_controls import CONTROLS, MEASURES
 from pkdlib.companion.parameters import ParameterError, Parameters
 from pkdlib.data import sampling
 from pkdlib.flatness import measures
@@ -137,7 +137,7 @@ def test_the_scene_bias_makes_other_clips_and_other_runs(run, measured):
     assert traces[own].to_dict() == {m: measured["same", m, "trace"] for m in run.parameters.plan.networks}
     assert traces[0.3, "iframe"] != traces[own, "iframe"]
     assert list(flatness.biases(workspace.Run(run.parameters, 1, 0))) == []
-    assert len(list(places.run_folder(run.parameters).parents[1].iterdir())) == 2
+    assert len(list(folders.run_folder(run.parameters).parents[1].iterdir())) == 2
 
 
 def test_the_mix_is_deeper_and_slower_for_iframes_alone(run):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pkdlib.companion import confounders, export, places, tables, workspace
+from pkdlib.companion import export, flatness_controls, folders, tables, workspace
 from pkdlib.companion.experiments import backbones as run_backbones
 from pkdlib.companion.experiments import costs as run_costs
 from pkdlib.companion.experiments import exits as run_exits
@@ -133,11 +133,11 @@ def test_flatness_of_what_is_shared_is_measured_once_but_not_where_losses_are_ma
     for run in both:
         steps = {name: flatness.network_step(run, "matched", name) for name in run.parameters.plan.networks}
         shared = [name for name, step in steps.items() if step == run_backbones.backbone_step(run, name)]
-        assert len(shared) == 1 and {places.run_folder(run.parameters)} >= {
+        assert len(shared) == 1 and {folders.run_folder(run.parameters)} >= {
             step.parents[2] for name, step in steps.items() if name not in shared
         }
     # The paper's proportions are those of networks from nothing.
-    assert flatness.network_step(strong, "mix", "iframe").is_dir() and "mix" in confounders.CONTROLS
+    assert flatness.network_step(strong, "mix", "iframe").is_dir() and "mix" in flatness_controls.CONTROLS
 
 
 def test_with_a_strong_iframe_network_flatness_is_that_of_the_papers_proportions(both):

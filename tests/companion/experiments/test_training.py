@@ -3,10 +3,11 @@
 import pytest
 
 from pkdlib import _files
-from pkdlib.companion import fingerprints, presets, store, tables, workspace
+from pkdlib.companion import presets, tables, workspace
 from pkdlib.companion.experiments import exits as run_exits
 from pkdlib.companion.experiments import steps as run_steps
 from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.runs import fingerprints, store
 from pkdlib.data import frame_cache
 from pkdlib.data.marionette import marionette
 from pkdlib.distillation import schedules

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pkdlib import _resources, cli
-from pkdlib.companion import places, reproduce, tables, workspace
+from pkdlib.companion import folders, reproduce, tables, workspace
 from pkdlib.companion.parameters import Parameters
 from pkdlib.data import _transcoding, frame_cache
 from pkdlib.data.datasets import DatasetError
@@ -93,7 +93,7 @@ def test_a_part_is_named_wherever_its_results_are(ucf, tmp_path, copied, monkeyp
     assert said[0].startswith("UCF-101: 2 of 3 classes, 20 of 30 clips") and dataset.name == "ucf101-2"
     p = Parameters.for_profile("quick", dataset="ucf101", root=str(tmp_path / "root"))
     assert workspace.dataset(p) == dataset and len(workspace.selected_runs(p)) == 1
-    assert places.run_folder(p) == reproduce.output_folder(p) == _resources.place("runs/quick-lite/ucf101-2")
+    assert folders.run_folder(p) == reproduce.output_folder(p) == _resources.place("runs/quick-lite/ucf101-2")
     where = tables.publish(p, tmp_path / "results", ())
     assert where == tmp_path / "results" / "quick-lite" / "ucf101-2"
     assert json.loads((where / "run.json").read_text(encoding="utf-8"))["data"]["name"] == "ucf101-2"

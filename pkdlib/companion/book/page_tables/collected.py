@@ -3,7 +3,7 @@
 import pandas as pd
 
 from pkdlib import _files, _resources
-from pkdlib.companion import advantages, results, store
+from pkdlib.companion import advantages, results
 from pkdlib.companion.book.page_tables import (
     advantage_tables,
     coverage_tables,
@@ -14,6 +14,7 @@ from pkdlib.companion.book.page_tables import (
     verdict_tables,
 )
 from pkdlib.companion.book.page_tables.layout import as_markdown
+from pkdlib.companion.runs import store
 
 
 def collect() -> dict[str, str]:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from pkdlib.companion.claims.claims import CLAIMS
 from pkdlib.companion.claims.verdicts import SECONDARY
-from pkdlib.companion.confounders import CONTROLS, MEASURES
+from pkdlib.companion.flatness_controls import CONTROLS, MEASURES
 from pkdlib.companion.names import MODALITY_NAMES
 
 

@@ -3,11 +3,12 @@
 import pandas as pd
 
 from pkdlib import _files, _resources
-from pkdlib.companion import places, store
+from pkdlib.companion import folders
 from pkdlib.companion.book.page_tables.layout import figure
 from pkdlib.companion.names import MODALITY_NAMES
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.presets import LIGHT_KINDS
+from pkdlib.companion.runs import store
 from pkdlib.training import devices
 
 
@@ -29,7 +30,7 @@ def about(notebook: str, p: Parameters) -> pd.DataFrame:
                 memory = cost["peak_memory_mib"]  # which Linux alone tells
                 rows.append((where, _time(cost["seconds"]) + (f", {memory / 1024:.1f} GB" if memory else "")))
     rows.append(("this run computes on", devices.told(p.device)))
-    if place := places.sentence(p):
+    if place := folders.sentence(p):
         rows.append(("where its files lie", place))
     return pd.DataFrame(rows, columns=["this page", "time and place"])
 

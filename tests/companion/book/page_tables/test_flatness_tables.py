@@ -2,10 +2,10 @@ import dataclasses
 
 import pandas as pd
 
-from pkdlib.companion import confounders
+from pkdlib.companion import flatness_controls
 from pkdlib.companion.book.page_tables import flatness_tables
 
-TRACE, NORM, EDGE = (confounders.MEASURES[name] for name in ("trace", "fisher_rao_norm", "top_eigenvalue"))
+TRACE, NORM, EDGE = (flatness_controls.MEASURES[name] for name in ("trace", "fisher_rao_norm", "top_eigenvalue"))
 
 
 def judged(words):
@@ -45,13 +45,13 @@ def test_runs_in_the_papers_order_are_counted():
     rows = [
         ("same", 0, seed, modality, measure, value)
         for seed, triple in values.items()
-        for measure in confounders.MEASURES
+        for measure in flatness_controls.MEASURES
         for modality, value in zip(("iframe", "residual", "motion"), triple, strict=True)
     ]
     frame = pd.DataFrame(rows, columns=["control", "split", "seed", "modality", "measure", "value"])
     table = flatness_tables.runs_in_order(frame)
-    assert table["measure"].tolist() == list(confounders.MEASURES.values())
-    assert table.iloc[:, 1].tolist() == ["2 of 3"] * len(confounders.MEASURES)
+    assert table["measure"].tolist() == list(flatness_controls.MEASURES.values())
+    assert table.iloc[:, 1].tolist() == ["2 of 3"] * len(flatness_controls.MEASURES)
     assert flatness_tables.runs_in_order(frame.assign(modality="joint")).empty
 
 
@@ -66,6 +66,6 @@ def test_deviations_are_those_of_each_modality():
 
 
 def test_rates_are_those_of_the_control(monkeypatch):
-    mix = dataclasses.replace(confounders.CONTROLS["mix"], lr_factors={"residual": 0.5, "iframe": 0.1})
-    monkeypatch.setitem(confounders.CONTROLS, "mix", mix)
+    mix = dataclasses.replace(flatness_controls.CONTROLS["mix"], lr_factors={"residual": 0.5, "iframe": 0.1})
+    monkeypatch.setitem(flatness_controls.CONTROLS, "mix", mix)
     assert dict(flatness_tables.rates().to_numpy()) == {"motion-vector": "1", "residual": "1/2", "I-frame": "1/10"}

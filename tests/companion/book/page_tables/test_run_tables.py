@@ -3,9 +3,9 @@ import sys
 import pandas as pd
 
 from pkdlib import _resources
-from pkdlib.companion import measure
 from pkdlib.companion.book.page_tables import run_tables
 from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.runs import measure
 
 
 def test_a_page_is_made_of_a_run_whose_memory_could_not_be_measured(tmp_path, monkeypatch):

@@ -13,8 +13,8 @@ import pytest
 
 import pkdlib
 from pkdlib._files import RESUME, read_json, write_atomically, write_json
-from pkdlib.companion import store
-from pkdlib.companion.store import RunError, Store, digest
+from pkdlib.companion.runs import store
+from pkdlib.companion.runs.store import RunError, Store, digest
 
 
 def test_a_finished_step_is_not_made_again(tmp_path):
@@ -96,7 +96,7 @@ def test_a_part_begun_with_other_settings_is_not_resumed(tmp_path):
 
 def test_a_killed_process_leaves_no_finished_step(tmp_path):
     code = (
-        "import sys, time; from pkdlib.companion.store import Store\n"
+        "import sys, time; from pkdlib.companion.runs.store import Store\n"
         "def make(folder):\n"
         "    (folder / 'begun').write_text('x'); print('begun', flush=True); time.sleep(60)\n"
         "Store(sys.argv[1]).step('step', make, {})\n"

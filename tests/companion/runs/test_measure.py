@@ -8,8 +8,8 @@ import time
 import psutil
 import pytest
 
-from pkdlib.companion import measure
-from pkdlib.companion.measure import Cost
+from pkdlib.companion.runs import measure
+from pkdlib.companion.runs.measure import Cost
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc, which Linux alone has")

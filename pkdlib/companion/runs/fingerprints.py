@@ -28,7 +28,7 @@ _DECIDING_PACKAGES = {
     "torchvision": "torchvision",
 }
 # Read when the package is loaded, since that is the code that runs, whatever the files hold later.
-_OWN = Path(__file__).parents[1]
+_OWN = Path(__file__).parents[2]
 _LOADED = {path: path.read_text(encoding="utf-8") for path in _OWN.rglob("*.py")}
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -41,7 +41,7 @@ def fingerprint(function: Callable, *, without: Collection[str] = ()) -> dict[st
     Args:
         function: Of a package's module; of a nested function, the outermost one around it counts with it.
         without: What is not followed, as it decides nothing or is told apart otherwise: modules and packages by their
-            names within the package (`companion.store`), or what a module binds (`companion.presets:PLANS`).
+            names within the package (`companion.runs.store`), or what a module binds (`companion.presets:PLANS`).
 
     Returns:
         `code`: 16 hexadecimal digits; and the versions of those packages that the code uses and that can change bits.

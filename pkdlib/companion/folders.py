@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from pkdlib import _resources
-from pkdlib.companion import store
 from pkdlib.companion.parameters import Parameters
+from pkdlib.companion.runs import store
 from pkdlib.data.official import parts
 
 

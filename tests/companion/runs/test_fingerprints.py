@@ -7,7 +7,7 @@ from importlib import metadata
 
 import pytest
 
-from pkdlib.companion import fingerprints
+from pkdlib.companion.runs import fingerprints
 from pkdlib.companion.book import charts
 from pkdlib.companion.experiments import backbones as run_backbones
 from pkdlib.companion.experiments import exits as run_exits
@@ -144,7 +144,7 @@ def test_what_is_left_out_is_not_followed(digest_of):
 
 def test_the_digest_of_the_code_that_runs_is_the_same_in_every_process():
     code = (
-        "from pkdlib.companion import fingerprints as f;"
+        "from pkdlib.companion.runs import fingerprints as f;"
         "from pkdlib.companion.experiments import backbones as run_backbones, steps as run_steps;"
         "print(f.fingerprint(run_backbones.backbone_step, without=run_steps.UNDECIDING)['code'])"
     )
@@ -161,9 +161,9 @@ def test_the_studys_steps_reach_what_decides_them_and_no_more():
     audited, measured = places(protocol.audit_step), places(flatness.measures_step)
     decoding = {"video.motion:trace", "data.frame_cache:_reduced", "video.reader:CompressedVideo.samples"}
     trained = {
-        "training.trainer:resumable_epochs",
+        "training.loop:resumable_epochs",
         "models.backbones:Backbone",
-        "training.trainer:warm_cosine",
+        "training.optimisers:warm_cosine",
         "data.sampling:draw",
         "models.teamnet:team_backbone",
     }
@@ -177,6 +177,6 @@ def test_the_studys_steps_reach_what_decides_them_and_no_more():
     assert backbone <= measured and "flatness.traces:xtrace" in measured
     assert not {place for place in places(run_backbones.logits_step) if place.startswith("distillation")}
     # Neither a chart nor a method's definition, an exit criterion or a report remakes what trains.
-    undeciding = ("companion.book", "early_exit.policies", "distillation.schedules:METHODS", "companion.store")
+    undeciding = ("companion.book", "early_exit.policies", "distillation.schedules:METHODS", "companion.runs.store")
     assert not {place for place in exits if place.startswith(undeciding)}
     assert set(fingerprints.reached(charts.show)) - exits
