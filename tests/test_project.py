@@ -1,6 +1,8 @@
 """What is said in more than one place is said alike: versions, addresses, notebook pairs, commands; and contracts."""
 
 import ast
+import collections
+import functools
 import json
 import re
 import shutil
@@ -9,6 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import grimp
 import jupytext
 import nbformat
 import pytest
@@ -156,6 +159,46 @@ def test_an_import_that_points_up_is_found(tmp_path, module, statement, contract
     done = lint_imports(tmp_path)
     broken = [line for line in done.stdout.splitlines() if line.endswith("BROKEN")]
     assert done.returncode == 1 and any(contract in line for line in broken), done.stdout + done.stderr
+
+
+MODULES = sorted((ROOT / "pkdlib").rglob("*.py"))
+LONGEST_MODULE, MOST_FILES, LONGEST_CHAIN = 400, 16, 9  # lines; in a folder; packages that import one another
+
+
+def test_no_module_is_long():
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert not [f"{path}: {length} lines" for path, length in lengths.items() if length > LONGEST_MODULE]
+
+
+def test_no_folder_is_crowded():
+    folders = collections.Counter(path.parent for top in ("pkdlib", "tests") for path in (ROOT / top).rglob("*.py"))
+    assert not [f"{folder}: {count} files" for folder, count in folders.items() if count > MOST_FILES]
+
+
+def longest_chain(graph: grimp.ImportGraph) -> tuple[str, ...]:
+    """The modules of the longest chain in which each imports the next; they must not import in a circle."""
+
+    @functools.cache
+    def below(module: str) -> tuple[str, ...]:
+        return module, *max(map(below, graph.find_modules_directly_imported_by(module)), key=len, default=())
+
+    return max(map(below, graph.modules), key=len)
+
+
+def test_imports_are_shallow_and_in_no_circle():
+    graph = grimp.build_graph("pkdlib", cache_dir=None, exclude_type_checking_imports=True)
+    assert len(longest_chain(graph)) > 1
+    for package in graph.find_children("pkdlib"):
+        graph.squash_module(package)
+    chain = longest_chain(graph)
+    assert "pkdlib.video" in chain and len(chain) <= LONGEST_CHAIN, " -> ".join(chain)
+
+
+def test_the_longest_chain_of_a_small_graph_is_found():
+    graph = grimp.ImportGraph()
+    for importer, imported in (("a", "b"), ("b", "c"), ("a", "c"), ("d", "c")):
+        graph.add_import(importer=importer, imported=imported)
+    assert longest_chain(graph) == ("a", "b", "c")
 
 
 def test_readme_states_the_measured_times():
