@@ -249,7 +249,7 @@ def test_the_digest_ignores_the_order_of_keys():
 
 def told_by(place: Path) -> dict:
     """The provenance that a copy of the package in a folder tells."""
-    code = "import json; from pkdlib.companion import store; print(json.dumps(store.provenance()))"
+    code = "import json; from pkdlib.companion.runs import store; print(json.dumps(store.provenance()))"
     environment = {**os.environ, "PYTHONPATH": str(place)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(
