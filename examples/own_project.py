@@ -27,8 +27,8 @@ for schedule, networks in distillation.train_exits(backbones, batches, schedules
     with torch.no_grad():  # 50 samples choose the weights and when to leave, for half of the cost; 50 others judge
         logits = torch.stack([z for name, net in networks.items() for z in net(data[name][200:250])], dim=1).numpy()
     chosen, costs = labels[200:250].numpy(), torch.arange(1, 7).numpy()  # of leaving at exit 1 to 6, in any unit
-    weights = ensemble.fit_prefixes(logits, chosen)
-    threshold = early_exit.choose_threshold(ensemble.scores(logits, weights), chosen, costs, budget=3)
+    weights = ensemble.wise_weights(logits, chosen)
+    threshold = early_exit.choose_threshold(ensemble.weighted_scores(logits, weights), chosen, costs, budget=3)
     policy = early_exit.Policy(order=tuple(networks), weights=tuple(weights), threshold=threshold)
     answers = early_exit.execute(networks, lambda name, left: data[name][250:][left], 50, policy)
     right, left_at = (answers.labels == labels[250:].numpy()).mean(), answers.exits.mean() + 1

@@ -135,9 +135,8 @@ def _predict(chosen: argparse.Namespace) -> None:
         pass  # a file that cannot be read is told before the seconds that torch takes to load
     from pkdlib.early_exit import predictor
 
-    shipped = _resources.models()
-    model = chosen.model or next(iter(shipped))
-    answer = predictor.predict(Path(chosen.clip), shipped.get(model, Path(model)))
+    model = chosen.model or next(iter(_resources.models()))
+    answer = predictor.predict(Path(chosen.clip), model)
     _say("class", answer.label)
     _say("confidence", f"{answer.confidence:.3f}")
     _say("exit", answer.exit)

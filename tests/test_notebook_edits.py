@@ -103,7 +103,7 @@ def test_a_schedule_a_kind_of_exit_and_a_loss_of_ones_own(run_page):
 
 @pytest.mark.slow
 def test_a_penalty_of_wise_of_ones_own(run_page):
-    rule = ('    "uniform": ', '    "wise_ridge": partial(wise.fit_prefixes, ridge=1.0),\n    "uniform": ')
+    rule = ('    "uniform": ', '    "wise_ridge": partial(wise.wise_weights, ridge=1.0),\n    "uniform": ')
     found, drawn, _ = run_page("05", rule, until="## The weights")
     assert "wise_ridge" in set(found["ensembles"]["rule"])
     assert len(shows(drawn, "wise_ridge")) == 1  # the chart of every rule; the other one is of five rules

@@ -35,7 +35,7 @@ class Control:
 
 # Of a run at matched loss, the highest of the networks' losses may be this many times the lowest.
 MATCHED_WITHIN = 1.05
-# The measures of `measures.measures`, which needs torch, but for the loss itself; larger is sharper.
+# The measures of `measures.flatness_measures`, which needs torch, but for the loss itself; larger is sharper.
 MEASURES = {
     "trace": "Hessian trace",
     "top_eigenvalue": "top Hessian eigenvalue",

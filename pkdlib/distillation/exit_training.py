@@ -87,6 +87,23 @@ def train_exits(
     Raises:
         MethodError: If a schedule names a teacher that is none of the networks.
         TrainingError: If a loss is not finite.
+
+    Example:
+        An exit on a network that was not trained itself, taught by the labels.
+
+        >>> import torch
+        >>> from torch import nn
+        >>> from pkdlib import Recipe, labels, tapped, train_exits
+        >>> _ = torch.manual_seed(0)
+        >>> inputs, classes = torch.randn(64, 4), torch.arange(64) % 2
+        >>> inputs[:, 0] += 4 * classes
+        >>> net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> backbones = {"mine": tapped(net, at=["1"], example=inputs)}
+        >>> recipe = Recipe(epochs=40, lr=0.1)
+        >>> trained = train_exits(backbones, [(inputs, classes)], {"ce": labels()}, recipe, num_classes=2)
+        >>> exit_, end = trained["ce"]["mine"](inputs)
+        >>> bool((exit_.argmax(1) == classes).float().mean() > 0.9)
+        True
     """  # noqa: DOC502
     own = PairedBatches(batches, list(backbones), seed=recipe.seed, device=recipe.device)
     wanted = [ExitSpec(network, _ONLY, schedule) for schedule in schedules for network in backbones]

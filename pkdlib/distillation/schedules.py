@@ -61,6 +61,11 @@ def labels() -> Method:
 
     Returns:
         The schedule.
+
+    Example:
+        >>> from pkdlib import labels
+        >>> labels()
+        Method(stages=(Stage(teacher='labels', share=1.0),), label_weight=0.0)
     """
     return Method((Stage(LABELS),))
 
@@ -74,6 +79,13 @@ def teacher(name: str, *, label_weight: float = 0.0) -> Method:
 
     Returns:
         The schedule.
+
+    Example:
+        The network's own end teaches, beside the labels.
+
+        >>> from pkdlib import teacher
+        >>> teacher("own", label_weight=0.5)
+        Method(stages=(Stage(teacher='own', share=1.0),), label_weight=0.5)
     """
     return Method((Stage(name),), label_weight)
 

@@ -12,6 +12,8 @@ from pkdlib import _lazy
 if TYPE_CHECKING:
     from pkdlib.early_exit.policies import Answers as Answers
     from pkdlib.early_exit.policies import Policy as Policy
+    from pkdlib.early_exit.policies import ScoredOrder as ScoredOrder
+    from pkdlib.early_exit.policies import choose_policy as choose_policy
     from pkdlib.early_exit.policies import choose_threshold as choose_threshold
     from pkdlib.early_exit.policies import execute as execute
     from pkdlib.early_exit.policies import leave_at as leave_at
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = _lazy.exports(
     __name__,
     {
-        "policies": ("Answers", "Policy", "choose_threshold", "execute", "leave_at", "trade_off"),
+        "policies": (
+            *("Answers", "Policy", "ScoredOrder"),
+            *("choose_policy", "choose_threshold", "execute", "leave_at", "trade_off"),
+        ),
         "predictor": ("Cascade", "CascadeError", "Prediction", "predict"),
     },
 )

@@ -103,6 +103,16 @@ class Policy:
         weights: One vector a prefix of the exits, of lengths 1, 2, ...
         criterion: A key of CRITERIA.
         threshold: A sample leaves at the first exit whose confidence is above this; infinite is never.
+
+    Example:
+        Two networks of two exits each: leave as soon as the mean of the exits so far gives 90 % to one class.
+
+        >>> import numpy as np
+        >>> from pkdlib import Policy
+        >>> from pkdlib.ensemble import uniform_weights
+        >>> policy = Policy(order=("motion", "iframe"), weights=tuple(uniform_weights(4)), threshold=0.9)
+        >>> policy.criterion
+        'max_softmax'
     """
 
     order: tuple[str, ...]
@@ -285,6 +295,17 @@ def choose_threshold(
 
     Raises:
         ValueError: If not exactly one aim is given, or none of the candidates meets it.
+
+    Example:
+        >>> import numpy as np
+        >>> from pkdlib import choose_threshold
+        >>> from pkdlib.early_exit import leave_at
+        >>> answers = np.array([0, 1, 0, 1])
+        >>> first = np.array([[5, 0], [0, 5], [0, 0.5], [0.5, 0]])  # sure of two samples, and wrong about the others
+        >>> scores = np.stack([first, 9 * np.eye(2)[answers]], axis=1)
+        >>> threshold = choose_threshold(scores, answers, np.array([1.0, 3.0]), budget=2.0)
+        >>> leave_at(scores, threshold).tolist()
+        [0, 0, 1, 1]
     """
     if (accuracy is None) == (budget is None):
         raise ValueError("give either accuracy or budget, not both and not neither")
@@ -308,6 +329,51 @@ def choose_threshold(
     keys = (-found, paid) if accuracy is not None else (paid, -found)  # lexsort's last key counts first
     best = next(index for index in np.lexsort(keys) if meets[index])
     return float(candidates[best])
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredOrder:
+    """An order in which networks may be visited, and what it answers on some samples.
+
+    Args:
+        order: The networks.
+        weights: One vector a prefix of their exits.
+        scores: (N, exits, classes), of the samples.
+        costs: (exits,) GMAC to leave at each exit.
+    """
+
+    order: tuple[str, ...]
+    weights: tuple[np.ndarray, ...]
+    scores: np.ndarray
+    costs: np.ndarray
+
+
+def choose_policy(orders: Sequence[ScoredOrder], labels: np.ndarray, *, share: float) -> Policy:
+    """Choose a policy for a budget on samples that did not train the networks.
+
+    Among all orders, CRITERIA and thresholds whose mean cost is at most the budget it takes the most accurate, the
+    cheapest among equals, the first among those.
+
+    Args:
+        orders: In which the networks may be visited.
+        labels: (N,).
+        share: The budget, as a share of the cost of running everything.
+
+    Returns:
+        The policy.
+
+    Raises:
+        ValueError: If none is so cheap.
+    """  # noqa: DOC502
+    found = []
+    for own in orders:
+        for criterion in CRITERIA:
+            budget = share * own.costs[-1]
+            threshold = choose_threshold(own.scores, labels, own.costs, criterion=criterion, budget=budget)
+            (row,) = trade_off(own.scores, labels, own.costs, [threshold], criterion)
+            policy = Policy(order=own.order, weights=own.weights, criterion=criterion, threshold=threshold)
+            found.append((-row["accuracy"], row["gmac"], len(found), policy))
+    return min(found)[-1]
 
 
 def cascade_costs(exit_costs: Mapping[str, Sequence[float]], order: Sequence[str]) -> np.ndarray:

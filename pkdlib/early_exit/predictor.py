@@ -114,11 +114,11 @@ def save(cascade: Cascade, folder: Path, *, dtype: torch.dtype = torch.float32) 
     _files.write_json(folder / DESCRIPTION, description)
 
 
-def load(folder: Path) -> Cascade:
+def load(folder: Path | str) -> Cascade:
     """Read a cascade.
 
     Args:
-        folder: Where `save` wrote it.
+        folder: Where `save` wrote it, or the name of one that comes with the library.
 
     Returns:
         The cascade, its networks in eval mode and float32.
@@ -126,7 +126,7 @@ def load(folder: Path) -> Cascade:
     Raises:
         CascadeError: If the folder holds none, or a damaged one.
     """
-    folder = Path(folder)
+    folder = _resources.models().get(str(folder), Path(folder))
     for name in (WEIGHTS, DESCRIPTION):
         if not (folder / name).is_file():
             known = ", ".join(_resources.models())
@@ -153,7 +153,7 @@ def load(folder: Path) -> Cascade:
         raise CascadeError(f"{folder} holds a damaged model: {str(error).splitlines()[0]}") from error
 
 
-def predict(path: Path, model: Path) -> Prediction:
+def predict(path: Path | str, model: Path | str) -> Prediction:
     """Recognise the action in a video, stopping at the first sure exit.
 
     A video that is not in the paper's form is transcoded first, as training clips are, into a temporary file. What no
@@ -161,7 +161,7 @@ def predict(path: Path, model: Path) -> Prediction:
 
     Args:
         path: Any decodable video.
-        model: A folder of a cascade: a run's `model` step, or one that is shipped.
+        model: Of a cascade: a folder, such as a run's `model` step, or the name of one that comes with the library.
 
     Returns:
         The prediction.
@@ -169,6 +169,17 @@ def predict(path: Path, model: Path) -> Prediction:
     Raises:
         VideoError: If the video cannot be read.
         CascadeError: If the folder holds no cascade.
+
+    Example:
+        Any model knows its own classes alone, whatever is shown.
+
+        >>> import numpy as np
+        >>> from pkdlib import predict
+        >>> from pkdlib.video.transcode import encode
+        >>> encode((np.full((64, 96, 3), 5 * time, np.uint8) for time in range(24)), "mine.avi")
+        >>> found = predict("mine.avi", "marionette")
+        >>> found.label in found.labels
+        True
     """  # noqa: DOC502
     cascade = load(model)
     with tempfile.TemporaryDirectory() as temporary:

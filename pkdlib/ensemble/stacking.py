@@ -46,7 +46,7 @@ class Stacking:
         return features @ self.matrix + self.bias
 
 
-def fit(logits: np.ndarray, labels: np.ndarray, *, ridge: float = RIDGE) -> Stacking:
+def fit_stacking(logits: np.ndarray, labels: np.ndarray, *, ridge: float = RIDGE) -> Stacking:
     """Fit stacking: minimise mean cross-entropy + ridge / 2 * squared norm of the matrix by L-BFGS.
 
     Logits enter as they are, neither centred nor scaled, as in `wise.fit`. The bias is free, so that of a class without
@@ -62,6 +62,15 @@ def fit(logits: np.ndarray, labels: np.ndarray, *, ridge: float = RIDGE) -> Stac
 
     Raises:
         ConvergenceError: If an entry of the gradient stays above TOLERANCE.
+
+    Example:
+        >>> import numpy as np
+        >>> from pkdlib import fit_stacking
+        >>> answers = np.arange(60) % 3
+        >>> logits = np.roll(np.eye(3)[answers], 1, axis=1)[:, None]  # one exit, always off by one class
+        >>> stacking = fit_stacking(logits, answers)
+        >>> float((stacking.scores(logits).argmax(axis=1) == answers).mean())
+        1.0
     """
     features = _features(logits)
     num_classes = np.shape(logits)[2]

@@ -87,7 +87,7 @@ def fit(
     raise ConvergenceError(f"no convergence in {MAX_STEPS} proximal Newton steps (residual {residual:.2e})")
 
 
-def fit_prefixes(
+def wise_weights(
     logits: np.ndarray, labels: np.ndarray, *, ridge: float = RIDGE, l1: float = 0.0, nonnegative: bool = False
 ) -> list[np.ndarray]:
     """Fit a weight vector for every prefix of the exits.
@@ -104,6 +104,17 @@ def fit_prefixes(
 
     Returns:
         For k = 1 .. exits, weights of shape (k,).
+
+    Example:
+        The first exit knows the answer, the second guesses: the sum of both leans on the first.
+
+        >>> import numpy as np
+        >>> from pkdlib import wise_weights
+        >>> answers = np.arange(60) % 3
+        >>> logits = np.stack([2 * np.eye(3)[answers], np.random.default_rng(0).normal(size=(60, 3))], axis=1)
+        >>> one, both = wise_weights(logits, answers)
+        >>> bool(both[0] > 5 * abs(both[1]))
+        True
     """
     logits = checked_logits(logits, ("N", "exits", "classes"))
     prefixes = range(1, logits.shape[1] + 1)
@@ -128,7 +139,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, *, ridge: float = RI
     return float(fit(logits[:, None], labels, ridge=ridge, nonnegative=True)[0])
 
 
-def scores(logits: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
+def weighted_scores(logits: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
     """Combine each prefix's logits.
 
     Args:
@@ -140,6 +151,13 @@ def scores(logits: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
 
     Raises:
         ValueError: If the weights are not one vector of the right length for each prefix.
+
+    Example:
+        >>> import numpy as np
+        >>> from pkdlib import weighted_scores
+        >>> logits = np.array([[[1.0, 0.0], [0.0, 3.0]]])  # one sample, two exits, two classes
+        >>> weighted_scores(logits, [np.array([1.0]), np.array([0.5, 0.5])]).tolist()
+        [[[1.0, 0.0], [0.5, 1.5]]]
     """
     logits = checked_logits(logits, ("N", "exits", "classes"))
     if (lengths := [len(w) for w in weights]) != list(range(1, logits.shape[1] + 1)):

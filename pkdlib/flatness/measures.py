@@ -2,6 +2,7 @@
 
 Each measure is put together from an `objective` (the loss on stated samples), one of the `operators` and an estimator
 of `traces` or `spectra`; scale-aware measures are in `sharpness`, pictures of the loss in `landscape`.
+`flatness_measures` takes all that the study compares.
 
 A warning for readers of such figures: they change when a network's weights are rescaled even if what it
 computes does not (Dinh et al., "Sharp minima can generalize for deep nets", ICML 2017), and they differ
@@ -25,7 +26,7 @@ TRACE_TARGET, EIGENVALUE_TARGET = 0.05, 0.01
 ASCENT_STEPS = 20
 
 
-def measures(
+def flatness_measures(
     objective: Objective, *, probes: int, seed: int, input_deviation: float = 1.0
 ) -> Iterator[dict[str, str | float]]:
     """Measure the flatness of a loss in all the ways that the study compares.
@@ -39,6 +40,18 @@ def measures(
 
     Yields:
         measure, value, standard_error (0 where there is none; of an eigenvalue the residual norm).
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from pkdlib import flatness_measures
+        >>> from pkdlib.flatness import Objective
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double().eval()
+        >>> batches = [(torch.randn(8, 3, dtype=torch.float64), torch.arange(8) % 2)]
+        >>> rows = flatness_measures(Objective(net, batches), probes=4, seed=0)
+        >>> [row["measure"] for row in rows][:3]
+        ['loss', 'trace', 'top_eigenvalue']
     """
     hessian, inputs = Hessian(objective), InputHessian(objective, input_deviation)
     trace = {"target": TRACE_TARGET, "floor": 0.0, "max_probes": probes, "seed": seed}

@@ -287,6 +287,15 @@ def light_classifiers(backbone: FeatureBackbone, num_classes: int, segments: int
 
     Returns:
         New classifiers, one for each place, but the end, where the backbone can stop.
+
+    Example:
+        >>> import torch
+        >>> from pkdlib import backbone, light_classifiers
+        >>> from pkdlib.models import MultiExitNetwork
+        >>> trunk = backbone(reads="iframe", size="small", num_classes=4)
+        >>> network = MultiExitNetwork(backbone=trunk, exits=light_classifiers(trunk, 4, 3))
+        >>> [tuple(logits.shape) for logits in network(torch.zeros(2, 3, 3, 96, 96))]
+        [(2, 4), (2, 4), (2, 4), (2, 4)]
     """
     return nn.ModuleList(
         InternalClassifier(body=GlobalPool(), features=width, num_classes=num_classes) for width in backbone.widths[:-1]

@@ -26,6 +26,13 @@ def backbone(*, reads: str, size: str, num_classes: int) -> FeatureBackbone:
 
     Raises:
         NetworkError: If there is no such size.
+
+    Example:
+        >>> import torch
+        >>> from pkdlib import backbone
+        >>> network = backbone(reads="motion", size="small", num_classes=4)
+        >>> network(torch.zeros(2, 3, 2, 96, 96)).shape  # two clips of three segments, each two channels of motion
+        torch.Size([2, 4])
     """  # noqa: DOC502
     return MAKERS[reads](size=size, num_classes=num_classes)
 

@@ -95,6 +95,14 @@ def two_way_interval(differences: pd.DataFrame, level: float = 0.95) -> Interval
 
     Returns:
         The interval.
+
+    Example:
+        >>> import pandas as pd
+        >>> from pkdlib import two_way_interval
+        >>> rows = [(0, seed, group, seed + 2 * group) for seed in range(3) for group in range(4)]
+        >>> interval = two_way_interval(pd.DataFrame(rows, columns=["split", "seed", "group", "difference"]))
+        >>> interval.estimate, interval.num_runs, interval.num_groups
+        (4.0, 3, 4)
     """
     table = _check(differences, [*CELL, "difference"], CELL)
     runs, groups = table.groupby(RUN).ngroup().to_numpy(), table.groupby("group").ngroup().to_numpy()

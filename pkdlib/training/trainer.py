@@ -31,6 +31,13 @@ class Recipe:
         device: Where to train, as `devices.prepare` takes it; what is trained stays there.
         precision: Of matrix products and convolutions, a key of `devices.PRECISIONS`.
         compiled: Whether a backbone's passes are compiled, which takes a minute and a C++ compiler.
+
+    Example:
+        >>> from pkdlib import Recipe
+        >>> from pkdlib.training import Tuning
+        >>> recipe = Recipe(epochs=30, lr=0.01, tuning=Tuning(optimiser="sgd", milestones=(0.5,)), device="cpu")
+        >>> recipe.tuning.optimiser, recipe.seed
+        ('sgd', 0)
     """
 
     epochs: int

@@ -72,6 +72,22 @@ class CompressedVideo:
         gops: The groups of pictures, in display order, of any length.
         approximate: Whether the vectors leave a doubt which picture they refer to (see the module's text).
         damage: With on_error="keep", why there are no more frames; None if all are there.
+
+    Example:
+        Two GOPs of a picture that moves to the right by two pixels a frame: by six from the I-frame to frame 3.
+
+        >>> import numpy as np
+        >>> from pkdlib import CompressedVideo
+        >>> from pkdlib.video.transcode import encode
+        >>> blocks = np.random.default_rng(0).integers(0, 255, (8, 8, 3))
+        >>> picture = np.kron(blocks, np.ones((16, 16, 1))).astype(np.uint8)
+        >>> encode((np.roll(picture, 2 * time, axis=1) for time in range(24)), "moving.avi")
+        >>> with CompressedVideo("moving.avi") as video:
+        ...     image, motion, residual = video.iframe(0), video.motion(0, 3), video.residual(0, 3)
+        >>> image.shape, image.dtype, len(video.gops)
+        ((128, 128, 3), dtype('uint8'), 2)
+        >>> np.median(motion, axis=(0, 1)).tolist()  # x and y
+        [6.0, 0.0]
     """
 
     def __init__(self, source, *, stream: int = 0, on_error: Literal["raise", "keep"] = "raise", cache=None):

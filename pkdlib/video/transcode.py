@@ -57,6 +57,16 @@ def transcode(source, target, *, width: int = 340, height: int = 256, gop: int =
 
     Raises:
         UnsupportedVideo: If libavcodec has no decoder for the source.
+
+    Example:
+        >>> import numpy as np
+        >>> from pkdlib import CompressedVideo, transcode
+        >>> from pkdlib.video.transcode import encode
+        >>> encode((np.full((64, 96, 3), 5 * time, np.uint8) for time in range(24)), "small.avi", gop=24)
+        >>> transcode("small.avi", "paper.mp4")
+        >>> with CompressedVideo("paper.mp4") as video:
+        ...     video.width, video.height, [gop.length for gop in video.gops]
+        (340, 256, [12, 12])
     """
     source = Path(source)
     with open_stream(source) as (container, stream):

@@ -35,7 +35,7 @@ def cascade():
 def all_scores(nets, clips, weights, order=ORDER):
     with torch.no_grad():
         stacked = [logits.double().numpy() for m in order for logits in nets[m](clips[m])]
-    return wise.scores(np.stack(stacked, axis=1), weights)
+    return wise.weighted_scores(np.stack(stacked, axis=1), weights)
 
 
 def run(nets, clips, policy, batch=12):

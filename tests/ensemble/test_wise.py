@@ -119,7 +119,7 @@ def test_the_temperature_lowers_confidence_that_is_too_high():
 
 def test_stacking_is_at_a_minimum_and_scores_in_plain_loops():
     logits, labels = draw(7, samples=30, exits=2, classes=3)
-    fitted = stacking.fit(logits, labels)
+    fitted = stacking.fit_stacking(logits, labels)
 
     def evaluate(flat):
         matrix, bias = flat[:18].reshape(6, 3), flat[18:]
@@ -140,7 +140,7 @@ def test_stacking_is_at_a_minimum_and_scores_in_plain_loops():
 
 def test_stacking_lives_with_a_class_that_is_missing():
     logits, labels = draw(8, samples=20)
-    fitted = stacking.fit(logits, np.minimum(labels, 3))
+    fitted = stacking.fit_stacking(logits, np.minimum(labels, 3))
     assert (fitted.scores(logits).argmax(1) < 4).all()
 
 
@@ -185,17 +185,17 @@ def test_a_useless_exit_gets_less_weight_than_a_good_one():
 
 def test_each_prefix_sees_its_own_exits_only():
     logits, labels = draw(5)
-    fitted = wise.fit_prefixes(logits, labels)
+    fitted = wise.wise_weights(logits, labels)
     assert [len(w) for w in fitted] == [1, 2, 3, 4]
     changed = logits.copy()
     changed[:, 3] = 0
-    again = wise.fit_prefixes(changed, labels)
+    again = wise.wise_weights(changed, labels)
     for k in range(3):
         np.testing.assert_array_equal(fitted[k], again[k])
 
 
 def test_scores_are_weighted_sums():
     logits, _ = draw(6)
-    combined = wise.scores(logits, wise.uniform_weights(4))
+    combined = wise.weighted_scores(logits, wise.uniform_weights(4))
     for k in range(1, 5):
         np.testing.assert_allclose(combined[:, k - 1], logits[:, :k].mean(axis=1))

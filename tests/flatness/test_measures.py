@@ -16,7 +16,7 @@ from tests.flatness.tiny import dense_hessian, forward_mode, make_batches, make_
 def test_measures_match_the_dense_hessian_of_a_part():
     network, batches = make_network(), make_batches()
     dense = dense_hessian(network, batches, "8")
-    found = {row["measure"]: row for row in measures.measures(Objective(network, batches, ["8"]), probes=30, seed=0)}
+    found = {row["measure"]: row for row in measures.flatness_measures(Objective(network, batches, ["8"]), probes=30, seed=0)}
     top, trace = found["top_eigenvalue"], found["trace"]
     assert abs(top["value"] - float(torch.linalg.eigvalsh(dense)[-1])) <= top["standard_error"]
     assert abs(trace["value"] - float(dense.trace())) < 3.5 * trace["standard_error"]
@@ -41,7 +41,7 @@ def test_closed_form_of_a_linear_model_at_zero():
 
 
 def measured(network, batches):
-    return list(measures.measures(Objective(network, batches), probes=4, seed=0))
+    return list(measures.flatness_measures(Objective(network, batches), probes=4, seed=0))
 
 
 @forward_mode

@@ -105,7 +105,7 @@ def measures_step(run: Run, control: str, modality: str) -> Path:
         deviation = input_deviation(p, run.split, modality)
         settings = {"probes": p.flatness_probes, "seed": run.training_seed, "input_deviation": deviation}
         found = [
-            *flatness.measures(objective, **settings),
+            *flatness.flatness_measures(objective, **settings),
             *_fit(run, modality, network),
             {"measure": "input_deviation", "value": deviation, "standard_error": 0.0},
         ]
@@ -178,7 +178,7 @@ def exits_step(exits: Exits) -> Path:
                 devices.place(net, p.device)
                 for number, batches in enumerate(_exit_samples(run, modality, net.backbone, net.exits), start=1):
                     objective = Objective(_Alone(net.exits[number - 1]), batches)  # methods share their inputs
-                    for row in flatness.measures(objective, probes=p.flatness_probes, seed=run.training_seed):
+                    for row in flatness.flatness_measures(objective, probes=p.flatness_probes, seed=run.training_seed):
                         rows.append({"modality": modality, "method": method, "exit": number, **row})
         _files.write_json(target / "exits.json", rows)
 
@@ -207,7 +207,7 @@ def measures(run: Run, control: str, modality: str) -> Rows:
         modality: What the network reads.
 
     Yields:
-        control, modality, measure, value, standard_error, with the run; measures are those of `measures.measures`, the
+        control, modality, measure, value, standard_error, with the run; measures are those of `flatness_measures`, the
         loss and accuracy on all training and test clips, and the standard deviation of the inputs.
     """
     for row in _measured(run, SAME if run.parameters.iframe_network else control, modality):

@@ -1,7 +1,7 @@
 """Combine a run's exits: WISE, its variants and its baselines, each a rule from logits and labels to weights."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -9,21 +9,12 @@ import numpy as np
 from pkdlib.companion.experiments.counts import Rows, count, labels
 from pkdlib.companion.experiments.exits import Exits
 from pkdlib.distillation import schedules
+from pkdlib.ensemble import rules as ensemble_rules
 from pkdlib.ensemble import stacking, wise
+from pkdlib.ensemble.rules import Rule
 
-# From logits (N, exits, classes) and labels to a weight vector for each prefix.
-Rule = Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
-# The reference's strength of the L1 term from prefix 6 on, here for all prefixes.
-L1_STRENGTH = 0.1
-RULES: dict[str, Rule] = {
-    "wise": wise.fit_prefixes,
-    "wise_train": wise.fit_prefixes,
-    "wise_nonnegative": functools.partial(wise.fit_prefixes, nonnegative=True),
-    "wise_l1": functools.partial(wise.fit_prefixes, l1=L1_STRENGTH),
-    "tempered": wise.tempered_weights,
-    "uniform": lambda logits, _: wise.uniform_weights(logits.shape[1]),
-}
 # Every rule fits on validation, but for the one that shows what the reference's choice does.
+RULES: dict[str, Rule] = {"wise": wise.wise_weights, "wise_train": wise.wise_weights, **ensemble_rules.RULES}
 FITTED_ON = {"wise_train": "train"}
 # Rules that are told for every prefix; the others are told once all exits are visited.
 BY_PREFIX = ("wise", "uniform")
@@ -50,7 +41,7 @@ def weights(
     exits: Exits,
     kind: str,
     method: str,
-    fit: Rule = wise.fit_prefixes,
+    fit: Rule = wise.wise_weights,
     order: tuple[str, ...] = (),
     part: str = "validation",
 ) -> tuple[np.ndarray, ...]:
@@ -96,8 +87,8 @@ def late_fusion(exits: Exits, segments: int) -> np.ndarray:
     Returns:
         (clips, classes) scores.
     """
-    vector = wise.fit(_finals(exits, "validation", segments), labels(exits.run, "validation"))
-    return np.einsum("nkc,k->nc", _finals(exits, "test", segments), vector)
+    held_out, test = (_finals(exits, part, segments) for part in ("validation", "test"))
+    return ensemble_rules.late_fusion(held_out, labels(exits.run, "validation"), test)
 
 
 def accuracies(
@@ -120,7 +111,9 @@ def accuracies(
         logits = stacked(exits, "test", kind, method)
         last = logits.shape[1]
         scores = {
-            rule: wise.scores(logits, weights(exits, kind, method, fit, part=FITTED_ON.get(rule, "validation")))
+            rule: wise.weighted_scores(
+                logits, weights(exits, kind, method, fit, part=FITTED_ON.get(rule, "validation"))
+            )
             for rule, fit in rules.items()
         }
         scores |= {"last": logits} | wise.reference_variant_scores(logits)
@@ -128,7 +121,7 @@ def accuracies(
             for prefix in range(1 if rule in (*BY_PREFIX, "last") else last, last + 1):
                 where = {"kind": kind, "method": method, "rule": rule, "prefix": prefix}
                 yield from count(run, "test", values[:, prefix - 1], where)
-        fitted = stacking.fit(stacked(exits, "validation", kind, method), labels(run, "validation"))
+        fitted = stacking.fit_stacking(stacked(exits, "validation", kind, method), labels(run, "validation"))
         where = {"kind": kind, "method": method, "rule": "stacking", "prefix": last}
         yield from count(run, "test", fitted.scores(logits), where)
 
@@ -149,7 +142,7 @@ def late_accuracies(exits: Exits) -> Rows:
         yield from count(exits.run, "test", values, where)
 
 
-def weight_rows(exits: Exits, kind: str, methods: Sequence[str], fit: Rule = wise.fit_prefixes) -> Rows:
+def weight_rows(exits: Exits, kind: str, methods: Sequence[str], fit: Rule = wise.wise_weights) -> Rows:
     """Yield the weights of internal classifiers of one kind.
 
     Args:

@@ -46,7 +46,9 @@ class System:
         Returns:
             (clips, exits, classes).
         """
-        return wise.scores(fusion.stacked(exits, part, self.kind, self.method, self.order), self.weights(exits))
+        return wise.weighted_scores(
+            fusion.stacked(exits, part, self.kind, self.method, self.order), self.weights(exits)
+        )
 
     def weights(self, exits: Exits) -> tuple[np.ndarray, ...]:
         """Fit the weights of the exits.
@@ -175,18 +177,12 @@ def choose(exits: Exits, kind: str, method: str, share: float) -> Policy:
     if share == 1:
         whole = System(kind, method, orders[0])
         return Policy(order=whole.order, weights=whole.weights(exits))
-    truth, found = labels(exits.run, "validation"), []
-    for order in orders:
-        for criterion in early_exit.CRITERIA:
-            system = System(kind, method, order, criterion=criterion)
-            scores, prices = system.scores(exits, "validation"), system.costs(exits)
-            threshold = early_exit.choose_threshold(
-                scores, truth, prices, criterion=criterion, budget=share * prices[-1]
-            )
-            (row,) = early_exit.trade_off(scores, truth, prices, [threshold], criterion)
-            policy = Policy(order=order, weights=system.weights(exits), criterion=criterion, threshold=threshold)
-            found.append((-row["accuracy"], row["gmac"], len(found), policy))
-    return min(found)[-1]
+    systems = [System(kind, method, order) for order in orders]
+    orders_scored = [
+        early_exit.ScoredOrder(own.order, own.weights(exits), own.scores(exits, "validation"), own.costs(exits))
+        for own in systems
+    ]
+    return early_exit.choose_policy(orders_scored, labels(exits.run, "validation"), share=share)
 
 
 def policies(exits: Exits, wanted: Sequence[tuple[str, str]], shares: Sequence[float] = SHARES) -> Rows:

@@ -95,7 +95,7 @@ def test_curvature_by_the_input_is_per_standard_deviation(run, measured):
         deviation = inputs.numpy().std(dtype=np.float64)
         assert measured["same", modality, "input_deviation"] == pytest.approx(deviation, rel=1e-9)
         objective = Objective(flatness._network(run, "same", modality), flatness._samples(run, modality))
-        raw = {row["measure"]: row["value"] for row in measures.measures(objective, probes=2, seed=0)}
+        raw = {row["measure"]: row["value"] for row in measures.flatness_measures(objective, probes=2, seed=0)}
         for measure in ("input_trace", "input_top_eigenvalue"):
             assert measured["same", modality, measure] == pytest.approx(deviation**2 * raw[measure], rel=1e-4)
         assert measured["same", modality, "trace"] == pytest.approx(raw["trace"], rel=1e-4)
