@@ -1,8 +1,8 @@
 """How flat or sharp the minimum is in which a network ends: any module, any batches.
 
-Begin with `flatness_measures`, which takes all of them of a network; `measures` has it. They lie in `traces`, `spectra`,
-`sharpness` and `landscape`, take a network as an `objective`, through the curvature of `operators`, and say how sure
-they are as `estimates` do.
+Begin with `flatness_measures`, which takes all of them of a network; `measures` has it. They lie in `traces`, `spectra`
+(whose densities are `quadrature`), `sharpness` and `landscape`, take a network as an `objective`, through the curvature
+of `operators`, and say how sure they are as `estimates` do.
 """
 
 from typing import TYPE_CHECKING

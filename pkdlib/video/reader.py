@@ -39,10 +39,9 @@ class CompressedVideo:
     """A compressed video whose GOPs can be read in any order.
 
     Opening it reads the file once, to index its packets and key frames, or reads an index kept before. A sample then
-    costs the decoding from its key frame on, wherever in the file it lies. Each read has a decoder of its own: one
-    object can serve several threads, processes forked after it was opened, and, being picklable, processes that are
-    spawned; but one that reads a file object serves the threads of one process alone. Close it or use it in a `with`
-    statement. All that fails, here and later, raises `VideoError`.
+    costs the decoding from its key frame on. Each read has a decoder of its own: one object can serve several threads,
+    processes forked after it was opened, and, being picklable, spawned ones; but one that reads a file object serves
+    the threads of one process alone. Close it or use it in a `with` statement. All that fails raises `VideoError`.
 
     Wherever a position in a GOP is asked for, a slice gives several, stacked along a new first axis.
 
@@ -79,8 +78,7 @@ class CompressedVideo:
         >>> import numpy as np
         >>> from pkdlib import CompressedVideo
         >>> from pkdlib.video.transcode import encode
-        >>> blocks = np.random.default_rng(0).integers(0, 255, (8, 8, 3))
-        >>> picture = np.kron(blocks, np.ones((16, 16, 1))).astype(np.uint8)
+        >>> picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8).repeat(16, 0).repeat(16, 1)
         >>> encode((np.roll(picture, 2 * time, axis=1) for time in range(24)), "moving.avi")
         >>> with CompressedVideo("moving.avi") as video:
         ...     image, motion, residual = video.iframe(0), video.motion(0, 3), video.residual(0, 3)

@@ -16,7 +16,9 @@ from tests.flatness.tiny import dense_hessian, forward_mode, make_batches, make_
 def test_measures_match_the_dense_hessian_of_a_part():
     network, batches = make_network(), make_batches()
     dense = dense_hessian(network, batches, "8")
-    found = {row["measure"]: row for row in measures.flatness_measures(Objective(network, batches, ["8"]), probes=30, seed=0)}
+    found = {
+        row["measure"]: row for row in measures.flatness_measures(Objective(network, batches, ["8"]), probes=30, seed=0)
+    }
     top, trace = found["top_eigenvalue"], found["trace"]
     assert abs(top["value"] - float(torch.linalg.eigvalsh(dense)[-1])) <= top["standard_error"]
     assert abs(trace["value"] - float(dense.trace())) < 3.5 * trace["standard_error"]

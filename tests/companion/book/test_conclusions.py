@@ -106,12 +106,6 @@ def heads(measure: str) -> pd.Series:
     return rows.loc[f"{MEASURES[measure]}, CE / PKD, mean over the exits"]
 
 
-def heads(measure: str) -> pd.Series:
-    """The comparison of internal classifiers by one measure, on Marionette."""
-    rows = compared("ic-flatness", MARIONETTE).set_index("comparison")
-    return rows.loc[f"{MEASURES[measure]}, CE / PKD, mean over the exits"]
-
-
 def named(measures: list[str]) -> set[str]:
     return {MEASURES[name] for name in measures}
 

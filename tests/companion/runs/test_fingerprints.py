@@ -7,12 +7,12 @@ from importlib import metadata
 
 import pytest
 
-from pkdlib.companion.runs import fingerprints
 from pkdlib.companion.book import charts
 from pkdlib.companion.experiments import backbones as run_backbones
 from pkdlib.companion.experiments import exits as run_exits
 from pkdlib.companion.experiments import flatness, protocol
 from pkdlib.companion.experiments import steps as run_steps
+from pkdlib.companion.runs import fingerprints
 
 MODULES = {
     "__init__": "",
