@@ -40,7 +40,7 @@ def build(*, substitutions: Mapping[str, object] | None = None, root: Path | Non
     """Stage the book and build its HTML, warnings as errors.
 
     Args:
-        substitutions: Numbers and words for the prose, which writes them as `{{ name }}`.
+        substitutions: Numbers and tables for the pages, which write them as `{{ name }}`.
         root: The checkout; by default the one that the current working directory lies in.
 
     Returns:
@@ -70,7 +70,7 @@ def stage(*, substitutions: Mapping[str, object] | None = None, root: Path | Non
     """Bring together in the staging folder all that the book is built from.
 
     Args:
-        substitutions: Numbers and words for the prose, which writes them as `{{ name }}`.
+        substitutions: Numbers and tables for the pages, which write them as `{{ name }}`.
         root: The checkout; by default the one that the current working directory lies in.
 
     Returns:
@@ -125,7 +125,7 @@ def checkout() -> Path:
 
 
 def _configuration(path: Path, substitutions: Mapping[str, object]) -> bytes:
-    """Return the committed configuration with the repository's address and the prose's numbers filled in."""
+    """Return the committed configuration with the repository's address and the numbers and tables of the pages filled in."""
     configuration = yaml.safe_load(path.read_text(encoding="utf-8"))
     configuration["repository"]["url"] = _resources.repository_url()
     configuration["parse"]["myst_substitutions"] = dict(substitutions)

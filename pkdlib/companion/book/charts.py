@@ -339,7 +339,7 @@ def gain_by_advantage(points: pd.DataFrame, lines: pd.DataFrame) -> alt.LayerCha
 
     Args:
         points: Of `advantages.points`; an interval without end is not drawn.
-        lines: Of `advantage_reports.panels`; there may be none.
+        lines: Of `advantage_tables.panels`; there may be none.
 
     Returns:
         A point and the interval of its gain per row; each line with the band of its interval.
