@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import bs4
 import jupytext
 import nbclient
@@ -11,8 +12,9 @@ import nbformat
 import numpy as np
 import papermill
 import pytest
+from av.video.frame import PictureType
 
-from pkdlib.companion import reproduce, results, tables
+from pkdlib.companion import reproduce, results, tables, workspace
 from pkdlib.companion.book import build
 from pkdlib.companion.claims import verdicts
 from pkdlib.companion.claims.claims import CLAIMS
@@ -32,6 +34,17 @@ def test_a_page_runs_without_red_text(smoke_page, number):
     outputs = outputs_of(smoke_page(number))
     assert outputs
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
+
+
+def test_01_compressed_domain(smoke_page, smoke):
+    """What the page says of a clip's file is what libavcodec says."""
+    told = "".join(output.get("text", "") for output in outputs_of(smoke_page("01")))
+    with av.open(str(workspace.example_clip(smoke))) as container:
+        frames = list(container.decode(video=0))
+        codec = container.streams.video[0].codec_context.name
+    types = "".join(PictureType(frame.pict_type).name for frame in frames)
+    assert f"{codec}, {frames[0].width} x {frames[0].height}\n{len(frames)} frames, {types.count('I')} GOPs\n" in told
+    assert f"frame types: {types}\n" in told
 
 
 def test_02_backbones(smoke_page, smoke):
