@@ -4,6 +4,7 @@ import ast
 import collections
 import functools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -59,18 +60,36 @@ def test_every_dependency_is_pinned_inside_its_range():
 
 def test_the_conda_environment_has_the_same_names_and_ranges():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
-    (pip,) = (entry["pip"] for entry in environment if isinstance(entry, dict))
-    conda = dict(entry.partition(" ")[::2] for entry in environment if isinstance(entry, str))
-    assert pip == ["-e .[train,pretrained,book]"]
-    assert conda.keys() == {"python", "pip", "pytorch-cpu", "torchvision"}
-    ranges = requirements("train", "book")
+    python, pip, *others = environment
+    conda = dict(entry.split(" ") for entry in others)
+    ranges = requirements("train")
+    assert pip == "pip" and conda.keys() == {"pytorch-cpu", "torchvision"}
     assert SpecifierSet(conda["pytorch-cpu"]) == ranges["torch"]
     assert SpecifierSet(conda["torchvision"]) == ranges["torchvision"]
-    python = SpecifierSet(conda["python"])
-    assert [minor for minor in range(20) if f"3.{minor}" in python] == [11, 12, 13]
-    assert python & SpecifierSet(PROJECT["requires-python"]) == python & SpecifierSet(">=3.11")
     classifiers = [c.rpartition(" :: ")[2] for c in PROJECT["classifiers"] if ":: Python :: 3." in c]
     assert classifiers == ["3.11", "3.12", "3.13"]
+    assert python.removeprefix("python=") in classifiers
+
+
+@pytest.mark.filterwarnings("ignore:pythonjsonlogger:DeprecationWarning")
+def test_binder_reads_which_python_to_build_on(monkeypatch):
+    from repo2docker.buildpacks import conda
+
+    monkeypatch.chdir(ROOT)
+    version = conda.CondaBuildPack(base_image="").python_version
+    assert version == "3.13"
+    assert Path(conda.HERE, f"environment.py-{version}-linux-64.lock").is_file()
+
+
+def test_binder_keeps_condas_torch_and_pins_all_else(tmp_path):
+    (tmp_path / "pip").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\ncat "$4"\n', encoding="utf-8")
+    (tmp_path / "pip").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    asked = subprocess.run(["./postBuild"], cwd=ROOT, env={"PATH": path}, check=True, capture_output=True)
+    words = asked.stdout.decode().splitlines()
+    assert words[:3] == ["install", "--no-cache-dir", "-c"] and words[4:6] == ["-e", ".[train,pretrained,book]"]
+    pinned = {canonicalize_name(line.split("==")[0]) for line in words[6:] if not line.startswith("#")}
+    assert pinned == pins().keys() - {"torch", "torchvision"}
 
 
 def test_the_base_install_has_no_torch():
