@@ -125,7 +125,7 @@ def checkout() -> Path:
 
 
 def _configuration(path: Path, substitutions: Mapping[str, object]) -> bytes:
-    """Return the committed configuration with the repository's address and the numbers and tables of the pages filled in."""
+    """Return the committed configuration with the repository's address, and what the pages take, filled in."""
     configuration = yaml.safe_load(path.read_text(encoding="utf-8"))
     """Return the committed configuration with the repository's address, and what the pages take, filled in."""
     configuration["parse"]["myst_substitutions"] = dict(substitutions)
