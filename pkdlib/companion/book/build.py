@@ -127,7 +127,7 @@ def checkout() -> Path:
 def _configuration(path: Path, substitutions: Mapping[str, object]) -> bytes:
     """Return the committed configuration with the repository's address, and what the pages take, filled in."""
     configuration = yaml.safe_load(path.read_text(encoding="utf-8"))
-    """Return the committed configuration with the repository's address, and what the pages take, filled in."""
+    configuration["repository"]["url"] = _resources.repository_url()
     configuration["parse"]["myst_substitutions"] = dict(substitutions)
     return yaml.safe_dump(configuration, allow_unicode=True, sort_keys=False).encode()
 
