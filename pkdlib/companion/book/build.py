@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import nbformat
 import vl_convert
 import yaml
 
@@ -136,7 +137,12 @@ def _executed(root: Path, page: str) -> bytes:
     path = root / EXECUTED / f"{page}.ipynb"
     if not path.is_file():
         raise BookError(f"{path} is missing: execute the notebooks first, `pkd reproduce --profile quick`")
-    return path.read_bytes()
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            if "text/html" in output.get("data", ()):
+                output.data["text/html"] = display.inline(output.data["text/html"])
+    return nbformat.writes(notebook).encode()
 
 
 def _vega_bundle(staged: Path) -> bytes:

@@ -1,8 +1,9 @@
 """Show charts and pictures: in the companion's theme, with a description, offline and without JavaScript.
 
-`show` turns any Altair chart into an inline SVG, which the book's own script replaces by an interactive view
-of the same specification where it is loaded. Text and axes take the colour of the page's text, so that a
-chart reads well on a light and on a dark page.
+`show` turns any Altair chart into a still picture, an `<img>` that holds its own data: Jupyter shows it in a notebook
+that it does not trust, of which it strips SVG elements and scripts. Its text is of a grey that reads on a light and on
+a dark page. The book puts the picture into its pages as an SVG element (`inline`), whose text and axes take the colour
+of the page's text, and its own script replaces that by an interactive view of the same specification.
 """
 
 import base64
@@ -18,7 +19,10 @@ import vl_convert
 
 from pkdlib.video import pictures
 
-INK = "currentColor"  # the colour of the text around the chart
+INK = "currentColor"  # of the text around the chart, where the chart is part of the page
+# Elsewhere. No colour stands out more from both white and the near-black of dark themes: its contrast is 4.3:1 to each.
+_STILL_INK = "#797979"
+_STILL = re.compile(r'<img class="pkd-still" src="data:image/svg\+xml;base64,([^"]+)"[^>]*>')
 
 _FONT = "Arial, Helvetica, 'Liberation Sans', sans-serif"
 THEME = {
@@ -75,7 +79,7 @@ def show(chart: alt.TopLevelMixin, description: str) -> "Shown":
         description: What the chart shows, in a sentence or two, for readers who cannot see it.
 
     Returns:
-        An object whose HTML is an inline SVG with the description, and the chart's specification beside it.
+        An object whose HTML is one self-contained image with the description, and the chart's specification beside it.
 
     Raises:
         ValueError: If the description is empty.
@@ -89,8 +93,22 @@ def show(chart: alt.TopLevelMixin, description: str) -> "Shown":
     # `</` would end the script element early.
     data = json.dumps(spec, separators=(",", ":"), sort_keys=True).replace("</", "<\\/")
     body = f'<script type="application/json">{data}</script>'
-    width = re.search(r'<svg [^>]*\bwidth="([\d.]+)"', svg)[1]  # no reader's screen draws it larger than that
-    return Shown(f'<div class="pkd-chart" style="--pkd-width: {width}px">{svg}{body}</div>', description)
+    width, height = (round(float(re.search(rf'<svg [^>]*\b{side}="([\d.]+)"', svg)[1])) for side in ("width", "height"))
+    still = _image("pkd-still", "image/svg+xml", svg.encode(), description, width, height)
+    # No reader's screen draws it larger than its width.
+    return Shown(f'<div class="pkd-chart" style="--pkd-width: {width}px">{still}{body}</div>', description)
+
+
+def inline(markup: str) -> str:
+    """Make the still pictures of charts part of a page, whose text's colour theirs takes then.
+
+    Args:
+        markup: HTML, of `show` or of anything else.
+
+    Returns:
+        The same, with an SVG element for each such picture.
+    """
+    return _STILL.sub(lambda match: base64.b64decode(match[1]).decode(), markup)
 
 
 def picture(image: np.ndarray, description: str) -> "Shown":
@@ -108,14 +126,8 @@ def picture(image: np.ndarray, description: str) -> "Shown":
     """
     if not description.strip():
         raise ValueError("a picture needs a description of what it shows")
-    data = base64.b64encode(pictures.png_bytes(image)).decode("ascii")
-    alt_text = html.escape(" ".join(description.split()))
     height, width = image.shape[:2]
-    return Shown(
-        f'<img class="pkd-picture" src="data:image/png;base64,{data}" alt="{alt_text}" '
-        f'width="{width}" height="{height}" style="max-width:100%;height:auto">',
-        description,
-    )
+    return Shown(_image("pkd-picture", "image/png", pictures.png_bytes(image), description, width, height), description)
 
 
 def table(frame: pd.DataFrame) -> "Shown":
@@ -156,6 +168,15 @@ def vegalite_version() -> str:
     return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
+def _image(name: str, kind: str, content: bytes, description: str, width: int, height: int) -> str:
+    data = base64.b64encode(content).decode("ascii")
+    alt_text = html.escape(" ".join(description.split()))
+    return (
+        f'<img class="{name}" src="data:{kind};base64,{data}" alt="{alt_text}" '
+        f'width="{width}" height="{height}" style="max-width:100%;height:auto">'
+    )
+
+
 def _describe(svg: str, description: str) -> str:
     # Vega goes on counting the names inside an SVG (of clips and gradients) from one chart to the next; counted anew,
     # they are the same whenever a chart is drawn. As a page holds many charts, each has a mark of its own.
@@ -167,4 +188,4 @@ def _describe(svg: str, description: str) -> str:
     svg = re.sub(r'id="', f'id="c{mark}-', svg)
     svg = re.sub(r"url\(#", f"url(#c{mark}-", svg)
     label = html.escape(" ".join(description.split()))
-    return re.sub(r"<svg ", f'<svg role="img" aria-label="{label}" ', svg, count=1)
+    return re.sub(r"<svg ", f'<svg role="img" aria-label="{label}" color="{_STILL_INK}" ', svg, count=1)

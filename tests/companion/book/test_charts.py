@@ -3,6 +3,8 @@ import io
 import itertools
 import json
 import re
+from html.parser import HTMLParser
+from unittest.mock import ANY
 from xml.etree import ElementTree
 
 import altair as alt
@@ -210,7 +212,7 @@ CHARTS = {
 
 
 def _svg(shown):
-    return ElementTree.fromstring(re.search(r"<svg.*</svg>", shown.markup, re.DOTALL).group())
+    return ElementTree.fromstring(re.search(r"<svg.*</svg>", display.inline(shown.markup), re.DOTALL).group())
 
 
 def _texts(shown):
@@ -232,7 +234,7 @@ def test_every_chart_is_a_described_picture_that_needs_nothing_from_outside(draw
     assert svg.get("aria-label") == "What <it> shows: a & b."
     texts = list(svg.iter(f"{SVG}text"))
     assert texts and all(text.get("fill") == "currentColor" for text in texts)
-    outside = re.findall(r"https?://[^\"' ]+", shown.markup)
+    outside = re.findall(r"https?://[^\"' ]+", display.inline(shown.markup))
     assert set(outside) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink", alt.SCHEMA_URL}
     pd.testing.assert_frame_equal(frame, before)
 
@@ -275,6 +277,37 @@ def test_the_specification_beside_the_picture_is_the_chart():
     alt.Config.from_dict(data["config"])
 
 
+# What JupyterLab allows in a notebook that it does not trust, of the elements used here (its sanitizer.ts).
+ALLOWED = {"div": {"class", "style"}, "img": {"alt", "class", "height", "src", "style", "width"}}
+
+
+class _Sanitised(HTMLParser):
+    """The elements and attributes that JupyterLab keeps of untrusted HTML; of scripts it keeps nothing."""
+
+    def __init__(self, markup):
+        super().__init__()
+        self.kept = []
+        self.feed(markup)
+
+    def handle_starttag(self, tag, attributes):
+        if tag in ALLOWED:
+            self.kept.append((tag, {name: value for name, value in attributes if name in ALLOWED[tag]}))
+
+
+def test_a_chart_is_seen_in_a_notebook_that_is_not_trusted():
+    shown = charts.show(charts.exit_costs(_cost()), "Costs.")
+    (_, (tag, image)) = _Sanitised(shown.markup).kept
+    assert tag == "img" and image["alt"] == "Costs."
+    assert image["style"] == "max-width:100%;height:auto"
+    kind, _, data = image["src"].partition(";base64,")
+    svg = ElementTree.fromstring(base64.b64decode(data))
+    assert kind == "data:image/svg+xml" and svg.tag == f"{SVG}svg"
+    assert "IC 3" in {node.text for node in svg.iter(f"{SVG}text")}
+    # Its text has a colour of its own there, which reads on light and on dark pages: JupyterLab's dark one is #111111.
+    assert min(_contrast(svg.get("color"), page) for page in ("#ffffff", "#111111")) >= 4.3
+    assert _Sanitised(display.inline(shown.markup)).kept == [("div", {"class": "pkd-chart", "style": ANY})]
+
+
 def test_text_of_the_data_cannot_end_the_script_element():
     frame = _differences().assign(label="</script><b>")
     markup = charts.show(charts.differences(frame), "Differences.").markup
@@ -284,7 +317,7 @@ def test_text_of_the_data_cannot_end_the_script_element():
 
 def test_two_charts_on_a_page_share_no_names():
     names = [
-        set(re.findall(r'id="([^"]+)"', charts.show(draw(CHARTS[draw]()), "A chart.").markup))
+        {node.get("id") for node in _svg(charts.show(draw(CHARTS[draw]()), "A chart.")).iter()} - {None}
         for draw in (charts.exit_costs, charts.differences)
     ]
     assert not names[0] & names[1]
@@ -347,6 +380,8 @@ def test_a_claim_without_an_estimate_is_left_out():
 def test_a_small_chart_is_not_drawn_larger_than_it_is():
     shown = charts.show(charts.exit_costs(_cost().query("modality == 'motion'")), "Costs.")
     assert f'style="--pkd-width: {_svg(shown).get("width")}px"' in shown.markup
+    (still,) = re.findall(r"<img [^>]*>", shown.markup)
+    assert f'width="{_svg(shown).get("width")}"' in still and 'style="max-width:100%;height:auto"' in still
 
 
 def test_flatness_takes_a_logarithm_only_where_values_span_widely():
@@ -421,4 +456,4 @@ def test_a_chart_is_the_same_however_many_were_drawn_before():
     frame = pd.DataFrame({"x": [0, 1, 2, 3], "y": [0, 1, 2, 3]})
     chart = alt.Chart(frame).mark_rect(clip=True).encode(x="x:O", y="y:O", color="y:Q")
     first, second = (charts.show(chart, "A scale of colour").markup for _ in range(2))
-    assert "Gradient" in first and first == second
+    assert "Gradient" in display.inline(first) and first == second
