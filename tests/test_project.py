@@ -124,7 +124,7 @@ class TestNotebook:
         for own, nodes in zip(bound, names, strict=True):
             for name in {node.id for node in nodes} - own:
                 assert sum(name in other for other in bound) <= 1, f"{name} is bound by several cells"
-        assert "profile" in bound[0] and not bound[0] & set().union(*bound[1:])
+        assert {"profile", "device"} <= bound[0] and not bound[0] & set().union(*bound[1:])
 
     def test_header_names_the_command_that_reruns_it(self, source):
         text = source.read_text(encoding="utf-8")

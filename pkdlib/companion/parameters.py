@@ -244,7 +244,8 @@ class Parameters(pydantic.BaseModel):
         """Take the parameters from a notebook's `globals()`.
 
         Args:
-            namespace: As `notebook_cells.given_parameters` takes it; that says which names count.
+            namespace: As `notebook_cells.given_parameters` takes it; that says which names count. Its `device = "auto"`,
+                which every page's own cell says, leaves the device to a profile that names one.
 
         Returns:
             The parameters.
@@ -253,6 +254,8 @@ class Parameters(pydantic.BaseModel):
             ParameterError: On an unknown profile or name, a wrong type or an impossible value.
         """  # noqa: DOC502
         values = notebook_cells.given_parameters(namespace)
+        if values.get("device") == "auto":
+            del values["device"]
         return cls.for_profile(values.pop("profile", "quick"), **values)
 
     def replace(self, **changes: Any) -> "Parameters":

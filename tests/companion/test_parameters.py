@@ -131,6 +131,15 @@ def test_a_profile_that_names_a_gpu_is_not_turned_into_the_processors(profile, m
     assert Parameters.for_profile(profile, device="auto").variant.startswith(f"{profile}-")
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_auto_on_a_page_leaves_the_device_to_a_profile_that_names_one(there, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    for profile in ("smoke", "quick", "large"):
+        page = Parameters.from_namespace({"profile": profile, "device": "auto"})
+        assert page == Parameters.for_profile(profile)
+        assert Parameters.from_namespace({"profile": profile, "device": "cpu"}).device == "cpu"
+
+
 @pytest.mark.parametrize("driver", [False, True])
 def test_torch_is_loaded_only_where_there_may_be_a_gpu(driver):
     code = (
