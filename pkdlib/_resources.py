@@ -88,15 +88,31 @@ def repository_url() -> str:
 
     Raises:
         LookupError: If neither a checkout nor the installed metadata name the address.
-    """
+    """  # noqa: DOC502
+    return _url("Repository")
+
+
+def book_url() -> str:
+    """Return the address at which the book is published, likewise.
+
+    Returns:
+        The address, without a slash at its end.
+
+    Raises:
+        LookupError: If neither a checkout nor the installed metadata name the address.
+    """  # noqa: DOC502
+    return _url("Documentation")
+
+
+def _url(name: str) -> str:
     root = repository()
     if root:
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        address = project.get("urls", {}).get("Repository")
+        address = project.get("urls", {}).get(name)
     else:
-        address = _installed_url()
+        address = _installed_url(name)
     if not address:
-        raise LookupError("pkdlib's metadata name no Repository: set it in [project.urls] of pyproject.toml")
+        raise LookupError(f"pkdlib's metadata name no {name}: set it in [project.urls] of pyproject.toml")
     return address.rstrip("/")
 
 
@@ -105,10 +121,10 @@ def _is_checkout(folder: Path) -> bool:
     return (folder / "pyproject.toml").is_file() and all((folder / name).is_dir() for name in ("notebooks", "pkdlib"))
 
 
-def _installed_url() -> str | None:
+def _installed_url(name: str) -> str | None:
     try:
         entries = importlib.metadata.metadata("pkdlib").get_all("Project-URL") or []
     except importlib.metadata.PackageNotFoundError:
         return None
     named = dict(entry.split(", ", 1) for entry in entries)
-    return named.get("Repository")
+    return named.get(name)

@@ -27,6 +27,7 @@ from pkdlib.companion import results
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ADDRESS = PROJECT["urls"]["Repository"]
+BOOK = PROJECT["urls"]["Documentation"]
 EXTRAS = PROJECT["optional-dependencies"]
 SOURCES = sorted((ROOT / "notebooks").glob("*.md"))
 
@@ -114,6 +115,15 @@ class TestNotebook:
         first = next(cell.source for cell in jupytext.read(source).cells if cell.cell_type == "code")
         assert "google.colab" in first
         assert re.findall(r"git\+(https://[^\s\"'@]+)", first) == [ADDRESS]
+
+    def test_its_links_lead_to_the_published_book_from_wherever_it_is_opened(self, source):
+        cells = [cell for cell in jupytext.read(source).cells if cell.cell_type == "markdown"]
+        links = re.findall(r"\]\(([^)]+)\)", "\n".join(cell.source for cell in cells))
+        assert links and all(link.startswith("https://") for link in links)
+        for link in links:
+            if link.startswith(BOOK):
+                page = ROOT / link.partition("#")[0].removeprefix(f"{BOOK}/")
+                assert page.suffix == ".html" and page.with_suffix(".md").is_file()
 
     def test_its_cells_may_be_run_in_any_order(self, source):
         """What a cell takes from others comes from one of them alone, so that it does not hang on which ran last."""

@@ -244,7 +244,7 @@ class Parameters(pydantic.BaseModel):
         """Take the parameters from a notebook's `globals()`.
 
         Args:
-            namespace: As `notebook_cells.given_parameters` takes it; that says which names count. Its `device = "auto"`,
+            namespace: As `notebook_cells.given_parameters` takes it; that says which names count. `device = "auto"`,
                 which every page's own cell says, leaves the device to a profile that names one.
 
         Returns:

@@ -8,6 +8,7 @@ where their content changed, so that a second build redoes only what did.
 import hashlib
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -138,7 +139,11 @@ def _executed(root: Path, page: str) -> bytes:
     if not path.is_file():
         raise BookError(f"{path} is missing: execute the notebooks first, `pkd reproduce --profile quick`")
     notebook = nbformat.read(path, as_version=4)
+    published = re.compile(rf"{re.escape(_resources.book_url())}/(book|notebooks)/(\w+)\.html")
+    endings = {"book": "md", "notebooks": "ipynb"}
     for cell in notebook.cells:
+        if cell.cell_type == "markdown":  # within the book a link leads to the page beside this one
+            cell.source = published.sub(lambda link: f"../{link[1]}/{link[2]}.{endings[link[1]]}", cell.source)
         for output in cell.get("outputs", ()):
             if "text/html" in output.get("data", ()):
                 output.data["text/html"] = display.inline(output.data["text/html"])

@@ -52,7 +52,7 @@ def root(tmp_path):
         page.write("\n```{bibliography}\n```\n")
     executed = tmp_path / "_build" / "executed" / "notebooks" / "01_first.ipynb"
     executed.parent.mkdir(parents=True)
-    executed.write_text(_notebook("Text."), encoding="utf-8")
+    executed.write_text(_notebook(f"See [the beginning]({_resources.book_url()}/book/intro.html)."), encoding="utf-8")
     return tmp_path
 
 
@@ -77,6 +77,7 @@ def test_staging_mirrors_the_repository(root):
     (drawn,), (still,) = page.cells[1].outputs, executed.cells[1].outputs
     assert "<svg " in drawn.data["text/html"] and "<svg " not in still.data["text/html"]
     still.data["text/html"] = drawn.data["text/html"]
+    executed.cells[0].source = "# First\n\nSee [the beginning](../book/intro.md)."
     assert page == executed
     assert (staged / "book" / "intro.md").read_bytes() == (root / "book" / "intro.md").read_bytes()
     configuration = yaml.safe_load((staged / "_config.yml").read_text(encoding="utf-8"))
@@ -139,6 +140,7 @@ def test_the_built_page_leads_to_the_committed_notebook_and_loads_nothing_from_o
     binder = f"https://mybinder.org/v2/gh/{address}/main?urlpath=lab/tree/notebooks/01_first.ipynb"
     colab = f"https://colab.research.google.com/github/{address}/blob/main/notebooks/01_first.ipynb"
     assert binder in page and colab in page
+    assert 'href="../book/intro.html"><span class="std std-doc">the beginning' in page
     assert "thebe-button" not in page and "initThebe" not in page
 
     prose = (root / "_build" / "html" / "book" / "intro.html").read_text(encoding="utf-8")
