@@ -15,6 +15,7 @@ from pkdlib.companion.book.page_tables import (
     flatness_tables,
     second_backbone,
     teacher_tables,
+    ucf101_tables,
     verdict_tables,
 )
 from pkdlib.companion.book.page_tables.coverage_tables import LEFT_OUT, NAIVE, OWN
