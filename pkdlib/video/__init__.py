@@ -4,8 +4,8 @@ Begin with `reader`, whose `CompressedVideo` gives any frame of a file in the th
 make a network's input of it. `transcode` brings any video into the paper's form, `pictures` draws one. All else serves
 these: `sources` and `container` open a file, `packet_index` and `indexing` find its packets, `bitstream` reads what
 only the stream's own syntax tells, `decoder` drives libavcodec, GOP by GOP for `gops`, `frames` are what a read gives,
-`blocks` a codec's vectors,
-`motion` follows them back to the I-frame, and `orientation` says how a file wants to be shown.
+`blocks` a codec's vectors, `motion` follows them back to the I-frame, and `orientation` says how a file wants to be
+shown.
 """
 
 from typing import TYPE_CHECKING

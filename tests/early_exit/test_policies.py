@@ -246,3 +246,26 @@ def test_later_networks_pay_for_the_ones_before():
     )
     assert costs.tolist() == [1, 2, 3, 4, 14, 24, 34, 44, 49, 50, 51, 52]
     assert list(itertools.accumulate(costs, max)) == costs.tolist()
+
+
+def test_the_chosen_policy_is_the_best_of_all_that_the_budget_allows():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 3, 30)
+    weights, costs = tuple(wise.uniform_weights(3)), np.array([1.0, 2.0, 4.0])
+    orders = []
+    for name in ("a", "b"):
+        scores = rng.normal(size=(30, 3, 3)) + np.eye(3)[labels][:, None] * np.array([0.5, 1, 2])[:, None]
+        orders.append(policies.ScoredOrder((name,), weights, scores, costs))
+    chosen = policies.choose_policy(orders, labels, share=0.6)
+    best = (-1.0, 0.0)
+    for own in orders:
+        for criterion, confidence in policies.CRITERIA.items():
+            for threshold in {*confidence(own.scores)[:, :-1].ravel(), -np.inf, np.inf}:
+                exits = policies.leave_at(own.scores, threshold, criterion)
+                right = (own.scores[range(30), exits].argmax(1) == labels).mean()
+                if costs[exits].mean() <= 0.6 * costs[-1]:
+                    best = max(best, (right, -costs[exits].mean()))
+    (own,) = (own for own in orders if own.order == chosen.order)
+    exits = policies.leave_at(own.scores, chosen.threshold, chosen.criterion)
+    assert ((own.scores[range(30), exits].argmax(1) == labels).mean(), -costs[exits].mean()) == pytest.approx(best)
+    assert chosen.weights is weights
