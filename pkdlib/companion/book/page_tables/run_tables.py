@@ -31,7 +31,7 @@ def about(notebook: str, p: Parameters) -> pd.DataFrame:
                 rows.append((where, _time(cost["seconds"]) + (f", {memory / 1024:.1f} GB" if memory else "")))
     rows.append(("this run computes on", devices.told(p.device)))
     if place := folders.sentence(p):
-        rows.append(("where its files lie", place))
+        rows.append(("its files", place))
     return pd.DataFrame(rows, columns=["this page", "time and place"])
 
 
