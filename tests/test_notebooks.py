@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import av
@@ -34,6 +35,17 @@ def test_a_page_runs_without_red_text(smoke_page, number):
     outputs = outputs_of(smoke_page(number))
     assert outputs
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_an_executed_page_is_complete_in_itself(smoke_page, number):
+    shown = [output.data.get("text/html", "") for output in outputs_of(smoke_page(number)) if "data" in output]
+    (record,) = (markup for markup in shown if "<details>" in markup)
+    cells = [cell.text for cell in bs4.BeautifulSoup(record, "html.parser").find_all("td")]
+    told = dict(zip(cells[::2], cells[1::2], strict=True))
+    assert told["profile"] == "'smoke'" and told["torch"] == metadata.version("torch")
+    pictures = [image["src"] for markup in shown for image in bs4.BeautifulSoup(markup, "html.parser").find_all("img")]
+    assert pictures and all(source.startswith("data:image/") for source in pictures)
 
 
 def test_01_compressed_domain(smoke_page, smoke):

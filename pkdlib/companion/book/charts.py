@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pkdlib.companion.book import encodings
-from pkdlib.companion.book.display import INK, picture, show, table
+from pkdlib.companion.book.display import INK, folded, picture, show, table
 from pkdlib.companion.book.encodings import (
     MODALITY_COLOURS,
     SERIES_COLOURS,
@@ -26,6 +26,7 @@ __all__ = [
     "differences",
     "exit_costs",
     "flatness",
+    "folded",
     "gain_by_advantage",
     "modality_profile",
     "picture",

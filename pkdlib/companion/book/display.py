@@ -144,6 +144,20 @@ def table(frame: pd.DataFrame) -> "Shown":
         return Shown(markup, frame.to_string(index=False))
 
 
+def folded(shown: "Shown", title: str) -> "Shown":
+    """Return something to display that shows its title alone until a reader unfolds it.
+
+    Args:
+        shown: What unfolds.
+        title: In plain words.
+
+    Returns:
+        An object whose HTML unfolds without a script.
+    """
+    markup = f"<details><summary>{html.escape(title)}</summary>{shown.markup}</details>"
+    return Shown(markup, f"{title}\n{shown.description}")
+
+
 class Shown:
     """Something to display: HTML for readers, its description for everything else."""
 

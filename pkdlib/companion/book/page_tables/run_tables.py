@@ -35,6 +35,23 @@ def about(notebook: str, p: Parameters) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["this page", "time and place"])
 
 
+def record(p: Parameters) -> pd.DataFrame:
+    """Set out all that a page runs with, so that an executed notebook says it by itself.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        A row for every parameter, as one would type it, then for each version, and for the machine.
+    """
+    made = store.provenance()
+    made["machine"] = made.pop("device")  # of the parameters, another one has that name
+    rows = [(name, repr(value)) for name, value in p.flat().items()]
+    rows += made.pop("versions").items()
+    rows += [(name, "" if value is None else str(value)) for name, value in made.items()]
+    return pd.DataFrame(rows, columns=["name", "value or version"])
+
+
 def operating_points(points: pd.DataFrame) -> pd.DataFrame:
     """Set out what policies and bare networks cost and answer.
 

@@ -1,4 +1,7 @@
+import ast
+import platform
 import sys
+from importlib import metadata
 
 import pandas as pd
 
@@ -20,6 +23,16 @@ def test_a_page_is_made_of_a_run_whose_memory_could_not_be_measured(tmp_path, mo
     own, here = run_tables.about("02", p).to_numpy().tolist()
     assert own[1] == "0 s" and here[1] == "the processor"
     assert len(run_tables.about("03", p)) == 1
+
+
+def test_a_page_records_every_parameter_as_one_would_type_it_and_the_versions():
+    p = Parameters.for_profile("smoke", seed=0, threads=1)
+    table = run_tables.record(p)
+    assert table["name"].is_unique
+    record = dict(table.to_numpy().tolist())
+    typed = {name: ast.literal_eval(record.pop(name)) for name in p.flat()}
+    assert Parameters.from_namespace(typed) == p
+    assert record["torch"] == metadata.version("torch") and record["python"] == platform.python_version()
 
 
 def test_policies_are_counted_by_the_network_that_they_visit_first():
