@@ -1,8 +1,8 @@
 """Leave as soon as an exit is sure.
 
 Begin with `Policy`, which says when an answer is sure enough, and `execute`, which really stops computing there.
-`choose_threshold` finds one for a budget, `trade_off` what any would cost; all these are in `policies`. `predictor`
-keeps a cascade of networks in a folder, and answers for any video file: `predict`.
+`choose_threshold` finds one for a budget, `trade_off` what any would cost; all these are in `policies`, and `criteria`
+say how sure an exit is. `predictor` keeps a cascade of networks in a folder, and answers for any video file: `predict`.
 """
 
 from typing import TYPE_CHECKING

@@ -14,84 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pkdlib.ensemble.logits import softmax
+from pkdlib.early_exit.criteria import CRITERIA, NEVER, THRESHOLDS
 from pkdlib.models.backbones import MultiExitNetwork
 
-NEVER = math.inf
-# Fixed beforehand for every accuracy-cost curve; the last never leaves early.
-THRESHOLDS = {
-    "max_softmax": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0),
-    "margin": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0),
-    "entropy": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0),
-    "patience": (*(number + 0.5 for number in range(1, 11)), NEVER),
-}
 # The candidates of `choose_threshold` are at most so many of the confidences seen.
 MOST_CANDIDATES = 200
-
-
-def max_softmax(scores: np.ndarray) -> np.ndarray:
-    """Return the largest probability.
-
-    Args:
-        scores: (N, exits, classes).
-
-    Returns:
-        (N, exits).
-    """
-    return softmax(scores).max(axis=-1)
-
-
-def margin(scores: np.ndarray) -> np.ndarray:
-    """Return the largest probability less the second largest.
-
-    Args:
-        scores: (N, exits, classes).
-
-    Returns:
-        (N, exits).
-    """
-    second, first = np.moveaxis(np.sort(softmax(scores), axis=-1)[..., -2:], -1, 0)
-    return first - second
-
-
-def entropy(scores: np.ndarray) -> np.ndarray:
-    """Return 1 less the entropy of the probabilities as a share of its largest value.
-
-    Args:
-        scores: (N, exits, classes).
-
-    Returns:
-        (N, exits), 0..1.
-    """
-    probabilities = softmax(scores)
-    terms = probabilities * np.log(np.where(probabilities > 0, probabilities, 1))
-    return 1 + terms.sum(axis=-1) / np.log(scores.shape[-1])
-
-
-def patience(scores: np.ndarray) -> np.ndarray:
-    """Count the latest exits in a row, up to each, that give the same class (PABEE, Zhou et al., 2020).
-
-    Args:
-        scores: (N, exits, classes).
-
-    Returns:
-        (N, exits), from 1.
-    """
-    answers = scores.argmax(axis=-1)
-    count = np.ones(answers.shape)
-    for exit_ in range(1, answers.shape[1]):
-        same = answers[:, exit_] == answers[:, exit_ - 1]
-        count[:, exit_] = np.where(same, count[:, exit_ - 1] + 1, 1)
-    return count
-
-
-# How sure an exit is: from the scores of the exits so far to a number that is higher the surer it is.
-CRITERIA: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "max_softmax": max_softmax,
-    "margin": margin,
-    "entropy": entropy,
-    "patience": patience,
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,6 +82,25 @@ class Answers:
     distances: np.ndarray
 
 
+def exit_counts(networks: Mapping[str, MultiExitNetwork], policy: Policy) -> dict[str, int]:
+    """Count the exits of a policy's networks, their own ends among them.
+
+    Args:
+        networks: Name -> network.
+        policy: Which says in what order they are visited.
+
+    Returns:
+        Name -> exits, in that order.
+
+    Raises:
+        ValueError: If the policy has not a weight vector for each of them.
+    """
+    counts = {name: len(networks[name].exits) + 1 for name in policy.order}
+    if len(policy.weights) != sum(counts.values()):
+        raise ValueError(f"weights: {len(policy.weights)} vectors; {policy.order} have {sum(counts.values())} exits")
+    return counts
+
+
 @torch.no_grad()
 def execute(
     networks: Mapping[str, MultiExitNetwork],
@@ -178,9 +124,7 @@ def execute(
     Raises:
         ValueError: If a logit is not finite, or the policy has not a weight vector for each exit of its networks.
     """
-    counts = {name: len(networks[name].exits) + 1 for name in policy.order}
-    if len(policy.weights) != sum(counts.values()):
-        raise ValueError(f"weights: {len(policy.weights)} vectors; {policy.order} have {sum(counts.values())} exits")
+    counts = exit_counts(networks, policy)
     labels, exits = np.zeros(count, int), np.zeros(count, int)
     confidences, distances = np.zeros(count), np.full(count, np.inf)
     left = np.arange(count)

@@ -148,6 +148,7 @@ def load(folder: Path | str) -> Cascade:
             reads: _rebuild(tensors, reads, size=description["sizes"][reads], **shape)
             for reads in description["policy"].order
         }
+        policies.exit_counts(nets, description["policy"])
         return Cascade(networks=nets, **description)
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CascadeError(f"{folder} holds a damaged model: {str(error).splitlines()[0]}") from error

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pkdlib.companion.presets import PLANS
-from pkdlib.early_exit import policies
+from pkdlib.early_exit import criteria, policies
 from pkdlib.early_exit.policies import Answers, Policy
 from pkdlib.ensemble import wise
 from pkdlib.models import backbones, exit_heads
@@ -86,7 +86,7 @@ class OnGpu(torch.Tensor):
 
 def test_networks_on_a_gpu_answer_alike(cascade):
     nets, clips, weights = cascade
-    sure = policies.max_softmax(all_scores(nets, clips, weights))
+    sure = criteria.max_softmax(all_scores(nets, clips, weights))
     policy = Policy(order=ORDER, weights=tuple(weights), threshold=float(np.quantile(sure, 0.8)))
     expected, _ = run(nets, clips, policy)
     found, _ = run(nets, {m: clip.as_subclass(OnGpu) for m, clip in clips.items()}, policy)
@@ -97,7 +97,7 @@ def test_networks_on_a_gpu_answer_alike(cascade):
 
 def test_those_who_left_are_not_computed_any_more(cascade):
     nets, clips, weights = cascade
-    sure = policies.max_softmax(all_scores(nets, clips, weights))
+    sure = criteria.max_softmax(all_scores(nets, clips, weights))
     policy = Policy(order=ORDER, weights=tuple(weights), threshold=float(np.quantile(sure, 0.8)))
     ran = []
     hooks = [
@@ -148,7 +148,8 @@ def test_logits_that_are_not_finite_are_refused(cascade):
     [
         ({"criterion": "sure"}, "'sure' is not known; the criteria are: max_softmax, margin, entropy, patience"),
         ({"threshold": float("nan")}, "threshold is not a number"),
-        ({"weights": (np.ones(1),)}, r"weights: vectors of lengths \[1\]"),
+        ({"weights": (np.ones(2),)}, r"weights: vectors of lengths \[2\]"),
+        ({"weights": ()}, r"weights: vectors of lengths \[\]"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(change, message):
@@ -165,17 +166,17 @@ def test_confidences_in_plain_loops():
             p = sorted(np.exp(score) / np.exp(score).sum())
             in_a_row = in_a_row + 1 if score.argmax() == before else 1
             before = score.argmax()
-            assert policies.max_softmax(scores)[n, k] == pytest.approx(p[-1])
-            assert policies.margin(scores)[n, k] == pytest.approx(p[-1] - p[-2])
-            assert policies.entropy(scores)[n, k] == pytest.approx(1 + sum(x * np.log(x) for x in p) / np.log(4))
-            assert policies.patience(scores)[n, k] == in_a_row
+            assert criteria.max_softmax(scores)[n, k] == pytest.approx(p[-1])
+            assert criteria.margin(scores)[n, k] == pytest.approx(p[-1] - p[-2])
+            assert criteria.entropy(scores)[n, k] == pytest.approx(1 + sum(x * np.log(x) for x in p) / np.log(4))
+            assert criteria.patience(scores)[n, k] == in_a_row
 
 
 def test_identical_logits_never_look_sure():
     scores = np.zeros((3, 4, 5))
     assert (policies.leave_at(scores, 0.5) == 3).all()
     assert (policies.leave_at(scores, 0.0, "margin") == 3).all()
-    assert policies.entropy(scores) == pytest.approx(0, abs=1e-12)
+    assert criteria.entropy(scores) == pytest.approx(0, abs=1e-12)
     assert (policies.leave_at(scores, 2.5, "patience") == 2).all()
 
 
@@ -259,7 +260,7 @@ def test_the_chosen_policy_is_the_best_of_all_that_the_budget_allows():
     chosen = policies.choose_policy(orders, labels, share=0.6)
     best = (-1.0, 0.0)
     for own in orders:
-        for criterion, confidence in policies.CRITERIA.items():
+        for criterion, confidence in criteria.CRITERIA.items():
             for threshold in {*confidence(own.scores)[:, :-1].ravel(), -np.inf, np.inf}:
                 exits = policies.leave_at(own.scores, threshold, criterion)
                 right = (own.scores[range(30), exits].argmax(1) == labels).mean()
@@ -269,3 +270,10 @@ def test_the_chosen_policy_is_the_best_of_all_that_the_budget_allows():
     exits = policies.leave_at(own.scores, chosen.threshold, chosen.criterion)
     assert ((own.scores[range(30), exits].argmax(1) == labels).mean(), -costs[exits].mean()) == pytest.approx(best)
     assert chosen.weights is weights
+
+
+def test_a_policy_for_other_networks_is_refused_before_anything_is_computed():
+    networks = {"motion": MultiExitNetwork(backbone=None, exits=torch.nn.ModuleList([torch.nn.Identity()] * 3))}
+    policy = Policy(order=("motion",), weights=tuple(wise.uniform_weights(2)))
+    with pytest.raises(ValueError, match=r"weights: 2 vectors; \('motion',\) have 4 exits"):
+        policies.execute(networks, lambda name, left: pytest.fail("computed"), 1, policy)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pkdlib import models
-from pkdlib.early_exit import policies
+from pkdlib.early_exit import criteria, policies
 from pkdlib.models import MultiExitNetwork, NetworkError
 
 
@@ -149,7 +149,7 @@ def test_leaving_early_answers_as_running_everything(case):
     weights = tuple(torch.eye(len(widths))[k][: k + 1].numpy() for k in range(len(widths)))  # each exit for itself
     with torch.no_grad():
         scores = torch.stack(network(samples), dim=1).double().numpy()
-    threshold = float(sorted(policies.max_softmax(scores)[:, 0])[2])
+    threshold = float(sorted(criteria.max_softmax(scores)[:, 0])[2])
     policy = policies.Policy(order=("one",), weights=weights, threshold=threshold)
     found = policies.execute({"one": network}, lambda name, left: samples[left], 5, policy)
     exits = policies.leave_at(scores, threshold)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pkdlib.early_exit import policies
+from pkdlib.early_exit import criteria, policies
 from pkdlib.models import cost, exit_heads, teamnet
 from pkdlib.models.backbones import MODALITIES, MultiExitNetwork, NetworkError
 
@@ -145,7 +145,7 @@ def test_the_rows_that_stay_get_what_they_get_alone():
 def test_the_executor_takes_it_as_one_more_network():
     net, clips = build(), joint(6)
     scores = torch.stack(net(clips), dim=1).double().detach().numpy()
-    confidences = policies.max_softmax(scores)
+    confidences = criteria.max_softmax(scores)
     threshold = float(sorted(confidences[:, 0])[3])  # the two surest leave at once
     weights = tuple([0.0] * number + [1.0] for number in range(4))
     policy = policies.Policy(order=("joint",), weights=weights, threshold=threshold)
