@@ -190,6 +190,13 @@ def test_an_import_that_points_up_is_found(tmp_path, module, statement, contract
     assert done.returncode == 1 and any(contract in line for line in broken), done.stdout + done.stderr
 
 
+def test_every_public_module_has_its_place_on_the_pages_of_the_library():
+    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "book/api").glob("*.md"))
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in MODULES]
+    public = {name for name in names if "._" not in name} - {"pkdlib", "pkdlib.cli"}
+    assert set(re.findall(r"automodule:: (\S+)", pages)) == public
+
+
 MODULES = sorted((ROOT / "pkdlib").rglob("*.py"))
 LONGEST_MODULE, MOST_FILES, LONGEST_CHAIN = 400, 16, 9  # lines; in a folder; packages that import one another
 

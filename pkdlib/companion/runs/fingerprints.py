@@ -57,7 +57,7 @@ def reached(function: Callable, *, without: Collection[str] = ()) -> dict[str, s
         without: As there.
 
     Returns:
-        Where it stands, as `module:name` or `module:class.member` -> its text, without comments and docstrings.
+        Its place -> its text, without comments and docstrings. A place is `module:name`, or `module:class.member`.
     """
     search = _Search(function.__module__.partition(".")[0], frozenset(without))
     search.run(function.__module__, function.__qualname__.partition(".")[0])
