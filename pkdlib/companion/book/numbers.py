@@ -28,9 +28,9 @@ def _costs() -> dict[str, str]:
     book = _json("quick", "marionette", store.TIMINGS)
     return {
         "book_minutes": _divided(book.get("total_seconds"), 60, "{:.0f}"),
-        "book_memory": _divided(book.get("peak_memory_mib"), 1024, "{:.1f}"),
+        "book_memory": _divided(book.get("peak_memory_mib"), 1024, "{:.1f} GB"),
         "test_minutes": _divided(book.get("test_seconds"), 60, "{:.0f}"),
-        "test_memory": _divided(book.get("test_peak_memory_mib"), 1024, "{:.1f}"),
+        "test_memory": _divided(book.get("test_peak_memory_mib"), 1024, "{:.1f} GB"),
     }
 
 

@@ -43,4 +43,4 @@ def test_times_are_told_only_where_they_were_measured(measured, monkeypatch):
     monkeypatch.setattr(numbers, "_json", lambda *place: book if place[-1] == "timings.json" else read(*place))
     found = numbers.collect()
     names = ("book_minutes", "book_memory", "test_minutes")
-    assert [found[name] for name in names] == (["12", "1.3", "8"] if measured else [numbers.MISSING] * 3)
+    assert [found[name] for name in names] == (["12", "1.3 GB", "8"] if measured else [numbers.MISSING] * 3)
