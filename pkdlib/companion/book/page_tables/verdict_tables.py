@@ -171,8 +171,8 @@ def smallest_effects(frame: pd.DataFrame) -> pd.DataFrame:
         frame: Of `judged`.
 
     Returns:
-        Points: a row a claim, a column a set of results; the median over the claim's comparisons, and their range and
-        number where there are several. Claims that are not in points are left out.
+        A row a claim, a column a set of results, in points: the median over the claim's comparisons, and their range
+        and number where there are several. Claims that are not in points are left out.
     """
     if frame.empty:
         return frame
