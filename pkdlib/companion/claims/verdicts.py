@@ -6,7 +6,7 @@ named in `claims`, stands by itself; its secondary ones share the level among th
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,9 @@ MARGIN = 1.0
 MIN_SEEDS = 5
 # "As good as" allows a loss of this many points; the few clips of UT-Interaction could never show 1.
 NON_INFERIORITY_MARGINS = {"ut_interaction": 5.0}
+
+# The claims' ids.
+EVERY = tuple(claim.id for claim in CLAIMS)
 
 # In the order in which they are counted.
 WORDS = ("holds", "does not hold", "undecided", "not measured")
@@ -88,8 +91,8 @@ def verdict(interval: Interval, *, seeds: int, kind: str = "difference", margin:
     return Verdict(word, qualifier)
 
 
-def judge(tables: dict[str, pd.DataFrame], dataset: str) -> pd.DataFrame:
-    """Judge every claim from the result tables of one data set.
+def judge(tables: dict[str, pd.DataFrame], dataset: str, claims: Collection[str] = EVERY) -> pd.DataFrame:
+    """Judge claims from the result tables of one data set.
 
     Accuracies are compared on test clips, with the two-way interval over groups and runs; "up to" claims with one
     max-t interval over all exits; flatness over splits, or over the runs of one. Early exit is compared at equal cost:
@@ -100,6 +103,7 @@ def judge(tables: dict[str, pd.DataFrame], dataset: str) -> pd.DataFrame:
     Args:
         tables: the tables of TABLES by name; any may be missing.
         dataset: name of the data set, such as "marionette".
+        claims: ids of those to judge.
 
     Returns:
         One row for each comparison of each claim, the primary one first, with the columns `COLUMNS`. `low` and `high`
@@ -107,27 +111,31 @@ def judge(tables: dict[str, pd.DataFrame], dataset: str) -> pd.DataFrame:
         `details` is a mapping of names to figures. A claim that cannot be judged has the verdict "not measured", and
         its `reason`.
     """
-    rows = [row for claim in CLAIMS for row in _judge_claim(claim, tables, dataset)]
+    rows = [row for claim in CLAIMS if claim.id in claims for row in _judge_claim(claim, tables, dataset)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def judge_committed(profile: str, dataset: str) -> pd.DataFrame:
-    """Judge every claim from committed results, which takes seconds, once as long as they stay as they are.
+def judge_committed(profile: str, dataset: str, claims: Collection[str] = EVERY) -> pd.DataFrame:
+    """Judge claims from committed results, which takes seconds, once as long as they stay as they are.
 
     Args:
         profile: of the runs.
         dataset: of the runs.
+        claims: ids of those to judge.
 
     Returns:
         The rows of `judge`.
     """
     files = sorted(results.folder(profile, dataset).glob(f"*{results.PACKED}"))
-    return _judge_committed(profile, dataset, tuple((path, path.stat().st_mtime_ns) for path in files)).copy()
+    state = tuple((path, path.stat().st_mtime_ns) for path in files)
+    return _judge_committed(profile, dataset, tuple(claims), state).copy()
 
 
-@functools.lru_cache(maxsize=16)
-def _judge_committed(profile: str, dataset: str, files: tuple[tuple[Path, int], ...]) -> pd.DataFrame:
-    return judge(results.published(profile, dataset), dataset)
+@functools.lru_cache(maxsize=32)
+def _judge_committed(
+    profile: str, dataset: str, claims: tuple[str, ...], files: tuple[tuple[Path, int], ...]
+) -> pd.DataFrame:
+    return judge(results.published(profile, dataset), dataset, claims)
 
 
 def _judge_claim(claim: Claim, tables: dict[str, pd.DataFrame], dataset: str) -> Iterator[dict[str, object]]:

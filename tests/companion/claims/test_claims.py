@@ -367,6 +367,16 @@ def test_the_primary_comparison_stands_alone_and_the_secondary_intervals_are_sim
     assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
 
 
+def test_claims_judged_alone_are_judged_as_among_all():
+    tables = {"exits": exits(np.random.default_rng(1), {("motion", 2): 8.0})}
+    everything = judge(tables, "marionette")
+    for claim in ("ic-gain", "ic-gain-largest", "flatness-order"):
+        alone = judge(tables, "marionette", [claim])
+        expected = everything[everything["claim"] == claim].reset_index(drop=True)
+        pd.testing.assert_frame_equal(alone.astype(object), expected.astype(object))
+        assert len(alone)
+
+
 @pytest.mark.parametrize(("profile", "dataset"), results.published_sets(verdicts.MIN_SEEDS))
 def test_every_claim_that_a_study_measures_has_one_primary_comparison(profile, dataset):
     found = verdicts.judge_committed(profile, dataset)

@@ -7,6 +7,9 @@ from pkdlib.companion.claims.verdicts import SECONDARY
 from pkdlib.companion.flatness_controls import CONTROLS, MEASURES
 from pkdlib.companion.names import MODALITY_NAMES
 
+# The claims that are about the order of flatness under some control -> that control's title.
+ORDERS = {claim.id: claim.title.partition(": ")[2] for claim in CLAIMS if claim.kind == "order" and ": " in claim.title}
+
 
 def rates() -> pd.DataFrame:
     """Set out at what learning rates the networks of the paper's proportions train.
@@ -28,13 +31,11 @@ def orders(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Those that were measured, with the columns control (its title), measure and pair beside.
     """
-    claims = {claim.id: claim.title.partition(": ")[2] for claim in CLAIMS if claim.kind == "order"}
-    controls = {name: title for name, title in claims.items() if title}
     if frame.empty:
         return frame
-    found = frame[frame["claim"].isin(controls) & frame["low"].notna() & (frame["role"] == SECONDARY)]
+    found = frame[frame["claim"].isin(ORDERS) & frame["low"].notna() & (frame["role"] == SECONDARY)]
     measures, pairs = (found["comparison"].map(lambda name, part=part: name.partition(", ")[part]) for part in (0, 2))
-    return found.assign(control=found["claim"].map(controls), measure=measures, pair=pairs)
+    return found.assign(control=found["claim"].map(ORDERS), measure=measures, pair=pairs)
 
 
 def order_by_measure(found: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """The verdicts on all claims, as tables: of every committed study, with a reader's own run beside."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import pandas as pd
@@ -17,14 +17,16 @@ _NOT_IN_POINTS = tuple(claim.id for claim in CLAIMS if claim.kind in ("order", "
 def judged(
     own: dict[str, pd.DataFrame] | None = None,
     *,
+    claims: Collection[str] = verdicts.EVERY,
     dataset: str = "",
     profile: str = "",
     fewest_seeds: int = verdicts.MIN_SEEDS,
 ) -> pd.DataFrame:
-    """Judge every claim on all committed studies, and set a reader's own run beside them, without a verdict.
+    """Judge claims on all committed studies, and set a reader's own run beside them, without a verdict.
 
     Args:
         own: Tables of the reader's own run.
+        claims: Ids of those to judge.
         dataset: Of that run.
         profile: Of that run.
         fewest_seeds: Committed results of fewer seeds are no study.
@@ -34,11 +36,11 @@ def judged(
     """
     frames = []
     for name, committed in results.published_sets(fewest_seeds):
-        frames.append(verdicts.judge_committed(name, committed).assign(data=f"{committed} ({name})"))
+        frames.append(verdicts.judge_committed(name, committed, claims).assign(data=f"{committed} ({name})"))
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     if own is None or frame.empty:
         return frame
-    mine = verdicts.judge(own, dataset)[["claim", "comparison", "estimate"]]
+    mine = verdicts.judge(own, dataset, claims)[["claim", "comparison", "estimate"]]
     mine = mine.rename(columns={"estimate": "yours"}).assign(data=f"{dataset} ({profile})")
     return frame.merge(mine, on=["claim", "comparison", "data"], how="left")
 
