@@ -22,6 +22,7 @@ def test_every_number_is_one_figure(values):
     assert {name for name in others if values[name] != numbers.MISSING} == NAMES
 
 
+@pytest.mark.slow  # judges every claim on every study
 def test_pages_take_every_number_and_table_and_no_others(values):
     pages = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "book").glob("*.md")]
     taken = {name for page in pages for name in re.findall(r"{{ (\w+) }}", page)}

@@ -21,6 +21,7 @@ from pkdlib.flatness import measures
 from pkdlib.flatness.objective import Objective, mean_loss
 from pkdlib.models import backbones
 
+pytestmark = pytest.mark.slow
 TINY = {
     "marionette_actors": 6,
     "marionette_actions": 2,
