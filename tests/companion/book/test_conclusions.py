@@ -808,8 +808,8 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/04_internal_classifiers.md",
-        "On UCF-101 that did not help: against learning from the run's own I-frame network the difference over all exits "
-        "is undecided, and its estimate is below 0.",
+        "On UCF-101 that did not help: against learning from the run's own I-frame network the difference over all "
+        "exits is undecided, and its estimate is below 0.",
         lambda: (
             words("cross-fitted", UCF, role="primary") == {"undecided"}
             and (compared("cross-fitted", UCF, role="primary")["estimate"] < 0).all()
