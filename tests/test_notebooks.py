@@ -129,7 +129,7 @@ def shared_kernel():
 
 def running_kernel():
     client = nbclient.NotebookClient(
-        nbformat.v4.new_notebook(),
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell()]),  # a place for each cell in its turn
         kernel_manager_class=reproduce._Kernel,
         resources={"metadata": {"path": str(ROOT)}},
         timeout=None,
