@@ -96,7 +96,7 @@ def matched_again(table, record, run):
         own = table[here & (table["control"] == SAME) & (table["modality"] == modality)]
         keep(run, modality, own[["measure", "value", "standard_error"]].to_dict("records"))
     where = {"split": run.split, "seed": run.seed, "backbone": run.parameters.backbone}
-    found = pd.DataFrame([{**where, **row} for row in flatness.measures(run)], columns=table.columns)
+    found = pd.DataFrame([{**where, **row} for row in tables.flatness_rows(run)], columns=table.columns)
     finished = [] if MATCHED not in record.get("again", {}) else record["again"][MATCHED]["seeds"]
     others = table[(table["control"] != MATCHED) | (table["seed"].isin(finished) & ~here)]
     merged = pd.concat([others, found])

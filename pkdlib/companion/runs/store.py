@@ -229,7 +229,7 @@ def source_digest() -> str:
     Returns:
         16 hexadecimal digits.
     """
-    folder = Path(__file__).parents[1]
+    folder = Path(__file__).parents[2]
     texts = {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.py"))}
     return digest(texts)
 

@@ -22,7 +22,7 @@ from pkdlib.companion.presets import PLANS
 from pkdlib.data import loader
 from pkdlib.data.datasets import Clip
 from pkdlib.data.frame_cache import FrameBank
-from pkdlib.distillation import exit_training
+from pkdlib.distillation import exit_training, schedules
 from pkdlib.distillation.specs import ExitSpec
 from pkdlib.models import backbones
 from pkdlib.training import trainer
@@ -205,7 +205,7 @@ def test_its_classifiers_are_those_of_the_trials_but_for_the_teacher(told, monke
     for key, value in same.items():
         modality, kind, method, _factor, rest = key.split("/")
         # The I-frame network's own end is, of the ordinary trials, the I-frame teacher.
-        name = ExitSpec(modality, kind, exit_training.canonical(method, modality)).key
+        name = ExitSpec(modality, kind, schedules.canonical(method, modality)).key
         torch.testing.assert_close(value, ordinary[name][f"{name}/{rest}"], rtol=0, atol=1e-5)
         changed[modality, method] += not torch.allclose(value, own[key], rtol=0, atol=1e-4)
     assert set(changed) == {(m, method) for m in backbones.MODALITIES for method in crossfit.METHODS}

@@ -7,6 +7,7 @@ import pandas as pd
 
 from pkdlib.companion import results
 from pkdlib.companion.book.page_tables.layout import with_interval
+from pkdlib.companion.claims import verdicts
 from pkdlib.companion.claims.comparisons import LAST_TEACHER
 from pkdlib.companion.names import KIND_NAMES, METHOD_NAMES, MODALITY_NAMES
 from pkdlib.distillation.schedules import canonical
@@ -62,7 +63,7 @@ def certainty() -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _studies(table: str) -> Iterator[tuple[str, dict[str, pd.DataFrame]]]:
-    for profile, dataset in results.published_sets():
+    for profile, dataset in results.published_sets(verdicts.MIN_SEEDS):
         found = results.published(profile, dataset)
         if len(found.get(table, ())):
             yield f"{dataset} ({profile})", found
