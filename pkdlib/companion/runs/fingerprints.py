@@ -57,7 +57,8 @@ def reached(function: Callable, *, without: Collection[str] = ()) -> dict[str, s
         without: As there.
 
     Returns:
-        Its place -> its text, without comments and docstrings. A place is `module:name`, or `module:class.member`.
+        Where it stands (the module, and behind a colon the name or class and member) -> its text, without comments and
+        docstrings.
     """
     search = _Search(function.__module__.partition(".")[0], frozenset(without))
     search.run(function.__module__, function.__qualname__.partition(".")[0])
