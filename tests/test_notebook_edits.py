@@ -70,7 +70,7 @@ def test_a_schedule_a_kind_of_exit_and_a_loss_of_ones_own(run_page):
     before, drawn, _ = run_page("04", until="## When a teacher helps")
     assert not shows(drawn, "mine")
 
-    schedule = ('    "self": ', '    "mine": distillation.progressive(iframe=1 / 2, own=1 / 2),\n    "self": ')
+    schedule = ('    "self": ', '    "mine": progressive(iframe=1 / 2, own=1 / 2),\n    "self": ')
     after, drawn, steps = run_page("04", schedule, until="## When a teacher helps")
     assert [name.split("-")[0] for name in sorted(steps)] == [".exits", ".logits"]
     assert {"mine"} == set(after["exits"]["method"]) - set(before["exits"]["method"])
@@ -92,7 +92,7 @@ def test_a_schedule_a_kind_of_exit_and_a_loss_of_ones_own(run_page):
     )
     loss = (
         ("exit_rows, method_rows = [], []\n", f"{squared}exit_rows, method_rows = [], []\n"),
-        ("loss=distillation.soft_cross_entropy", "loss=squared"),
+        ("loss=soft_cross_entropy", "loss=squared"),
     )
     after, _, steps = run_page("04", *loss, until="## When a teacher helps")
     assert [name.split("-")[0] for name in sorted(steps)] == [".exits", ".logits"]
