@@ -105,8 +105,8 @@ def test_a_notebook_is_executed(environment, tmp_path):
 BUILD = """
 import sys
 from pathlib import Path
-from pkdlib.companion.book import build as book, numbers; from pkdlib.companion.book.page_tables import collected
-print(len(numbers.collect()), len(collected.collect()))
+from pkdlib.companion.book import build as book, numbers
+print(len(numbers.collect()))
 print(book.build(root=Path(sys.argv[1]), substitutions={"share": "a \\u2264 b"}))
 """
 

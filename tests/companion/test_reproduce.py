@@ -187,8 +187,8 @@ def test_no_kernel_outlives_a_killed_parent(tmp_path, moment):
     assert not [path for path in tmp_path.iterdir() if path.is_socket()]
 
 
-# What there is once a run has begun on its data, on a network and on classifiers.
-MOMENTS = ("cache/**/*.mp4", "**/.backbone-*", "**/.exits-*")
+# What there is once a run has begun on its data and on its exits.
+MOMENTS = ("cache/**/*.mp4", "**/.exits-*")
 
 
 @pytest.mark.slow
