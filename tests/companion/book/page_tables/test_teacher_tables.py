@@ -1,4 +1,5 @@
 import itertools
+import json
 
 import pandas as pd
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from pkdlib import _resources
 from pkdlib.companion import results
 from pkdlib.companion.book.page_tables import teacher_tables
+from pkdlib.companion.claims import verdicts
 
 CELLS = list(itertools.product((0,), (0, 1), ("a", "b", "c")))
 
@@ -41,7 +43,8 @@ def committed(tmp_path, monkeypatch):
     place.mkdir(parents=True)
     for name, found in (("exits", trials), ("trials", trials), ("temperatures", softer), ("crossfit", taught)):
         pd.DataFrame(found).to_csv(place / f"{name}{results.PACKED}", index=False)
-    (place / "run.json").write_text('{"runs": [{"split": 0, "seed": 0}, {"split": 0, "seed": 1}]}', encoding="utf-8")
+    runs = [{"split": 0, "seed": seed} for seed in range(verdicts.MIN_SEEDS)]  # of which these tables hold two
+    (place / "run.json").write_text(json.dumps({"runs": runs}), encoding="utf-8")
     monkeypatch.setattr(_resources, "folder", lambda _: tmp_path / "results")
 
 
