@@ -67,14 +67,14 @@ def shows(drawn, name):
 
 @pytest.mark.slow
 def test_a_schedule_a_kind_of_exit_and_a_loss_of_ones_own(run_page):
-    before, drawn, _ = run_page("04", until="## When a teacher helps")
+    before, drawn, _ = run_page("04", until="### In all committed studies")
     assert not shows(drawn, "mine")
 
     schedule = ('    "self": ', '    "mine": progressive(iframe=1 / 2, own=1 / 2),\n    "self": ')
-    after, drawn, steps = run_page("04", schedule, until="## When a teacher helps")
+    after, drawn, steps = run_page("04", schedule, until="### In all committed studies")
     assert [name.split("-")[0] for name in sorted(steps)] == [".exits", ".logits"]
     assert {"mine"} == set(after["exits"]["method"]) - set(before["exits"]["method"])
-    assert len(shows(drawn, "mine")) == len(drawn) == 2
+    assert len(shows(drawn, "mine")) == len(drawn) == 4  # by exit, by method, and the gain with both kinds of exits
     for name in ("exits", "trials"):
         kept = after[name][after[name]["method"] != "mine"].reset_index(drop=True)
         assert kept.equals(before[name])

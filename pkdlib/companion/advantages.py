@@ -14,8 +14,9 @@ Sources: Cameron, Gelbach, Miller (2011) as in `intervals`, applied to the line'
 Measurement error models, section 1.1, for what chance in advantages does to a slope.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from scipy import stats
 
 from pkdlib.companion import results
 from pkdlib.companion.presets import LIGHT_KINDS
-from pkdlib.distillation.schedules import LABELS, METHODS, OWN, canonical
+from pkdlib.distillation.schedules import LABELS, METHODS, OWN, Method, canonical
 from pkdlib.statistics import intervals
 from pkdlib.statistics.differences import NotMeasured, Tables, required
 from pkdlib.statistics.intervals import CELL, RUN
@@ -142,18 +143,22 @@ class Line:
         return _intervals(weights @ self.coefficients, moved)
 
 
-def differences(tables: Tables, dataset: str, data: str) -> pd.DataFrame:
+def differences(
+    tables: Tables, dataset: str, data: str, methods: Mapping[str, Method] = MappingProxyType(METHODS)
+) -> pd.DataFrame:
     """Give the cells of every point of some results.
 
     Args:
         tables: `trials` and `exits` of some runs.
         dataset: Their data set. A part of one shares its source.
         data: How these results are called.
+        methods: Name -> schedule of teachers, with those of one's own.
 
     Returns:
         A table of cells in percentage points: index source, part, split, seed, group; columns of `POINT`. A method is
-        that of a single teacher, under the name of `schedules.canonical`, or `pkd`, whose teacher is its last one. Only
-        teachers whose network has an accuracy of its own in the tables count; there may be none, and so no column.
+        that of a single teacher, under the name of `schedules.canonical`, or `pkd` or one's own, whose teacher is the
+        last one. Only teachers whose network has an accuracy of its own in the tables count; there may be none, and so
+        no column.
 
     Raises:
         ValueError: If a method was not tested in every run and group.
@@ -165,7 +170,7 @@ def differences(tables: Tables, dataset: str, data: str) -> pd.DataFrame:
     trained, networks = _per_cent(usual, _TRIAL), _per_cent(ends, ["modality"])
     source, found = dataset.partition("-")[0], {}
     for kind, student, number in usual[_TRIAL[:3]].drop_duplicates().itertuples(index=False):
-        for method, teacher in _teachers(student).items():
+        for method, teacher in _teachers(student, methods).items():
             if (kind, student, number, method) in trained and {teacher, student} <= set(networks):
                 gain = trained[kind, student, number, method] - trained[kind, student, number, "ce"]
                 parts = {"test": gain, "validation": networks[teacher] - networks[student]}
@@ -221,7 +226,7 @@ def points(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def single(cells: pd.DataFrame) -> pd.DataFrame:
-    """Leave PKD out, which has several teachers.
+    """Leave PKD out, which has several teachers, and methods of one's own.
 
     Args:
         cells: A table of cells.
@@ -229,7 +234,7 @@ def single(cells: pd.DataFrame) -> pd.DataFrame:
     Returns:
         That of the points with a single teacher, through which lines are fitted.
     """
-    return cells.loc[:, cells.columns.get_level_values("method") != "pkd"]
+    return cells.loc[:, cells.columns.get_level_values("method").isin(METHODS.keys() - {"pkd"})]
 
 
 def fit(cells: pd.DataFrame, shape: str = "straight", by: Sequence[str] = ()) -> Line:
@@ -319,11 +324,12 @@ def _none() -> pd.DataFrame:
     return pd.DataFrame(index=index, columns=pd.MultiIndex.from_frame(pd.DataFrame(columns=POINT)))
 
 
-def _teachers(student: str) -> dict[str, str]:
-    # Of methods with one teacher, and of PKD with its last: method -> the teacher's network.
-    last = {name: method.stages[-1].teacher for name, method in METHODS.items()}
-    chosen = [name for name, method in METHODS.items() if len(method.stages) == 1 and not method.label_weight]
-    named = {canonical(name, student): last[name] for name in [*chosen, "pkd"] if last[name] != LABELS}
+def _teachers(student: str, methods: Mapping[str, Method]) -> dict[str, str]:
+    # Of methods with one teacher, and of PKD and one's own with their last: method -> the teacher's network.
+    last = {name: method.stages[-1].teacher for name, method in methods.items()}
+    chosen = [name for name, method in methods.items() if len(method.stages) == 1 and not method.label_weight]
+    chosen += [name for name in methods if name == "pkd" or name not in METHODS]
+    named = {canonical(name, student, methods): last[name] for name in chosen if last[name] != LABELS}
     return {name: student if teacher == OWN else teacher for name, teacher in named.items()}
 
 

@@ -17,7 +17,8 @@ from pkdlib.companion.book.encodings import (
     VERDICT_COLOURS,
 )
 from pkdlib.companion.flatness_controls import MEASURES
-from pkdlib.companion.names import DATASET_LABELS, EXIT_LABELS, MODALITY_LABELS, SERIES_NAMES
+from pkdlib.companion.names import DATASET_LABELS, EXIT_LABELS, METHOD_NAMES, MODALITY_LABELS, SERIES_NAMES
+from pkdlib.distillation.schedules import METHODS
 
 __all__ = [
     "accuracies",
@@ -346,13 +347,14 @@ def gain_by_advantage(points: pd.DataFrame, lines: pd.DataFrame) -> alt.LayerCha
         A point and the interval of its gain per row; each line with the band of its interval.
     """
     frame = points.replace([np.inf, -np.inf], np.nan)
-    frame["taught by"] = np.where(frame["method"] == "pkd", "PKD (its last teacher)", "one teacher")
+    several = [name for name in frame["method"].unique() if name == "pkd" or name not in METHODS]
+    names = {name: f"{METHOD_NAMES[name]} (its last teacher)" for name in ("pkd", *several)}
+    frame["taught by"] = frame["method"].map(names).fillna("one teacher")
     for name in ("student", "teacher"):
         frame[name] = frame[name].map(MODALITY_LABELS)
     frame["exit"] = frame["exit"].map(EXIT_LABELS)
     studies, shapes, kinds = (
-        list(dict.fromkeys(column))
-        for column in (frame["data"], lines["shape"], ("one teacher", "PKD (its last teacher)"))
+        list(dict.fromkeys(column)) for column in (frame["data"], lines["shape"], ("one teacher", *names.values()))
     )
     x = alt.X("advantage:Q", title="teacher's advantage (percentage points)")
     y_title = "gain over labels (percentage points)"

@@ -78,11 +78,10 @@ class Backbones:
             for reads, folder in self.steps().items()
         }
 
-    @functools.cached_property
+    @property
     def logits(self) -> dict[str, np.ndarray]:
         """What the bare networks answer: the keys of `logits_step` -> (clips, classes) float64."""
-        found = load_file(logits_step(self) / "logits.safetensors")
-        return {key: value.double().numpy() for key, value in found.items()}
+        return _read(self)
 
     def curves(self) -> Rows:
         """Yield how training went.
@@ -105,6 +104,12 @@ class Backbones:
             for modality in self.networks:
                 where = {"modality": modality, "method": "backbone", "exit": NUM_EXITS}
                 yield from count(self.run, part, self.logits[f"{part}/{modality}/backbone/{NUM_EXITS}"], where)
+
+
+@functools.lru_cache(maxsize=2)
+def _read(backbones: Backbones) -> dict[str, np.ndarray]:
+    found = load_file(logits_step(backbones) / "logits.safetensors")
+    return {key: value.double().numpy() for key, value in found.items()}
 
 
 @functools.lru_cache(maxsize=8)

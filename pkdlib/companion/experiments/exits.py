@@ -124,10 +124,10 @@ class Exits:
             found |= {key: value for key, value in read.items() if key.partition("/")[2].startswith(own)}
         return found
 
-    @functools.cached_property
+    @property
     def logits(self) -> dict[str, np.ndarray]:
         """All logits, as `tensors`, in float64 for arithmetic."""
-        return {key: value.double().numpy() for key, value in self.tensors().items()}
+        return _read(self)
 
     def stacked(self, part: str, kind: str, method: str, order: Sequence[str]) -> np.ndarray:
         """Stack the logits of all exits in the order in which a cascade visits them.
@@ -194,6 +194,11 @@ class Exits:
             "methods": {name: dataclasses.asdict(self.methods[name]) for name in COMPARED if name in self.methods},
         }
         return steps.step(self.run, f"{name}{self.backbones.suffix}", make, *steps.EXITS, *decided_by, taken=taken)
+
+
+@functools.lru_cache(maxsize=2)  # a study's runs are gone through one by one, and the logits of all would fill memory
+def _read(exits: Exits) -> dict[str, np.ndarray]:
+    return {key: value.double().numpy() for key, value in exits.tensors().items()}
 
 
 @functools.lru_cache(maxsize=8)
