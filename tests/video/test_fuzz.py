@@ -70,7 +70,7 @@ def test_no_damaged_file_does_harm():
 
 
 def test_no_damaged_real_file_does_harm(shared_clips):
-    run_clean("--count", 120, "--seed", 1, "--replay", 10, "--clips", shared_clips)
+    run_clean("--count", 60, "--seed", 1, "--replay", 10, "--clips", shared_clips)
 
 
 def test_a_picture_that_is_not_libavcodec_s_is_found(tmp_path, monkeypatch):
