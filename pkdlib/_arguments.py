@@ -67,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--results", metavar="DIR", help="write the tables there, as results/ holds them to commit")
     command.add_argument("--tables", nargs="+", default=(), metavar="NAME", help="of the tables, write these alone")
     command.add_argument("--model", metavar="DIR", help="write the first run's model there, in half precision")
+    command.add_argument(
+        "--steps", metavar="DIR", help="write the finished steps there, as results/ holds them for pages"
+    )
 
     command = _add(commands, "data", "prepare UCF-101 or HMDB-51", _DATA_HELP)
     command.add_argument("dataset", choices=("ucf101", "hmdb51"), help="which data set")
@@ -204,7 +207,7 @@ parameters name the run, as they do for `pkd reproduce`.
 
 examples:
   pkd export --profile quick --target my_weights
-  pkd export --profile quick --results results --model results/model
+  pkd export --profile quick --results results --steps results --model results/model
   pkd export --profile full --dataset ucf101 --root ucf_part --set iframe_network=lite --split 0 --seed 0 \\
     --model results/model-ucf101-25
 takes:   seconds where the run is finished; needs pip install 'pkdlib[train]'

@@ -157,7 +157,9 @@ def _export(chosen: argparse.Namespace) -> None:
     if chosen.model:
         export.ship(parameters, Path(chosen.model), _log)
         _say("model", chosen.model)
-    if chosen.target or not (chosen.results or chosen.model):
+    if chosen.steps:
+        _say("steps", str(export.ship_runs(parameters, Path(chosen.steps))))
+    if chosen.target or not (chosen.results or chosen.model or chosen.steps):
         target = Path(chosen.target or "export")
         export.export(parameters, target, _log)
         _say("exported", str(target))

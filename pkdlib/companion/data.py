@@ -17,13 +17,13 @@ _OFFICIAL = {spec.name: spec for spec in (ucf101.SPEC, hmdb51.SPEC)}
 
 @functools.cache
 def dataset(p: Parameters) -> Dataset:
-    """Generate or load the data set, once; what is made of clips lies in the cache under the code that makes it.
+    """Describe or load the data set, once; what is made of clips lies in the cache under the code that makes it.
 
     Args:
         p: The parameters.
 
     Returns:
-        The data set, its clips in the paper's form.
+        The data set, its clips in the paper's form; those of Marionette are drawn when their files are asked for.
 
     Raises:
         DatasetError: If the data cannot be used.
@@ -32,8 +32,8 @@ def dataset(p: Parameters) -> Dataset:
     if p.dataset == "marionette":
         shape = {name.removeprefix("marionette_"): value for name, value in p.only("marionette_").items()}
         del shape["splits"]
-        made = fingerprints.fingerprint(marionette.generate, without=("_files", "_processes"))
-        return marionette.generate(cache / f"marionette-{store.digest([shape, made])}", **shape, workers=p.threads)
+        place = cache / f"marionette-{store.digest([shape, *drawn(p).values()])}"
+        return marionette.describe(place, **shape, workers=p.threads)
     if not p.root:
         raise DatasetError(f"dataset = {p.dataset!r} needs the parameter root: the folder that holds its clips")
     if p.dataset in _OFFICIAL:
@@ -45,3 +45,17 @@ def dataset(p: Parameters) -> Dataset:
     if not p.pattern:
         raise DatasetError("dataset = 'folder' needs the parameter pattern: a regular expression with one group")
     return folder.load(Path(p.root), place, pattern=p.pattern, num_folds=p.folds, workers=p.threads)
+
+
+def drawn(p: Parameters) -> dict[str, dict[str, str]]:
+    """Digest the code that draws the clips, where they are drawn: other clips are told apart by their checksums.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        `clips`: as `fingerprints.fingerprint`; nothing of a data set that is not drawn.
+    """
+    if p.dataset != "marionette":
+        return {}
+    return {"clips": fingerprints.fingerprint(marionette.describe, without=("_files", "_processes", "_progress"))}

@@ -1,4 +1,7 @@
-"""Keep a run's cascade for use on other videos: in the run, as the repository ships it, and in one's own folder."""
+"""Keep what a run has made: its cascade for other videos, and its steps as pages show them where nothing is computed.
+
+A cascade is kept in the run, as the repository ships it, and in one's own folder.
+"""
 
 import dataclasses
 import shutil
@@ -9,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from pkdlib import _files
-from pkdlib.companion import workspace
+from pkdlib import _files, _resources
+from pkdlib.companion import folders, workspace
 from pkdlib.companion.experiments import exits, fusion
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
@@ -28,6 +31,7 @@ LITE_WEIGHTS = "EfficientNet-Lite0's of ImageNet, from the package efficientnet-
 # What a run keeps for `pkd predict`: the method of its internal classifiers, which are of the paper's kind, and the
 # confidence at which it answers early.
 METHOD, THRESHOLD = "pkd", 0.9
+MODEL = "model"  # the step that keeps it
 
 
 def model_step(run: Run) -> Path:
@@ -39,7 +43,7 @@ def model_step(run: Run) -> Path:
     Returns:
         A folder that `predictor.load` reads.
     """
-    return exits.of(run).step("model", lambda target: predictor.save(_cascade(run), target))
+    return exits.of(run).step(MODEL, lambda target: predictor.save(_cascade(run), target))
 
 
 def ship(p: Parameters, target: Path, log: Callable[[str], None] = print) -> None:
@@ -70,6 +74,34 @@ def ship(p: Parameters, target: Path, log: Callable[[str], None] = print) -> Non
     checked = {"clips": count, "right": half, "right_as_trained": whole}
     origin = {**cascade.origin, **_sources(run), "validation": checked}
     predictor.save(dataclasses.replace(cascade, origin=origin), Path(target), dtype=torch.float16)
+
+
+def ship_runs(p: Parameters, target: Path) -> Path:
+    """Write the finished steps of every run, as the repository ships them for pages: weights in half precision.
+
+    Logits and whatever else was measured stay as they are, so that tables made of them are those of the runs. The
+    cascade for `pkd predict` is left out: it is made of the others in a moment.
+
+    Args:
+        p: Which runs.
+        target: The folder of results.
+
+    Returns:
+        `<target>/<profile>/<dataset>/runs`, whatever was there before gone.
+    """
+    place = Path(target) / folders.shipped_folder(p).relative_to(_resources.folder("results"))
+    shutil.rmtree(place, ignore_errors=True)
+    for run in workspace.selected_runs(p):
+        for step, _ in run.store.finished("*"):
+            if step.name == MODEL:
+                continue
+            to = place / step.relative_to(folders.run_folder(p))
+            shutil.copytree(step, to)
+            for weights in to.glob("weights.safetensors"):
+                tensors = load_file(weights).items()
+                halved = {name: value.half() if value.is_floating_point() else value for name, value in tensors}
+                weights.write_bytes(save(halved))
+    return place
 
 
 def export(p: Parameters, target: Path, log: Callable[[str], None] = print) -> None:

@@ -24,6 +24,18 @@ def run_folder(p: Parameters) -> Path:
     return _resources.place(p.runs) / p.variant / name
 
 
+def shipped_folder(p: Parameters) -> Path:
+    """Return the folder of the runs that come with the library for these parameters' profile and data, if any do.
+
+    Args:
+        p: The parameters.
+
+    Returns:
+        The folder, beside the committed tables.
+    """
+    return _resources.folder("results") / p.profile / parts.name_of(p.dataset, p.root) / "runs"
+
+
 def cache_folder(p: Parameters) -> Path:
     """Return the folder of generated, transcoded and decoded data.
 

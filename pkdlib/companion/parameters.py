@@ -24,7 +24,18 @@ _Chosen = Annotated[int, Field(ge=-1)]
 _BESIDE_THE_DIGEST = frozenset(
     {
         *("dataset", "root", "pattern", "iframe_network", "split", "seed", "seeds", "marionette_splits"),
-        *("runs", "cache", "clip", "keep", "frames", "workers", "temperatures", "light_methods", "paper_methods"),
+        *(
+            "runs",
+            "cache",
+            "clip",
+            "keep",
+            "recompute",
+            "frames",
+            "workers",
+            "temperatures",
+            "light_methods",
+            "paper_methods",
+        ),
         *("crossfit_folds", "flatness_controls", "flatness_biases"),
     }
 )
@@ -83,6 +94,9 @@ class Parameters(pydantic.BaseModel):
     """Processes that read ahead while a network trains; 0 for none."""
     keep: bool = False
     """Whether finished steps are shown although other code than the present one made them; pages say so then."""
+    recompute: bool = True
+    """Whether all is computed here. A page's own cell says `False`: then the run that comes with the library is shown
+    where there is none of one's own, if it is of the same parameters and data."""
     runs: str = "runs"
     """The folder of runs; relative to `_resources.working_folder`."""
     cache: str = "cache"

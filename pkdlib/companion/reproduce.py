@@ -260,6 +260,7 @@ def _injected(parameters: Parameters) -> dict[str, Any]:
     profile = parameters.own_profile.flat()
     # By their names a notebook knows what the profile says of them.
     profile |= {name: Parameters.model_fields[name].default for name in ("dataset", "backbone")}
+    profile["recompute"] = False  # as every page's own cell says
     changed = {name: value for name, value in parameters.flat().items() if value != profile[name]}
     return {"profile": parameters.profile, **changed}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from pkdlib.companion import folders
-from pkdlib.companion.data import dataset
+from pkdlib.companion.data import dataset, drawn
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.runs import fingerprints, store
 from pkdlib.companion.runs.store import Store
@@ -22,7 +22,7 @@ from pkdlib.training.tuning import Tuning
 # Code that decides no result: it keeps and reports them; and data sets, which are told apart by their checksums.
 UNDECIDING = (
     *("companion.runs", "companion.data", "companion.folders"),
-    *("_files", "_processes", "_resources", "data.datasets"),
+    *("_files", "_processes", "_progress", "_resources", "data.datasets"),
 )
 
 
@@ -42,9 +42,10 @@ class Run:
 
     @property
     def store(self) -> Store:
-        """Where the run's steps live."""
-        place = folders.run_folder(self.parameters) / f"split{self.split}" / f"seed{self.seed}"
-        return Store(place, keep=self.parameters.keep)
+        """Where the run's steps live, and where those that come with the library do."""
+        p, place = self.parameters, Path(f"split{self.split}") / f"seed{self.seed}"
+        shipped = None if p.recompute else folders.shipped_folder(p) / place
+        return Store(folders.run_folder(p) / place, keep=p.keep, shipped=shipped)
 
     @property
     def columns(self) -> dict[str, int | str]:
@@ -138,14 +139,14 @@ def frame_bank(p: Parameters) -> Frames:
         The clips' frames, the same bytes either way.
     """
     data, short_side = dataset(p), _short_side(p)
-    made = store.digest(fingerprints.fingerprint(frame_cache.frame_bank, without=UNDECIDING))
+    made = store.digest(fingerprints.fingerprint(frame_cache.frame_bank, without=UNDECIDING) | drawn(p))
     if p.frames == "decode":
         labels = torch.as_tensor([clip.label for clip in data.clips], dtype=torch.int64)
         indices = folders.cache_folder(p) / f"indices-{data.checksum[:16]}-{made}"
-        return ClipFiles(tuple(clip.path for clip in data.clips), labels, p.candidates, short_side, indices)
+        return ClipFiles(data.files(), labels, p.candidates, short_side, indices)
     place = folders.cache_folder(p) / f"frames-{data.checksum[:16]}-{p.candidates}-{short_side}-{made}"
     return frame_cache.frame_bank(
-        [clip.path for clip in data.clips],
+        data.files(),
         [clip.label for clip in data.clips],
         place,
         candidates=p.candidates,
@@ -163,7 +164,8 @@ def bank_size(p: Parameters) -> int:
     Returns:
         Bytes, about.
     """
-    return frame_cache.size_of([clip.path for clip in dataset(p).clips], p.candidates, _short_side(p))
+    data = dataset(p)
+    return len(data.clips) * frame_cache.size_of(data.files([0]), p.candidates, _short_side(p))
 
 
 def example_clip(p: Parameters) -> Path:
@@ -178,7 +180,8 @@ def example_clip(p: Parameters) -> Path:
     if p.clip:
         return Path(p.clip)
     data = dataset(p)
-    return data.clips[data.splits[max(p.split, 0)].test[0]].path
+    (path,) = data.files([data.splits[max(p.split, 0)].test[0]])
+    return path
 
 
 def selected_runs(p: Parameters) -> list[Run]:

@@ -6,9 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from pkdlib._files import printable
+from pkdlib._progress import tqdm
 from pkdlib.data._manifest import Manifest
 from pkdlib.data._workers import results
 from pkdlib.data.datasets import DatasetError

@@ -6,6 +6,7 @@ All give a `Dataset`, whose clips are in the paper's form (MPEG-4 Part 2, 340x25
 and test parts share no group, except where published lists do and the data set says so.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,11 +50,13 @@ class Dataset:
         classes: Names, in the order of the labels.
         clips: All clips.
         splits: At least one.
-        checksum: SHA-256 (hexadecimal) over the names and the SHA-256 of all clip files.
+        checksum: SHA-256 (hexadecimal) over the names and the SHA-256 of all clip files; of clips that are drawn, over
+            what they are drawn from.
         citation: How to cite the data, empty if there is nothing to cite.
         licence: Under which terms the data may be used.
         shared_groups: Groups that published lists have both for training and for test. They are the only ones that
             may be in the test part and in another; training and validation never share any.
+        make: Makes those of the clips of these indices whose files are missing; None where all files are there.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Dataset:
     citation: str
     licence: str
     shared_groups: frozenset[str] = frozenset()
+    make: Callable[[Sequence[int]], None] | None = None
 
     def __post_init__(self) -> None:
         """Check that no split leaks a group from one part to another.
@@ -84,6 +88,23 @@ class Dataset:
                             f"both in {seen[group]} and in {part}"
                         )
                     seen[group] = part
+
+    def files(self, indices: Iterable[int] | None = None) -> tuple[Path, ...]:
+        """Return the files of clips, made first where they are missing and can be made.
+
+        Args:
+            indices: Which of the clips; all where none are named.
+
+        Returns:
+            A path a clip, in the order asked for.
+
+        Raises:
+            DatasetError: If a file cannot be made.
+        """  # noqa: DOC502
+        wanted = range(len(self.clips)) if indices is None else list(indices)
+        if self.make is not None:
+            self.make(wanted)
+        return tuple(self.clips[index].path for index in wanted)
 
 
 def split_by_group(clips: tuple[Clip, ...], *, validation: set[str], test: set[str]) -> Split:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
 
 from pkdlib import _files
+from pkdlib._progress import tqdm
 from pkdlib.data.datasets import DatasetError
 from pkdlib.video import reader
 from pkdlib.video.transforms import motion_bytes, residual_bytes

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
+
+from pkdlib._progress import tqdm
 
 # Below this number of probes their own spread is too badly known to stop by it.
 FEWEST_PROBES = 10

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from pkdlib._progress import tqdm
 from pkdlib.flatness.estimates import normal_vector
 from pkdlib.flatness.objective import Objective
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from tqdm import trange
 
+from pkdlib._progress import trange
 from pkdlib.flatness.estimates import Estimate, accumulated, estimate_to_target, normal_vector
 from pkdlib.flatness.objective import Objective
 from pkdlib.flatness.operators import GaussNewton

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from pkdlib._progress import tqdm
 from pkdlib.flatness.estimates import normal_vector
 from pkdlib.flatness.operators import InputHessian
 from pkdlib.flatness.quadrature import Quadrature

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from pkdlib import _files
+from pkdlib._progress import tqdm
 from pkdlib.data.batches import MicroBatch
 from pkdlib.training import distributed
 

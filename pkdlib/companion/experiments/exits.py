@@ -356,18 +356,20 @@ def _held(exits: Exits) -> dict[ExitSpec, Path]:
     # What finished steps hold of the specs, trained by this code and these settings and taught as they are now.
     run = exits.run
     lessons = _lessons(exits, exits.specs)
-    decided = steps.made_by(_train) | _decided(exits)
+    decided = steps.made_by(_train, run.parameters) | _decided(exits)
     wanted = store.as_json({"settings": steps.settings(run, *steps.EXITS), "made_by": decided})
     found: dict[str, Path] = {}
-    for folder, recorded in run.store.finished("exits-*"):
-        held = recorded.get("made_by", {}).pop("trials", {})
-        own = {name: recorded.get(name) for name in wanted}
-        for key, lesson in store.as_json(lessons).items():
-            if own == wanted and held.get(key) == lesson:
-                found[key] = folder
-            elif run.parameters.keep and key in held and own["settings"] == wanted["settings"] and key not in found:
-                store.tell_kept(folder, recorded)
-                found[key] = folder
+    finished = [
+        (folder, record, record["made_by"].pop("trials", {})) for folder, record in run.store.finished("exits-*")
+    ]
+    for agreement in (store.SAME, store.KEPT, store.SHIPPED):
+        for folder, record, held in finished:
+            if run.store.agreement(folder, record, wanted) != agreement:
+                continue
+            for key, lesson in store.as_json(lessons).items():
+                if key not in found and (held.get(key) == lesson or (agreement == store.KEPT and key in held)):
+                    run.store.tell(folder, record, wanted)
+                    found[key] = folder
     return {spec: found[spec.key] for spec in exits.specs if spec.key in found}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pkdlib.companion import workspace
+from pkdlib.companion.data import drawn
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.runs import fingerprints, store
 from pkdlib.companion.workspace import Run, dataset
@@ -64,7 +65,7 @@ def step(
         run = run.without_iframe_network
     p = run.parameters
     devices.prepare(p.device, p.threads, deterministic=p.deterministic)
-    decided = made_by(make) | (tunings(p, *decided_by) if taken is None else taken)
+    decided = made_by(make, p) | (tunings(p, *decided_by) if taken is None else taken)
     return run.store.step(name, make, settings(run, *decided_by), decided)
 
 
@@ -127,16 +128,17 @@ def step_together(
     return told
 
 
-def made_by(make: Callable) -> dict[str, Any]:
+def made_by(make: Callable, p: Parameters) -> dict[str, Any]:
     """Digest the code that decides what a step makes.
 
     Args:
         make: What makes it.
+        p: The parameters, which say whether its clips are drawn, too.
 
     Returns:
-        As `fingerprints.fingerprint`.
+        As `fingerprints.fingerprint`; and `clips`, likewise, of what draws them.
     """
-    return dict(fingerprints.fingerprint(make, without=UNDECIDING))
+    return fingerprints.fingerprint(make, without=UNDECIDING) | drawn(p)
 
 
 def tunings(p: Parameters, *decided_by: str) -> dict[str, Any]:

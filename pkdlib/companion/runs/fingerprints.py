@@ -17,6 +17,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 # Packages whose versions can change bits: the name that is imported -> that of the distribution.
 _DECIDING_PACKAGES = {
@@ -63,6 +64,21 @@ def reached(function: Callable, *, without: Collection[str] = ()) -> dict[str, s
     search = _Search(function.__module__.partition(".")[0], frozenset(without))
     search.run(function.__module__, function.__qualname__.partition(".")[0])
     return search.texts
+
+
+def without_versions(record: Any) -> Any:
+    """Leave out of a record what `fingerprint` gave it, however deep it stands.
+
+    Args:
+        record: JSON-compatible.
+
+    Returns:
+        The same, but for digests of code and versions of packages.
+    """
+    if not isinstance(record, dict):
+        return record
+    left = {name: value for name, value in record.items() if name not in ("code", *_DECIDING_PACKAGES)}
+    return {name: without_versions(value) for name, value in left.items()}
 
 
 def of_argument(function: Callable) -> str:

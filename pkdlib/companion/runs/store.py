@@ -2,10 +2,14 @@
 
 The store knows nothing of what a step makes. A step is a folder; it is built under a temporary name and renamed when
 it is whole, so that a process killed at any moment leaves either the finished step or a part to resume from.
+
+A store may have another one behind it, which is only read: the steps that come with the library. One of those stands
+in for a step that is not there, if it was made of the same choices, whatever machine and version of the code made it.
 """
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -22,9 +26,15 @@ from pathlib import Path
 from typing import Any
 
 from pkdlib import __version__, _files, _resources
+from pkdlib.companion.runs import fingerprints
 
 RECORD = "run.json"
 TIMINGS = "timings.json"
+# How a step agrees with what is asked for, the closest first: in all, but for the code that made it, or in the choices
+# that it was made of.
+SAME, KEPT, SHIPPED = "same", "kept", "shipped"
+# Settings that say on what a step is computed, and choose nothing.
+_MACHINE = {"device", "threads", "deterministic", "compiled"}
 _RECORDED_PACKAGES = ("av", "numpy", "scipy", "torch", "torchvision", "curvlinops-for-pytorch")
 
 
@@ -38,11 +48,12 @@ class Store:
     Args:
         root: The folder, made when the first step is.
         keep: Whether a finished step is taken although other code than the present one made it; it is told, once.
+        shipped: A folder of finished steps to show where `root` has none; nothing is written there, and it is told.
     """
 
-    def __init__(self, root: Path | str, *, keep: bool = False):
+    def __init__(self, root: Path | str, *, keep: bool = False, shipped: Path | None = None):
         """Remember where the steps live."""
-        self.root, self.keep = Path(root), keep
+        self.root, self.keep, self.shipped = Path(root), keep, shipped
 
     def step(
         self,
@@ -51,7 +62,7 @@ class Store:
         settings: Mapping[str, Any],
         made_by: Mapping[str, Any] | None = None,
     ) -> Path:
-        """Return the folder of a finished step, making it first where it is missing or was made by other code.
+        """Return the folder of a finished step, making it where none agrees: none here, and none that is shipped.
 
         Args:
             name: The step's name, which is its folder's.
@@ -71,6 +82,8 @@ class Store:
         wanted = as_json({"settings": settings, "made_by": made_by or {}})
         if self._is_usable(final, wanted):
             return final
+        if self.shipped and self._is_usable(self.shipped / name, wanted):
+            return self.shipped / name
         partial = final.with_name(f".{name}.partial")
         try:
             partial.mkdir(parents=True, exist_ok=True)
@@ -91,7 +104,7 @@ class Store:
         return final
 
     def finished(self, pattern: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """Find finished steps.
+        """Find finished steps, here and shipped.
 
         Args:
             pattern: Of their names, as `glob` takes it.
@@ -99,41 +112,69 @@ class Store:
         Yields:
             A step's folder and its record, by name.
         """
-        for record in sorted(self.root.glob(f"{pattern}/{RECORD}")):
-            yield record.parent, _files.read_json(record)
+        for root in filter(None, (self.root, self.shipped)):
+            for record in sorted(root.glob(f"{pattern}/{RECORD}")):
+                yield record.parent, _files.read_json(record)
+
+    def agreement(self, step: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+        """Say whether, and how, a finished step agrees with what is asked for.
+
+        Args:
+            step: Its folder, here or shipped.
+            found: Its record.
+            wanted: `settings` and `made_by`, as `step` takes them.
+
+        Returns:
+            SAME, KEPT or SHIPPED; empty where it does not agree.
+        """
+        if step.parent == self.shipped:
+            return SHIPPED if _choices(found) == _choices(wanted) else ""
+        if found["settings"] != wanted["settings"]:
+            return ""
+        if found.get("made_by") == wanted["made_by"]:
+            return SAME
+        return KEPT if self.keep else ""
+
+    def tell(self, step: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        """Say, once, that a step is shown although it was not made here, or not by the present code.
+
+        Args:
+            step: Its folder.
+            found: Its record.
+            wanted: As `agreement` takes it.
+        """
+        agreement = self.agreement(step, found, wanted)
+        if agreement == KEPT:
+            made = found.get("commit") or f"version {found['versions'].get('pkdlib', 'unknown')}"
+            _say_once(f"kept, though other code made it ({made}): {step}")
+        if agreement == SHIPPED:
+            earlier = _codes(found["made_by"]) != _codes(wanted["made_by"])
+            _say_once(
+                f"shown: the run that comes with pkdlib{', of an earlier version of its code' * earlier}; to train for "
+                "real, write recompute = True in the parameters' cell"
+            )
 
     def _is_usable(self, final: Path, wanted: dict[str, Any]) -> bool:
         record = final / RECORD
         if not record.is_file():
             return False
         found = _files.read_json(record)
-        if found["settings"] != wanted["settings"]:
+        if final.parent == self.root and found["settings"] != wanted["settings"]:
             raise RunError(
                 f"{final} was made with other settings: {_changes(found['settings'], wanted['settings'])}; "
                 "choose another folder with --runs, or remove this one with `pkd clean`"
             )
-        if found.get("made_by") != wanted["made_by"]:
-            if not self.keep:
-                return False
-            tell_kept(final, found)
-        shutil.rmtree(final / _files.RESUME, ignore_errors=True)  # where a kill fell between the step's end and that
+        if not self.agreement(final, found, wanted):
+            return False
+        self.tell(final, found, wanted)
+        if final.parent == self.root:  # where a kill fell between the step's end and that
+            shutil.rmtree(final / _files.RESUME, ignore_errors=True)
         return True
 
 
-_told: set[Path] = set()
-
-
-def tell_kept(step: Path, record: Mapping[str, Any]) -> None:
-    """Say, once, that a step is shown although other code than the present one made it.
-
-    Args:
-        step: Its folder.
-        record: Its record.
-    """
-    if step not in _told:
-        _told.add(step)
-        made = record.get("commit") or f"version {record['versions'].get('pkdlib', 'unknown')}"
-        print(f"kept, though other code made it ({made}): {step}", flush=True)
+@functools.cache
+def _say_once(line: str) -> None:
+    print(line, flush=True)
 
 
 def as_json(content: Any) -> Any:
@@ -190,6 +231,20 @@ def peak_memory() -> float:
     """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1024 if sys.platform != "darwin" else peak / 1024**2
+
+
+def _choices(record: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    # What was chosen of a step: neither the machine nor the versions that made it.
+    settings = {name: value for name, value in record["settings"].items() if name not in _MACHINE}
+    return settings, fingerprints.without_versions(record["made_by"])
+
+
+def _codes(made_by: Any) -> list[str]:
+    # The digests of code in a record, of the step's own and of those that it was made from.
+    if not isinstance(made_by, Mapping):
+        return []
+    inner = [code for name in sorted(made_by) for code in _codes(made_by[name])]
+    return [*inner, made_by["code"]] if "code" in made_by else inner
 
 
 def _changes(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -10,15 +10,18 @@ actors are a subset of more, and so that the number of worker processes changes 
 numpy and PyAV on the same kind of processor give the same bytes.
 """
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from pkdlib._progress import tqdm
 from pkdlib.data._manifest import Manifest
 from pkdlib.data._workers import results
 from pkdlib.data.datasets import Clip, Dataset, DatasetError, Split, split_by_group
@@ -64,7 +67,25 @@ _ACTOR, _CLIP = 1, 2
 _WALKING_ROOM = 100  # pixels of the picture's width that a walking figure may cross
 
 
-def generate(
+def generate(folder: str | Path, **shape: Any) -> Dataset:
+    """Make the data set, or what is still missing of it, in a folder of its own.
+
+    Args:
+        folder: Where the clips and their `manifest.json` go.
+        **shape: As `describe` takes it.
+
+    Returns:
+        The data set, all its clips drawn.
+
+    Raises:
+        DatasetError: As `describe`, and if a clip cannot be written.
+    """  # noqa: DOC502
+    data = describe(folder, **shape)
+    data.files()
+    return data
+
+
+def describe(
     folder: str | Path,
     *,
     clips_per_pair: int,
@@ -75,7 +96,7 @@ def generate(
     seed: int = 0,
     workers: int = 1,
 ) -> Dataset:
-    """Make the data set, or what is still missing of it, in a folder of its own.
+    """Describe the data set, each of whose clips is drawn when its file is first asked for.
 
     The three splits divide the actors: each is tested in exactly one split; half of the next split's test
     actors validate, and the rest train.
@@ -92,7 +113,7 @@ def generate(
         workers: Processes that draw and encode; 1 draws in this one.
 
     Returns:
-        The data set, whose groups are the actors.
+        The data set, whose groups are the actors; `Dataset.files` draws what it is asked for.
 
     Raises:
         DatasetError: If a parameter is out of range, or the folder holds clips made with other parameters or
@@ -118,16 +139,20 @@ def generate(
         for actor in range(actors)
         for index in range(clips_per_pair)
     ]
-    missing = [recipe for recipe in recipes if not manifest.holds(recipe.file)]
-    if missing:
-        manifest.save()  # so that a folder that holds any clip says with which parameters it was made
-        _make(missing, manifest, workers)
+
+    def make(indices: Sequence[int]) -> None:
+        missing = [recipes[index] for index in indices if not manifest.holds(recipes[index].file)]
+        if missing:
+            manifest.save()  # so that a folder that holds any clip says with which parameters it was made
+            _make(missing, manifest, workers)
+
     clips = tuple(
         Clip(Path(recipe.file).stem, manifest.path(recipe.file), recipe.action, _group(recipe.actor))
         for recipe in recipes
     )
-    checksum = manifest.checksum([recipe.file for recipe in recipes])
-    return Dataset("marionette", CLASSES[:actions], clips, _splits(clips, actors), checksum, CITATION, LICENCE)
+    checksum = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
+    splits = _splits(clips, actors)
+    return Dataset("marionette", CLASSES[:actions], clips, splits, checksum, CITATION, LICENCE, make=make)
 
 
 def home_family(action: int) -> str:

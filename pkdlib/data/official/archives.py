@@ -19,8 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from tqdm import tqdm
-
+from pkdlib._progress import tqdm
 from pkdlib.data.datasets import DatasetError
 
 SUFFIXES = (".rar", ".zip")

@@ -7,8 +7,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tqdm import tqdm
-
+from pkdlib._progress import tqdm
 from pkdlib.data.datasets import DatasetError
 
 _BLOCK = 2**20

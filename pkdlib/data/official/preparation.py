@@ -10,8 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
+from pkdlib._progress import tqdm
 from pkdlib.data._manifest import Manifest
 from pkdlib.data._transcoding import transcode_all
 from pkdlib.data.datasets import Dataset, DatasetError
