@@ -12,8 +12,8 @@ import tqdm as tqdm_
 
 # What an output says of itself that only tells how far some work was.
 MARK = {"pkdlib": "progress"}
-_IN_WORDS = "{desc}: {unit} {n_fmt} of {total_fmt}, {remaining} left"
-_ENDLESS = "{desc}: {unit} {n_fmt}"
+_IN_WORDS = "{desc}, {unit} {n_fmt} of {total_fmt}, {remaining} left"
+_ENDLESS = "{desc}, {unit} {n_fmt}"
 _AT_FIRST, _SPACING = 1.0, 0.25  # seconds before a line is shown, and between two of them
 _UNATTENDED = 60.0  # both, where nobody watches
 

@@ -88,8 +88,9 @@ class Parameters(pydantic.BaseModel):
     """Whether a GPU must give the same bits each time, as a processor does; slower."""
     compiled: bool = False
     """Whether a backbone is compiled for training, which takes a minute and a C++ compiler."""
-    frames: Literal["bank", "decode"] = "bank"
-    """`bank` decodes clips once, to a file each in the cache; `decode` does so whenever they are read."""
+    frames: Literal["bank", "packed", "decode"] = "bank"
+    """`bank` decodes clips once, to a file each in the cache; `packed` packs these to about a fifth, and keeps no clip
+    that can be drawn again; `decode` decodes clips whenever they are read."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that read ahead while a network trains; 0 for none."""
     keep: bool = False

@@ -28,7 +28,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError, strip_color
 from traitlets import CaselessStrEnum, default
 
-from pkdlib import _files, _processes, _resources
+from pkdlib import _files, _processes, _progress, _resources
 from pkdlib.companion import folders
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.runs import measure, store
@@ -170,6 +170,9 @@ def run_notebook(
         raise NotebookError(f"{name}: {_last_line(error)}") from error
     except DeadKernelError as error:
         raise NotebookError(f"{name}: its kernel died (killed, or out of memory); run it again to go on") from error
+    for cell in executed.cells:
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if not _tells_progress(output)]
     executed.metadata["papermill"]["input_path"] = f"notebooks/{source.name}"  # papermill repeats the notebook here
     if made_from:
         executed.metadata["pkdlib"] = {"made_from": made_from}
@@ -267,6 +270,10 @@ def _injected(parameters: Parameters) -> dict[str, Any]:
 
 def _is_named(source: Path, name: str) -> bool:
     return name in (source.stem, source.stem.partition("_")[0], source.stem.partition("_")[0].lstrip("0"))
+
+
+def _tells_progress(output: nbformat.NotebookNode) -> bool:
+    return _progress.MARK.items() <= output.get("metadata", {}).items()
 
 
 def _last_line(error: PapermillExecutionError) -> str:

@@ -1,5 +1,6 @@
 """What the parameters name: the frame bank of the data set, and the runs with their folders."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -146,12 +147,14 @@ def frame_bank(p: Parameters) -> Frames:
         return ClipFiles(data.files(), labels, p.candidates, short_side, indices)
     place = folders.cache_folder(p) / f"frames-{data.checksum[:16]}-{p.candidates}-{short_side}-{made}"
     return frame_cache.frame_bank(
-        data.files(),
+        [clip.path for clip in data.clips],
         [clip.label for clip in data.clips],
         place,
         candidates=p.candidates,
         short_side=short_side,
         workers=p.threads,
+        packed=p.frames == "packed",
+        lend=data.lent if p.frames == "packed" else lambda indices: contextlib.nullcontext(data.files(indices)),
     )
 
 
@@ -165,7 +168,8 @@ def bank_size(p: Parameters) -> int:
         Bytes, about.
     """
     data = dataset(p)
-    return len(data.clips) * frame_cache.size_of(data.files([0]), p.candidates, _short_side(p))
+    packed = p.frames == "packed"
+    return len(data.clips) * frame_cache.size_of(data.files([0]), p.candidates, _short_side(p), packed=packed)
 
 
 def example_clip(p: Parameters) -> Path:

@@ -6,8 +6,9 @@ All give a `Dataset`, whose clips are in the paper's form (MPEG-4 Part 2, 340x25
 and test parts share no group, except where published lists do and the data set says so.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -67,7 +68,7 @@ class Dataset:
     citation: str
     licence: str
     shared_groups: frozenset[str] = frozenset()
-    make: Callable[[Sequence[int]], None] | None = None
+    make: Callable[[Sequence[int]], None] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check that no split leaks a group from one part to another.
@@ -105,6 +106,27 @@ class Dataset:
         if self.make is not None:
             self.make(wanted)
         return tuple(self.clips[index].path for index in wanted)
+
+    @contextlib.contextmanager
+    def lent(self, indices: Iterable[int]) -> Iterator[tuple[Path, ...]]:
+        """Lend the files of clips; those that were made for it go afterwards.
+
+        Args:
+            indices: Which of the clips.
+
+        Yields:
+            As `files` returns.
+
+        Raises:
+            DatasetError: If a file cannot be made.
+        """  # noqa: DOC502
+        wanted = [self.clips[index].path for index in indices]
+        made = [path for path in wanted if not path.is_file()]
+        try:
+            yield self.files(indices)
+        finally:
+            for path in made:
+                path.unlink(missing_ok=True)
 
 
 def split_by_group(clips: tuple[Clip, ...], *, validation: set[str], test: set[str]) -> Split:

@@ -149,13 +149,13 @@ def _interleaved(timed: list[tuple[dict, Callable, list]], count: int, device: s
 def _decoding(run: Run, chosen: list[int]) -> list[dict]:
     p, data = run.parameters, workspace.dataset(run.parameters)
     asked = [(name, segments) for name in p.plan.networks for segments in range(1, p.segments + 1)]
-    clips = data.files(chosen)
     seconds = np.zeros((ROUNDS, len(asked)))
-    for turn, (number, (modality, segments)) in itertools.product(range(ROUNDS), enumerate(asked)):
-        started = time.perf_counter()
-        for clip in clips:
-            sampling.read_clip(clip, modality, size=p.input_size, segments=segments, candidates=p.candidates)
-        seconds[turn, number] = time.perf_counter() - started
+    with data.lent(chosen) as clips:
+        for turn, (number, (modality, segments)) in itertools.product(range(ROUNDS), enumerate(asked)):
+            started = time.perf_counter()
+            for clip in clips:
+                sampling.read_clip(clip, modality, size=p.input_size, segments=segments, candidates=p.candidates)
+            seconds[turn, number] = time.perf_counter() - started
     medians = 1000 * np.median(seconds, axis=0) / len(chosen)
     return [
         {"modality": modality, "segments": segments, "milliseconds": float(median)}
