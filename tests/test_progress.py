@@ -37,7 +37,8 @@ def told(client, source, attended):
         return process(message, *rest)
 
     client.process_message = watched
-    cell = client.execute_cell(nbformat.v4.new_code_cell(source), 0)
+    client.nb.cells = [nbformat.v4.new_code_cell(source)]
+    cell = client.execute_cell(client.nb.cells[0], 0)
     client.process_message = process
     return sent, cell.outputs
 
