@@ -1,6 +1,7 @@
-"""Which names of a notebook's namespace are parameters, and which are the reader's own."""
+"""What a notebook's cells have defined: which names are parameters, and which the reader's own. And how they end."""
 
 import ast
+import sys
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,20 @@ def given_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     names = _defined_as_parameters(namespace.get("In", ()))
     names = names or {name for name, value in namespace.items() if _is_flat(name, value)}
     return {name: namespace[name] for name in namespace if name in names}
+
+
+def answer_interruptions() -> None:
+    """Let a cell that is interrupted end in one line, where IPython would show how deep in the code it was.
+
+    Outside a notebook nothing is done.
+    """
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        shell.set_custom_exc((KeyboardInterrupt,), _interrupted)
+
+
+def _interrupted(shell: Any, kind: type, error: BaseException, trace: types.TracebackType, **_: Any) -> None:
+    print("interrupted; run the cell again, and it goes on from where it was last saved")
 
 
 def _defined_as_parameters(cells: Sequence[str]) -> set[str]:

@@ -256,7 +256,7 @@ class Parameters(pydantic.BaseModel):
 
     @classmethod
     def from_namespace(cls, namespace: Mapping[str, Any]) -> "Parameters":
-        """Take the parameters from a notebook's `globals()`.
+        """Take the parameters from a notebook's `globals()`; a cell that is interrupted from then on ends in one line.
 
         Args:
             namespace: As `notebook_cells.given_parameters` takes it; that says which names count. `device = "auto"`,
@@ -268,6 +268,7 @@ class Parameters(pydantic.BaseModel):
         Raises:
             ParameterError: On an unknown profile or name, a wrong type or an impossible value.
         """  # noqa: DOC502
+        notebook_cells.answer_interruptions()
         values = notebook_cells.given_parameters(namespace)
         if values.get("device") == "auto":
             del values["device"]
