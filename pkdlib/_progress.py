@@ -3,12 +3,12 @@
 A kernel's standard error is no terminal, so that tqdm, asked to keep silent there, says nothing in a notebook.
 """
 
-import contextlib
-import sys
 from collections.abc import Iterable
 from typing import Any
 
 import tqdm as tqdm_
+
+from pkdlib import _notebook
 
 # What an output says of itself that only tells how far some work was.
 MARK = {"pkdlib": "progress"}
@@ -31,9 +31,8 @@ class tqdm(tqdm_.tqdm):
 
     def __init__(self, iterable: Iterable | None = None, **options: Any):
         """Begin to count."""
-        kernel = _kernel()
-        if kernel is not None and options.get("disable") is None:
-            attended = _is_attended(kernel)
+        if _notebook.shell() is not None and options.get("disable") is None:
+            attended = _notebook.is_attended()
             first, spacing = (_AT_FIRST, _SPACING) if attended else (_UNATTENDED, _UNATTENDED)
             total = options.get("total") or (len(iterable) if hasattr(iterable, "__len__") else None)
             options |= {"file": _Line() if attended else _Lines(), "disable": False, "leave": False, "position": 0}
@@ -84,15 +83,3 @@ class _Lines(_Line):
         self._handle = None
         if text.strip():
             super().write(text)
-
-
-def _kernel() -> Any:
-    shell = sys.modules.get("IPython")
-    return getattr(shell.get_ipython(), "kernel", None) if shell else None
-
-
-def _is_attended(kernel: Any) -> bool:
-    # Whoever runs a cell says whether there is somebody to be asked for input.
-    with contextlib.suppress(Exception):
-        return bool(kernel.get_parent("shell")["content"]["allow_stdin"])
-    return False

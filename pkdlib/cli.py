@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pkdlib import _arguments, _files, _resources
+from pkdlib import _arguments, _files, _notebook, _resources
 from pkdlib._arguments import USAGE_ERROR, complain
 from pkdlib.companion.profiles import ParameterError
 from pkdlib.companion.runs import store
@@ -89,8 +89,10 @@ def _inspect_clip(chosen: argparse.Namespace) -> None:
             _say("motion", "approximate: the stream leaves a doubt which picture a vector refers to")
     picture = Path(chosen.picture or _files.derived(Path(chosen.clip).stem, ".modalities.png"))
     sheet = pictures.contact_sheet(chosen.clip)
-    _files.write_atomically(picture, lambda temporary: temporary.write_bytes(pictures.png_bytes(sheet)))
+    png = pictures.png_bytes(sheet)
+    _files.write_atomically(picture, lambda temporary: temporary.write_bytes(png))
     _say("picture", f"{picture} (frames, accumulated motion as arrows and as colours, accumulated residual)")
+    _notebook.show_picture(png)
 
 
 def _reproduce(chosen: argparse.Namespace) -> None:
@@ -146,6 +148,9 @@ def _predict(chosen: argparse.Namespace) -> None:
     drawn = answer.trained_on == "marionette"
     _say("domain", "drawn figures, as Marionette's" if drawn else f"videos of these actions, as {answer.trained_on}'s")
     _say("warning", "a clip out of its domain is answered, too, but there its answer means nothing")
+    if _notebook.shell() is not None:
+        with contextlib.suppress(reader.VideoError):  # of a codec without vectors; it was transcoded to be answered
+            _notebook.show_picture(pictures.png_bytes(pictures.contact_sheet(chosen.clip)))
 
 
 def _export(chosen: argparse.Namespace) -> None:

@@ -1,11 +1,12 @@
 """What a notebook's cells have defined: which names are parameters, and which the reader's own. And how they end."""
 
 import ast
-import sys
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from pkdlib import _notebook
 
 # Names that IPython or papermill put into a notebook's namespace themselves.
 _FOREIGN_NAMES = frozenset({"In", "Out", "papermill"})
@@ -36,8 +37,7 @@ def answer_interruptions() -> None:
 
     Outside a notebook nothing is done.
     """
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is not None:
+    if (shell := _notebook.shell()) is not None:
         shell.set_custom_exc((KeyboardInterrupt,), _interrupted)
 
 
