@@ -1,6 +1,10 @@
-/* Replace the still picture of a chart by an interactive view of the same specification, when it comes into sight. */
+/* Replace the still picture of a chart by an interactive view of the same specification, when it comes into sight.
+   Where the column is narrower than the picture, its panels are stacked and made narrower; text keeps its size. */
 (() => {
   const folder = document.currentScript.src.replace(/[^/]*$/, "");
+  const NARROWEST_PANEL = 90; // pixels
+  const LETTER = 6.6, SYMBOL = 40; // about what a letter of a legend takes in width, and what stands around its words
+  const WITH_LEGENDS = ["color", "fill", "stroke", "shape", "opacity", "strokeDash"];
   let bundle = null;
 
   function loadVega() {
@@ -14,21 +18,139 @@
     return bundle;
   }
 
-  async function enliven(chart) {
-    const still = chart.querySelector("svg");
-    const specification = JSON.parse(chart.querySelector("script").textContent);
-    await loadVega();
-    const live = document.createElement("div");
-    await window.pkdVega.embed(live, specification, {
+  /* Change each part of a specification, the inner ones first. */
+  function walk(part, change) {
+    if (Array.isArray(part)) return part.map((item) => walk(item, change));
+    if (part === null || typeof part !== "object") return part;
+    const inner = Object.entries(part).map(([name, value]) =>
+      [name, ["config", "data", "datasets"].includes(name) ? value : walk(value, change)]);
+    return change(Object.fromEntries(inner));
+  }
+
+  /* How many panels stand side by side. */
+  function across(specification) {
+    let count = 1;
+    walk(specification, (part) => {
+      const sorted = part.facet?.column?.sort?.length ?? part.facet?.sort?.length ?? 3;
+      if (part.facet) count = Math.max(count, Math.min(sorted, part.columns ?? sorted));
+      if (part.concat) count = Math.max(count, Math.min(part.concat.length, part.columns ?? part.concat.length));
+      if (part.hconcat) count = Math.max(count, part.hconcat.length);
+      return part;
+    });
+    return count;
+  }
+
+  function stack(specification, columns) {
+    return walk(specification, (part) => {
+      if (part.hconcat) {
+        const { hconcat, ...rest } = part;
+        return { ...rest, concat: hconcat, columns };
+      }
+      if (part.facet?.column && !part.facet.row) {
+        const { header, ...facet } = part.facet.column;
+        const { labels, ...shown } = header ?? {}; // where a row of panels has no names, the panel above told them
+        return { ...part, facet: { ...facet, header: shown }, columns };
+      }
+      return part.columns && (part.facet || part.concat) ? { ...part, columns: Math.min(part.columns, columns) } : part;
+    });
+  }
+
+  function widen(specification, share) {
+    return walk(specification, (part) => {
+      if (typeof part.width === "number" && (part.mark || part.layer))
+        return { ...part, width: Math.max(NARROWEST_PANEL, Math.floor(part.width * share)) };
+      if (part.width?.step) return { ...part, width: { step: part.width.step * share } };
+      return part;
+    });
+  }
+
+  /* Room that names keep free beside a panel, so that panels below each other begin at one line, is for wide screens. */
+  function closeUp(specification) {
+    return walk(specification, (part) => {
+      const { minExtent, ...rest } = part;
+      return minExtent === undefined ? part : rest;
+    });
+  }
+
+  /* Let a legend have no more columns than there is room for. */
+  function foldLegends(specification, width) {
+    return walk(specification, (part) => {
+      if (!part.encoding) return part;
+      const encoding = Object.entries(part.encoding).map(([channel, own]) => {
+        const names = own.scale?.domain;
+        if (!WITH_LEGENDS.includes(channel) || !Array.isArray(names) || own.legend === null) return [channel, own];
+        const longest = Math.max(...names.map((name) => String(name).length));
+        const room = Math.max(1, Math.floor(width / (longest * LETTER + SYMBOL)));
+        const columns = Math.min(own.legend?.columns || names.length, room);
+        return [channel, { ...own, legend: { ...own.legend, columns } }];
+      });
+      return { ...part, encoding: Object.fromEntries(encoding) };
+    });
+  }
+
+  /* Legends stand below each other, not beside. */
+  function stackLegends(specification) {
+    const below = { direction: "vertical", anchor: "start" };
+    const legend = { ...specification.config.legend, layout: { top: below, bottom: below } };
+    return { ...specification, config: { ...specification.config, legend } };
+  }
+
+  function panelWidth(view) {
+    const sizes = Object.entries(view.getState().signals).filter(([name]) => /(^|_)width$/.test(name));
+    return Math.max(NARROWEST_PANEL, ...sizes.map(([, value]) => Number(value) || 0));
+  }
+
+  async function embed(live, specification) {
+    const { view } = await window.pkdVega.embed(live, specification, {
       actions: false,
       renderer: "svg",
       tooltip: { theme: "pkd" },
     });
-    const view = live.querySelector("svg");
-    view.setAttribute("role", "img");
-    view.setAttribute("aria-label", still.getAttribute("aria-label"));
+    return { view, svg: live.querySelector("svg") };
+  }
+
+  async function enliven(chart) {
+    const still = chart.querySelector("svg");
+    const specification = JSON.parse(chart.querySelector("script").textContent);
+    await loadVega();
+    const room = chart.clientWidth, drawn = Number(still.getAttribute("width"));
+    let fitted = specification;
+    if (drawn > room) {
+      const columns = Math.max(1, Math.floor((across(specification) * room) / drawn));
+      fitted = stackLegends(foldLegends(closeUp(stack(specification, columns)), room));
+    }
+    const live = document.createElement("div");
+    live.style.visibility = "hidden";
+    live.style.position = "absolute";
+    chart.append(live); // within the page, whose font measures the text
+    let { view, svg } = await embed(live, fitted);
+    const missing = () => svg.width.baseVal.value - room;
+    for (let tries = 0; tries < 4 && (missing() > 0 || (tries === 0 && missing() < -0.1 * room && drawn > room)); tries++) {
+      // About so much of the picture's width is the panels' own; the rest are axes and names, which keep theirs.
+      fitted = widen(fitted, Math.max(0.3, 1 - (missing() + 2) / panelWidth(view)));
+      view.finalize();
+      ({ view, svg } = await embed(live, fitted));
+    }
+    live.removeAttribute("style");
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", still.getAttribute("aria-label"));
     still.replaceWith(live);
+    chart.pkdView = view;
     chart.dataset.state = "interactive";
+  }
+
+  /* What scrolls sideways says so, and can be scrolled by keys. */
+  function markScrolling() {
+    for (const box of document.querySelectorAll(".pkd-chart, .cell_output .text_html, .pst-scrollable-table-container")) {
+      const scrolls = box.scrollWidth > box.clientWidth + 1;
+      box.classList.toggle("pkd-scrolls", scrolls);
+      box.classList.toggle("pkd-more", scrolls && box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+      if (!scrolls) continue;
+      box.tabIndex = 0;
+      box.setAttribute("role", "region");
+      box.setAttribute("aria-label", "scrolls sideways");
+      box.onscroll ??= markScrolling;
+    }
   }
 
   document.addEventListener("DOMContentLoaded", () => {
@@ -38,11 +160,15 @@
           if (!isIntersecting) continue;
           watcher.unobserve(target);
           // On failure the still picture stays, and the console says why.
-          enliven(target).catch((error) => console.error("chart stays a picture:", error));
+          enliven(target)
+            .catch((error) => console.error("chart stays a picture:", error))
+            .finally(markScrolling);
         }
       },
       { rootMargin: "400px" },
     );
     document.querySelectorAll(".pkd-chart").forEach((chart) => watcher.observe(chart));
+    markScrolling();
+    window.addEventListener("resize", markScrolling);
   });
 })();

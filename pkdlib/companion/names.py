@@ -1,5 +1,7 @@
 """What readers call the things that tables name by a key: the one place for display names."""
 
+import re
+
 
 class Names(dict):
     """Names for readers; what has none, such as a method of one's own, is called as it is."""
@@ -54,3 +56,19 @@ RULE_NAMES = Names(
 DATASET_LABELS = {"ucf101": "UCF-101", "hmdb51": "HMDB-51"}
 # In charts that show both.
 SERIES_NAMES = Names({**METHOD_NAMES, **RULE_NAMES})
+
+
+def in_words(comparison: str) -> str:
+    """Write a comparison's name without keys.
+
+    Args:
+        comparison: Such as `PKD - iframe, light classifiers`.
+
+    Returns:
+        Such as `PKD - I-frame teacher, light classifiers`.
+    """
+    methods = "|".join(re.escape(key) for key in METHOD_NAMES)
+    told = re.sub(rf"(?:(?<=- )|^)({methods})(?=,| with)", lambda key: METHOD_NAMES[key[1]], comparison)
+    return re.sub(r"\b(iframe|motion)(?= exit|$)", lambda key: MODALITY_NAMES[key[1]], told).replace(
+        "iframe", "I-frame"
+    )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pkdlib.companion.book import encodings
 from pkdlib.companion.book.encodings import RULES, SERIES_COLOURS
-from pkdlib.companion.names import MODALITY_LABELS, SERIES_NAMES
+from pkdlib.companion.names import EXIT_LABELS, SERIES_NAMES
 
 
 def accuracy_by_prefix(ensembles: pd.DataFrame) -> alt.FacetChart:
@@ -44,7 +44,7 @@ def accuracy_by_prefix(ensembles: pd.DataFrame) -> alt.FacetChart:
     return panel.facet(column=alt.Column("method:N", title=None, sort=encodings.series(frame["method"])))
 
 
-def wise_weights(weights: pd.DataFrame) -> alt.FacetChart:
+def wise_weights(weights: pd.DataFrame) -> alt.VConcatChart:
     """Draw the learned weight of every member exit in the ensemble of every prefix of exits.
 
     Args:
@@ -52,33 +52,34 @@ def wise_weights(weights: pd.DataFrame) -> alt.FacetChart:
             member ("residual-1" ...) and weight. Runs are averaged.
 
     Returns:
-        A heat map per method: the stronger the colour, the larger the weight; negative ones have a red edge.
+        A heat map per method and network: the stronger the colour, the larger the weight; negative ones have a red edge.
     """
     frame = weights.groupby(["method", "prefix", "member"], sort=False, as_index=False)["weight"].mean()
-    frame["modality"] = frame["member"].str.rsplit("-", n=1).str[0]
+    frame[["modality", "exit"]] = frame["member"].str.rsplit("-", n=1, expand=True)
+    frame["exit"] = frame["exit"].astype(int).map(EXIT_LABELS)
     frame["size"] = frame["weight"].abs()
     frame["text"] = frame["weight"].map(lambda value: f"{value:.2f}".replace("-0.00", "0.00"))
-    # A member first appears in the prefix that ends with it, which gives the order of visiting.
-    members = list(frame.groupby("member")["prefix"].min().sort_values(kind="stable").index)
-    base = alt.Chart(frame).encode(
-        x=alt.X("member:N", title="member exit", sort=members, axis=alt.Axis(labelAngle=-45, grid=False)),
-        y=alt.Y("prefix:O", title="exits visited", axis=alt.Axis(grid=False)),
-    )
-    cells = base.mark_rect(strokeWidth=1.5, cornerRadius=2).encode(
-        color=encodings.modality_colour(
-            legend=alt.Legend(title=None, labelExpr=encodings.label_expression(MODALITY_LABELS))
-        ),
-        # The strongest cell stays pale enough for its number to be read in either theme.
-        fillOpacity=alt.FillOpacity("size:Q", scale=alt.Scale(range=[0.03, 0.5]), legend=None),
-        stroke=alt.condition("datum.weight < -0.005", alt.value(SERIES_COLOURS[4]), alt.value("transparent")),
-        tooltip=["prefix:O", "member:N", alt.Tooltip("weight:Q", format=".3f")],
-    )
-    labels = base.mark_text().encode(text="text:N")
-    panel = alt.layer(cells, labels).properties(width=alt.Step(46), height=alt.Step(26))
-    if frame["method"].nunique() == 1:
-        return panel
-    frame["method"] = frame["method"].map(SERIES_NAMES)
-    return panel.facet(row=alt.Row("method:N", title=None, header=alt.Header(orient="top")))
+    # A network's first exit appears in the prefix that ends with it, which gives the order of visiting.
+    visited = list(frame.groupby("modality")["prefix"].min().sort_values().index)
+    panels = []
+    for method, rows in frame.groupby("method", sort=False):
+        base = alt.Chart(rows).encode(
+            x=alt.X("exit:N", title=None, sort=list(EXIT_LABELS.values()), axis=alt.Axis(labelAngle=0, grid=False)),
+            y=alt.Y("prefix:O", title="exits visited", axis=alt.Axis(grid=False)),
+        )
+        cells = base.mark_rect(strokeWidth=1.5, cornerRadius=2).encode(
+            color=encodings.modality_colour(),
+            # The strongest cell stays pale enough for its number to be read in either theme.
+            fillOpacity=alt.FillOpacity("size:Q", scale=alt.Scale(range=[0.03, 0.5]), legend=None),
+            stroke=alt.condition("datum.weight < -0.005", alt.value(SERIES_COLOURS[4]), alt.value("transparent")),
+            tooltip=["prefix:O", "exit:N", alt.Tooltip("weight:Q", format=".3f")],
+        )
+        layered = alt.layer(cells, base.mark_text().encode(text="text:N"))
+        panel = layered.properties(width=alt.Step(46), height=alt.Step(26))
+        # Where methods are compared each stands under its name.
+        titled = {"title": SERIES_NAMES[method]} if frame["method"].nunique() > 1 else {}
+        panels.append(panel.facet(column=encodings.modality_facet(rows, order=visited), **titled))
+    return alt.vconcat(*panels)
 
 
 def accuracy_by_rule(summary: pd.DataFrame) -> alt.FacetChart:

@@ -59,7 +59,7 @@ def training_curves(curves: pd.DataFrame) -> alt.VConcatChart:
         frame["curve"] = frame["run"] + " " + frame["part"]
         base = alt.Chart(frame).encode(
             x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
-            color=encodings.modality_colour(legend=None),
+            color=encodings.modality_colour(),
             strokeDash=alt.StrokeDash(
                 "part:N",
                 title=None,
@@ -109,19 +109,22 @@ def accuracy_by_exit(summary: pd.DataFrame) -> alt.FacetChart:
     return alt.layer(*layers).properties(width=190, height=220).facet(column=encodings.modality_facet(frame))
 
 
-def differences(frame: pd.DataFrame, *, unit: str = "percentage points", margin: float | None = 1.0) -> alt.LayerChart:
+def differences(
+    frame: pd.DataFrame, *, unit: str = "percentage points", margin: float | None = 1.0
+) -> alt.VConcatChart:
     """Draw differences with their intervals against zero and the margin fixed beforehand.
 
     Args:
-        frame: One row per comparison, in the order of drawing, with the columns label, estimate, low, high and
-            verdict ("holds", "does not hold" or "undecided"). Rows without an estimate are left out.
+        frame: One row per comparison, in the order of drawing, with the columns title (of its claim), label, estimate,
+            low, high and verdict ("holds", "does not hold" or "undecided"). Rows without an estimate are left out.
         unit: The unit of the differences, for the axis.
         margin: The smallest difference that matters, drawn as a dashed line; None where there is none.
 
     Returns:
-        A forest plot: a point and an interval per row.
+        A forest plot: a panel per claim, in it a point and an interval per row, all on one scale.
     """
     frame = frame.dropna(subset=["estimate"])
+    frame = frame.assign(label=encodings.wrapped(frame["label"]))
     marks = pd.DataFrame({"at": [0.0], "mark": ["no difference"]})
     if margin is not None:
         marks.loc[1] = [margin, f"margin of {margin:g}"]
@@ -132,20 +135,30 @@ def differences(frame: pd.DataFrame, *, unit: str = "percentage points", margin:
         .encode(x="at:Q", strokeDash=alt.StrokeDash("mark:N", scale=dashes, legend=encodings.stroke_legend("bottom")))
     )
     colours = alt.Scale(domain=list(VERDICT_COLOURS), range=list(VERDICT_COLOURS.values()))
-    order = list(dict.fromkeys(frame["label"]))
-    base = alt.Chart(frame).encode(
-        y=alt.Y("label:N", title=None, sort=order, axis=alt.Axis(labelLimit=330, grid=True)),
-        color=alt.Color("verdict:N", title=None, scale=colours),
-    )
     x = alt.X("low:Q", title=f"difference ({unit})")
-    intervals = base.mark_rule(strokeWidth=3, opacity=0.75).encode(x=x, x2="high:Q")
     tips = encodings.tips(frame, estimate=f"difference ({unit})", low="from", high="to")
-    points = base.mark_point(size=110).encode(
-        x="estimate:Q",
-        shape=encodings.series_shape("verdict", list(VERDICT_COLOURS)),
-        tooltip=["label:N", *tips, "verdict:N"],
-    )
-    return alt.layer(rules, intervals, points).properties(width=400, height=alt.Step(28))
+    panels = []
+    for title, rows in frame.groupby("title", sort=False):
+        order = list(dict.fromkeys(rows["label"]))
+        lines = max(label.count("\n") + 1 for label in order)
+        base = alt.Chart(rows).encode(
+            y=alt.Y(
+                "label:N",
+                title=None,
+                sort=order,
+                axis=alt.Axis(labelLimit=0, labelExpr=encodings.LINES, grid=True, minExtent=190),
+            ),
+            color=alt.Color("verdict:N", title=None, scale=colours),
+        )
+        intervals = base.mark_rule(strokeWidth=3, opacity=0.75).encode(x=x, x2="high:Q")
+        points = base.mark_point(size=110).encode(
+            x="estimate:Q",
+            shape=encodings.series_shape("verdict", list(VERDICT_COLOURS)),
+            tooltip=["label:N", *tips, "verdict:N"],
+        )
+        panel = alt.layer(rules, intervals, points)
+        panels.append(panel.properties(width=400, height=alt.Step(14 * lines + 12), title=title))
+    return alt.vconcat(*panels).resolve_scale(x="shared")
 
 
 def exit_costs(cost: pd.DataFrame) -> alt.FacetChart:
@@ -175,7 +188,7 @@ def exit_costs(cost: pd.DataFrame) -> alt.FacetChart:
         .encode(
             y=y,
             x=alt.X("value:Q", title="GMAC (dashed: bare network)"),
-            color=encodings.modality_colour(legend=None),
+            color=encodings.modality_colour(),
             opacity=alt.Opacity(
                 "part:O",
                 title=None,
@@ -216,9 +229,13 @@ def flatness(frame: pd.DataFrame) -> alt.ConcatChart:
         part["low"] = part["value"] - part["standard_error"].fillna(0)
         part["high"] = part["value"] + part["standard_error"].fillna(0)
         wide = part["low"].min() > 0 and part["high"].max() > 20 * part["low"].min()
-        scale = alt.Scale(type="log") if wide else alt.Scale(zero=True)
+        scale = (
+            encodings.logarithmic(tickCount=5)
+            if wide
+            else {"scale": alt.Scale(zero=True), "axis": alt.Axis(tickCount=5)}
+        )
         y_title = MEASURES.get(measure, "training loss (nats)") + (" (log scale)" if wide else "")
-        y = alt.Y("value:Q", title=y_title, scale=scale, axis=alt.Axis(tickCount=5, format="~s" if wide else "~g"))
+        y = alt.Y("value:Q", title=y_title, **scale)
         base = alt.Chart(part).encode(
             x=alt.X(
                 "modality:N",
@@ -226,10 +243,10 @@ def flatness(frame: pd.DataFrame) -> alt.ConcatChart:
                 sort=list(MODALITY_COLOURS),
                 axis=alt.Axis(labelAngle=0, labelExpr=encodings.label_expression(MODALITY_LABELS, wrap=True)),
             ),
-            color=encodings.modality_colour(legend=None),
+            color=encodings.modality_colour(),
         )
         shift = alt.XOffset("shift:Q", scale=alt.Scale(domain=[-0.7, 0.7]))
-        tips = ["run:N", *encodings.tips(part, value=measure, standard_error="standard error")]
+        tips = ["run:N", *encodings.tips(part, value=MEASURES.get(measure, "loss"), standard_error="standard error")]
         panels.append(
             alt.layer(
                 base.mark_tick(thickness=2, size=38, opacity=0.55).encode(y=alt.Y("mean(value):Q", title=y_title)),
@@ -300,7 +317,7 @@ def accuracies(summary: pd.DataFrame) -> alt.LayerChart:
     frame["network"] = frame["modality"].map(MODALITY_LABELS)
     base = alt.Chart(frame).encode(
         y=alt.Y("network:N", title=None, sort=list(MODALITY_LABELS.values())),
-        color=encodings.modality_colour(legend=None),
+        color=encodings.modality_colour(),
     )
     x = alt.X("low:Q", title="accuracy (%)", scale=alt.Scale(domain=[0, 100]))
     intervals = base.mark_rule(strokeWidth=3, opacity=0.75).encode(x=x, x2="high:Q")
@@ -323,7 +340,7 @@ def accuracy_by_method(summary: pd.DataFrame) -> alt.FacetChart:
     methods = list(frame["method"].unique())
     base = alt.Chart(frame).encode(
         y=alt.Y("method:N", title=None, sort=methods, axis=alt.Axis(labelLimit=220)),
-        color=encodings.modality_colour(legend=None),
+        color=encodings.modality_colour(),
     )
     x = alt.X("low:Q", title="accuracy (%)", scale=alt.Scale(zero=False))
     intervals = base.mark_rule(strokeWidth=3, opacity=0.6).encode(x=x, x2="high:Q")

@@ -20,6 +20,7 @@ import vl_convert
 from pkdlib.video import pictures
 
 INK = "currentColor"  # of the text around the chart, where the chart is part of the page
+NEUTRAL = "#7f858c"  # reads on a light and on a dark page
 # Elsewhere. No colour stands out more from both white and the near-black of dark themes: its contrast is 4.3:1 to each.
 _STILL_INK = "#797979"
 _STILL = re.compile(r'<img class="pkd-still" src="data:image/svg\+xml;base64,([^"]+)"[^>]*>')
@@ -57,6 +58,9 @@ THEME = {
         "orient": "top",
         "symbolSize": 80,
         "symbolStrokeWidth": 2,
+        # Of symbols that stand for a shape or a dash alone, which would else be black.
+        "symbolBaseFillColor": NEUTRAL,
+        "symbolBaseStrokeColor": NEUTRAL,
         "symbolOpacity": 1,
         "labelLimit": 260,
         "columnPadding": 26,  # where the reader's font is wider than the one that measured, names do not run together

@@ -1,19 +1,24 @@
 """What the charts share: colours and shapes of series, and the encodings that use them."""
 
 import json
+import textwrap
+from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from pkdlib.companion.names import MODALITY_LABELS, SERIES_NAMES
+from pkdlib.companion.names import MODALITY_LABELS, MODALITY_NAMES, SERIES_NAMES
 
 # Every colour has a contrast of at least 3:1 (WCAG 2.1, 1.4.11) against the book's light and its dark
 # background, and they stay apart for the three kinds of colour blindness; tests/companion/book/test_charts.py computes
 # both.
 MODALITY_COLOURS = {"iframe": "#4269d0", "motion": "#d4680a", "residual": "#1d9a55", "joint": "#b7439b"}
+_OWN_COLOURS = {f"{MODALITY_NAMES[name]} network": colour for name, colour in MODALITY_COLOURS.items()}
 SERIES_COLOURS = ("#7f858c", "#9a3fd8", "#b58400", "#0f9bb0", "#d92c2c", "#3f9142")
 SERIES_SHAPES = ("circle", "diamond", "square", "triangle-up", "triangle-down", "cross")
 
+PLAIN_NUMBERS = "~g"  # 0.1, not 100m, as Vega writes it on a logarithmic axis
 RULES = ("uniform", "wise", "last", "late_equal", "late_fitted")
 VERDICT_COLOURS = {"holds": "#0f9bb0", "does not hold": "#d92c2c", "undecided": "#7f858c"}
 
@@ -72,7 +77,7 @@ def stroke_legend(orient: str = "top", columns: int | None = None) -> alt.Legend
 
 
 def series_colour(field: str, names: list[str], columns: int | None = None) -> alt.Color:
-    """Encode series by colour.
+    """Encode series by colour; those that are a modality's network have its colour.
 
     Args:
         field: Their column.
@@ -82,7 +87,10 @@ def series_colour(field: str, names: list[str], columns: int | None = None) -> a
     Returns:
         The encoding.
     """
-    scale = alt.Scale(domain=names, range=_cycle(SERIES_COLOURS, len(names)))
+    colours = _cycle(SERIES_COLOURS, len(names))
+    scale = alt.Scale(
+        domain=names, range=[_OWN_COLOURS.get(name, own) for name, own in zip(names, colours, strict=True)]
+    )
     return alt.Color(f"{field}:N", title=None, scale=scale, legend=alt.Legend(columns=columns or 0))
 
 
@@ -103,32 +111,59 @@ def _cycle(values: tuple[str, ...], count: int) -> list[str]:
     return [values[i % len(values)] for i in range(count)]
 
 
-def modality_colour(legend: alt.Legend | None) -> alt.Color:
-    """Encode modalities by colour.
+def modality_colour() -> alt.Color:
+    """Encode modalities by colour, where their names stand beside what is coloured.
+
+    Returns:
+        The encoding, without a legend.
+    """
+    scale = alt.Scale(domain=list(MODALITY_COLOURS), range=list(MODALITY_COLOURS.values()))
+    return alt.Color("modality:N", scale=scale, legend=None)
+
+
+def modality_legend(frame: pd.DataFrame) -> alt.Color:
+    """Encode modalities by colour, with a legend of those that there are.
 
     Args:
-        legend: None for no legend.
+        frame: With the column modality.
 
     Returns:
         The encoding.
     """
-    scale = alt.Scale(domain=list(MODALITY_COLOURS), range=list(MODALITY_COLOURS.values()))
+    present = {name: colour for name, colour in MODALITY_COLOURS.items() if name in set(frame["modality"])}
+    scale = alt.Scale(domain=list(present), range=list(present.values()))
+    legend = alt.Legend(title=None, orient="top", labelExpr=label_expression(MODALITY_LABELS))
     return alt.Color("modality:N", scale=scale, legend=legend)
 
 
-def modality_facet(frame: pd.DataFrame, labels: bool = True) -> alt.Column:
+def modality_facet(
+    frame: pd.DataFrame, labels: bool = True, order: Sequence[str] = tuple(MODALITY_COLOURS)
+) -> alt.Column:
     """Give each modality a column of its own.
 
     Args:
         frame: With the column modality.
         labels: Whether the columns are named.
+        order: Of the modalities.
 
     Returns:
         The encoding.
     """
-    order = [name for name in MODALITY_COLOURS if name in set(frame["modality"])]
+    present = [name for name in order if name in set(frame["modality"])]
     header = alt.Header(labels=labels, labelExpr=label_expression(MODALITY_LABELS))
-    return alt.Column("modality:N", title=None, sort=order, header=header)
+    return alt.Column("modality:N", title=None, sort=present, header=header)
+
+
+def logarithmic(**axis: Any) -> dict[str, Any]:
+    """Make the scale and the axis of a logarithmic encoding, which says 0.1, 1, 10.
+
+    Args:
+        **axis: Of the axis, such as its number of ticks.
+
+    Returns:
+        What an encoding takes as `scale` and `axis`.
+    """
+    return {"scale": alt.Scale(type="log"), "axis": alt.Axis(format=PLAIN_NUMBERS, **axis)}
 
 
 def label_expression(labels: dict, wrap: bool = False) -> str:
@@ -143,6 +178,22 @@ def label_expression(labels: dict, wrap: bool = False) -> str:
     """
     table = {key: text.split() if wrap else text for key, text in labels.items()}
     return f"{json.dumps(table)}[datum.value] || datum.value"
+
+
+def wrapped(names: pd.Series, letters: int = 30) -> pd.Series:
+    """Break long names, for an axis whose `labelExpr` is LINES.
+
+    Args:
+        names: In words.
+        letters: Of a line at most.
+
+    Returns:
+        The same, with line breaks.
+    """
+    return names.map(lambda name: textwrap.fill(name, letters, break_long_words=False))
+
+
+LINES = r"split(datum.label, '\n')"
 
 
 def tips(frame: pd.DataFrame, **titles: str) -> list[alt.Tooltip]:

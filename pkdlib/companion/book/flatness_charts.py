@@ -41,8 +41,7 @@ def orders(frame: pd.DataFrame) -> alt.FacetChart:
     x = alt.X(
         "low:Q",
         title="ratio of sharpness (log scale)",
-        scale=alt.Scale(type="log"),
-        axis=alt.Axis(tickCount=4, format="~g"),
+        **encodings.logarithmic(tickCount=4),
     )
     intervals = base.mark_rule(strokeWidth=2, opacity=0.75).encode(x=x, x2="high:Q")
     points = base.mark_point(size=60).encode(
@@ -83,8 +82,8 @@ def spectrum(frame: pd.DataFrame) -> alt.FacetChart:
         .mark_line()
         .encode(
             x=alt.X("eigenvalue:Q", title="eigenvalue"),
-            y=alt.Y("density:Q", title="density (log scale)", scale=alt.Scale(type="log"), axis=alt.Axis(format="~e")),
-            color=encodings.modality_colour(legend=None),
+            y=alt.Y("density:Q", title="density (log scale)", **encodings.logarithmic(tickCount=5)),
+            color=encodings.modality_colour(),
             tooltip=encodings.tips(drawn, eigenvalue="eigenvalue", density="density"),
         )
         .properties(width=190, height=200)
@@ -104,11 +103,11 @@ def slices(frame: pd.DataFrame) -> alt.FacetChart:
     grouped = frame.groupby(["modality", "position"])["loss"]
     drawn = grouped.agg(low="min", middle="median", high="max").reset_index()
     base = alt.Chart(drawn).encode(
-        x=alt.X("position:Q", title="position (norms of the filters)"), color=encodings.modality_colour(legend=None)
+        x=alt.X("position:Q", title="position (norms of the filters)"), color=encodings.modality_colour()
     )
     y = alt.Y("low:Q", title="training loss (nats)")
     band = base.mark_area(opacity=0.25).encode(
-        y=y, y2="high:Q", fill=encodings.modality_colour(legend=None), stroke=alt.value(None)
+        y=y, y2="high:Q", fill=encodings.modality_colour(), stroke=alt.value(None)
     )
     tips = ["position:Q", *encodings.tips(drawn, low="lowest", middle="median", high="highest")]
     line = base.mark_line(point=True).encode(y="middle:Q", tooltip=tips)
@@ -155,9 +154,9 @@ def exits(frame: pd.DataFrame) -> alt.FacetChart:
     drawn["measure"] = drawn["measure"].map(MEASURES)
     base = alt.Chart(drawn).encode(
         y=alt.Y("measure:N", title=None, sort=list(MEASURES.values()), axis=alt.Axis(labelLimit=220)),
-        color=encodings.modality_colour(legend=None),
+        color=encodings.modality_colour(),
     )
-    x = alt.X("ratio:Q", title="CE / PKD (log scale)", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4))
+    x = alt.X("ratio:Q", title="CE / PKD (log scale)", **encodings.logarithmic(tickCount=4))
     tips = ["exit:O", *encodings.tips(drawn, ratio="ratio")]
     points = base.mark_point(size=40, opacity=0.6).encode(x=x, tooltip=tips)
     middle = base.mark_tick(thickness=3, size=14).encode(x="median(ratio):Q")
@@ -180,16 +179,7 @@ def by_scene_bias(frame: pd.DataFrame) -> alt.FacetChart:
     titles = {"loss": "training loss", **MEASURES}
     drawn = frame[frame["measure"].isin(titles)].copy()
     drawn["measure"] = drawn["measure"].map(titles)
-    drawn["network"] = drawn["modality"].map(MODALITY_LABELS)
-    names = list(MODALITY_LABELS.values())
-    colour = alt.Color(
-        "network:N",
-        title=None,
-        sort=names,
-        scale=alt.Scale(domain=names, range=list(encodings.MODALITY_COLOURS.values())),
-        legend=alt.Legend(orient="top"),
-    )
-    base = alt.Chart(drawn).encode(x=alt.X("scene_bias:Q", title="scene bias"), color=colour)
+    base = alt.Chart(drawn).encode(x=alt.X("scene_bias:Q", title="scene bias"), color=encodings.modality_legend(drawn))
     y = alt.Y("mean(value):Q", title=None, axis=alt.Axis(tickCount=4))
     return (
         alt.layer(base.mark_line().encode(y=y), base.mark_point(size=40).encode(y=y))

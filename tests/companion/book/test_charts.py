@@ -60,7 +60,7 @@ def _differences():
         ("IC 3", 0.4, -1.0, 2.0, "undecided"),
         ("IC 4", np.nan, np.nan, np.nan, "not measured"),
     ]
-    return pd.DataFrame(rows, columns=["label", "estimate", "low", "high", "verdict"])
+    return pd.DataFrame(rows, columns=["label", "estimate", "low", "high", "verdict"]).assign(title="PKD helps")
 
 
 def _early_exit():
@@ -234,6 +234,9 @@ def test_every_chart_is_a_described_picture_that_needs_nothing_from_outside(draw
     assert svg.get("aria-label") == "What <it> shows: a & b."
     texts = list(svg.iter(f"{SVG}text"))
     assert texts and all(text.get("fill") == "currentColor" for text in texts)
+    # No name is cut, no number ends in a letter for its size (100m), and no symbol is black, which a dark page hides.
+    assert [text.text for text in texts if re.search(r"…|^[\d.]+[a-zµA-Z]$", text.text or "")] == []
+    assert not [node for node in svg.iter() if {"black", "#000"} & {node.get("fill"), node.get("stroke")}]
     outside = re.findall(r"https?://[^\"' ]+", display.inline(shown.markup))
     assert set(outside) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink", alt.SCHEMA_URL}
     pd.testing.assert_frame_equal(frame, before)
@@ -267,8 +270,8 @@ def test_every_number_axis_says_what_it_is(draw):
 
 
 def test_the_specification_beside_the_picture_is_the_chart():
-    chart = charts.differences(_differences())
-    shown = charts.show(chart, "Differences.")
+    chart = charts.accuracies(_ends())
+    shown = charts.show(chart, "Accuracies.")
     data = json.loads(re.search(r'<script type="application/json">(.*)</script>', shown.markup).group(1))
     assert [layer["mark"] for layer in data["layer"]] == [layer["mark"] for layer in chart.to_dict()["layer"]]
     shown_rows = list(itertools.chain(*data["datasets"].values()))

@@ -10,6 +10,7 @@ from pkdlib.companion.book.page_tables.layout import figure, span, with_interval
 from pkdlib.companion.claims import verdicts
 from pkdlib.companion.claims.claims import CLAIMS
 from pkdlib.companion.claims.verdicts import PRIMARY, SECONDARY
+from pkdlib.companion.names import in_words
 
 _NOT_IN_POINTS = tuple(claim.id for claim in CLAIMS if claim.kind in ("order", "correlation"))
 
@@ -157,13 +158,13 @@ def drawn_differences(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]
         frame: Of `judged`.
 
     Yields:
-        The data's name, and label, estimate, low, high, verdict of its comparisons.
+        The data's name, and title (of the claim), label, estimate, low, high, verdict of its comparisons.
     """
     if frame.empty:
         return
     points = frame[np.isfinite(frame["low"]) & np.isfinite(frame["high"]) & ~frame["claim"].isin(_NOT_IN_POINTS)]
     for data, rows in points.groupby("data", sort=False):
-        yield data, rows.assign(label=rows["claim"] + ": " + rows["comparison"])
+        yield data, rows.assign(label=rows["comparison"].map(in_words))
 
 
 def smallest_effects(frame: pd.DataFrame) -> pd.DataFrame:
