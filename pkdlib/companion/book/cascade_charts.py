@@ -52,7 +52,7 @@ def wise_weights(weights: pd.DataFrame) -> alt.VConcatChart:
             member ("residual-1" ...) and weight. Runs are averaged.
 
     Returns:
-        A heat map per method and network: the stronger the colour, the larger the weight; negative ones have a red edge.
+        A heat map per method and network: a larger weight has a stronger colour; negative ones have a red edge.
     """
     frame = weights.groupby(["method", "prefix", "member"], sort=False, as_index=False)["weight"].mean()
     frame[["modality", "exit"]] = frame["member"].str.rsplit("-", n=1, expand=True)

@@ -9,7 +9,6 @@ import pandas as pd
 
 from pkdlib.companion.book import encodings
 from pkdlib.companion.flatness_controls import MEASURES
-from pkdlib.companion.names import MODALITY_LABELS
 from pkdlib.flatness.quadrature import Quadrature
 
 DENSITY_POINTS, DENSITY_BLUR = 200, 0.01  # the blur is a share of the span
