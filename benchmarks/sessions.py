@@ -1,16 +1,16 @@
 """How soon a page that is opened alone, where nothing is there, shows its first picture; and pages in Colab's versions.
 
-    python benchmarks/sessions.py [--tree DIR --name before] [--pages 01 04]
+    python benchmarks/sessions.py [--tree DIR --name before --first] [--pages 01 04]
     python benchmarks/sessions.py --colab
 
-The first runs pages of a checkout, each in a kernel and an empty folder of its own, up to the cell that shows the first
-picture, and adds them under a name to results/sessions/pages.csv. What importing takes is measured beside it, in a
-kernel that imports what a page does, since that is the machine's and torch's.
+The first runs pages of a checkout, each in a kernel and an empty folder of its own, notes when a cell has shown the
+first picture, and adds them under a name to results/sessions/pages.csv. What importing takes is measured beside it, in
+a kernel that imports what a page does, since that is the machine's and torch's.
 
-The second makes an environment of Python 3.13 with Colab's versions (tests/colab.txt, or the list that PKD_COLAB names)
-of what pages touch, and opens pages there as Colab does, with the package alone: the first cell installs it, with its
-address replaced by a wheel of this checkout. It writes what pip changed and when the first pictures came to
-results/sessions/colab.txt, and ends with 1 if pip changed what was there or a page failed.
+The second makes an environment of Python 3.13 with Colab's versions of what pages touch, and opens pages there as Colab
+does, with the package alone: the first cell installs it, with its address replaced by a wheel of this checkout. It
+writes what pip changed and when the first pictures came to results/sessions/colab.txt, and ends with 1 if pip changed
+what was there or a page failed. The versions are tests/sessions/colab.txt's, or those of the list that PKD_COLAB names.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from pkdlib import _files
 from pkdlib.companion.runs import measure, store
 
 ROOT = Path(__file__).resolve().parents[1]
-LIST = Path(os.environ.get("PKD_COLAB", ROOT / "tests" / "colab.txt"))
+LIST = Path(os.environ.get("PKD_COLAB", ROOT / "tests" / "sessions" / "colab.txt"))
 TARGET = ROOT / "results" / "sessions"
 COLUMNS = ["version", "page", "import_seconds", "first_result_seconds", "whole_seconds", "peak_memory_mib"]
 IMPORTS = "from pkdlib.companion import tables, workspace\nfrom pkdlib.companion.book import charts\n"
@@ -49,9 +49,9 @@ def main() -> None:
     """Measure, and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tree", type=Path, default=ROOT, help="the checkout whose pages are opened (this one)")
-    parser.add_argument("--name", default="after", help="what the table calls it (%(default)s)")
+    parser.add_argument("--name", default="now", help="what the table calls it (%(default)s)")
     parser.add_argument("--pages", nargs="+", metavar="NN", help="only these")
-    parser.add_argument("--whole", action="store_true", help="run pages to their ends, not to the first picture")
+    parser.add_argument("--first", action="store_true", help="stop each page at its first picture")
     parser.add_argument("--colab", action="store_true", help="rehearse Colab")
     chosen = parser.parse_args()
     if chosen.colab:
@@ -78,8 +78,8 @@ def opened(path: Path, chosen: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         imported, _, _ = run([IMPORTS], Path(folder), sys.executable, environment)
     with tempfile.TemporaryDirectory() as folder, measure.measured() as cost:
-        whole, first, _ = run(cells, Path(folder), sys.executable, environment, to_the_end=chosen.whole)
-    row = [chosen.name, path.stem, imported, first, whole if chosen.whole else None, cost().peak_memory_mib]
+        whole, first, _ = run(cells, Path(folder), sys.executable, environment, to_the_end=not chosen.first)
+    row = [chosen.name, path.stem, imported, first, None if chosen.first else whole, cost().peak_memory_mib]
     print(dict(zip(COLUMNS, row, strict=True)), flush=True)
     return dict(zip(COLUMNS, row, strict=True))
 

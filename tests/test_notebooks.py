@@ -160,7 +160,8 @@ def test_a_page_runs_again_and_out_of_order_with_what_a_reader_adds(smoke_page, 
     texts = [cell.source + typed * (i == own) for i, cell in enumerate(cells)]
     middle = range(own + 2, len(texts))
     readers = 'mine, size, notes, exit_epochs = "flat", 5, {"a": 1}, "seven"\nfor kind in ("light",):\n    title = kind'
-    again = [own, own + 1, *reversed(middle), own + 1, own, own + 1, middle[0]]
+    readers += "\nthreshold = 0.5"
+    again = [*range(len(texts)), own, own + 1, *reversed(middle), own + 1, own, own + 1, middle[0]]
     first = executed(shared_kernel, texts)
     executed(shared_kernel, [readers])
     differing = set()
@@ -168,6 +169,8 @@ def test_a_page_runs_again_and_out_of_order_with_what_a_reader_adds(smoke_page, 
         if displayed(first[i]) != displayed(outputs):  # what is printed while something is made is not printed again
             differing.add(i)
     assert not differing, "cells that say something else when they run again"
+    edited = texts[own] + "\nseed = 0\nexit_epochs = 2"
+    assert executed(shared_kernel, [edited, texts[own + 1], "p.seed, p.exit_epochs"])[-1] == [{"text/plain": "(0, 2)"}]
 
 
 def test_misspelt_names_are_refused_whenever_a_page_reads_its_parameters(kernel, shared_kernel):

@@ -24,18 +24,8 @@ _Chosen = Annotated[int, Field(ge=-1)]
 _BESIDE_THE_DIGEST = frozenset(
     {
         *("dataset", "root", "pattern", "iframe_network", "split", "seed", "seeds", "marionette_splits"),
-        *(
-            "runs",
-            "cache",
-            "clip",
-            "keep",
-            "recompute",
-            "frames",
-            "workers",
-            "temperatures",
-            "light_methods",
-            "paper_methods",
-        ),
+        *("runs", "cache", "clip", "keep", "recompute", "frames", "workers"),
+        *("temperatures", "light_methods", "paper_methods"),
         *("crossfit_folds", "flatness_controls", "flatness_biases"),
     }
 )
@@ -89,15 +79,13 @@ class Parameters(pydantic.BaseModel):
     compiled: bool = False
     """Whether a backbone is compiled for training, which takes a minute and a C++ compiler."""
     frames: Literal["bank", "packed", "decode"] = "bank"
-    """`bank` decodes clips once, to a file each in the cache; `packed` packs these to about a fifth, and keeps no clip
-    that can be drawn again; `decode` decodes clips whenever they are read."""
+    """`bank` decodes clips once, to the cache; `packed` to a fifth of it; `decode` does so whenever they are read."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that read ahead while a network trains; 0 for none."""
     keep: bool = False
     """Whether finished steps are shown although other code than the present one made them; pages say so then."""
     recompute: bool = True
-    """Whether all is computed here. A page's own cell says `False`: then the run that comes with the library is shown
-    where there is none of one's own, if it is of the same parameters and data."""
+    """Whether all is computed here, and the run that comes with the library shown nowhere; in a page's cell `False`."""
     runs: str = "runs"
     """The folder of runs; relative to `_resources.working_folder`."""
     cache: str = "cache"

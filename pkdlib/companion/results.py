@@ -110,6 +110,15 @@ def grid() -> pd.DataFrame | None:
     return _tables("grid", ("grid",)).get("grid")
 
 
+def sessions() -> pd.DataFrame | None:
+    """Read how soon pages that are opened alone show their first picture (`benchmarks/sessions.py`).
+
+    Returns:
+        version, page, seconds and memory; None where they are not committed.
+    """
+    return _tables("sessions", ("pages",)).get("pages")
+
+
 def coverage() -> dict[str, pd.DataFrame]:
     """Read the committed simulation of intervals (`benchmarks/coverage.py`).
 

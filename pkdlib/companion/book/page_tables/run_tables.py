@@ -1,10 +1,13 @@
 """A page's own run, as tables: what it takes, where it computes, and figures that its charts do not show."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
-from pkdlib import _files, _resources
-from pkdlib.companion import folders
+from pkdlib import _files
+from pkdlib.companion import folders, results
 from pkdlib.companion.book.page_tables.layout import figure
+from pkdlib.companion.data import dataset
 from pkdlib.companion.names import MODALITY_NAMES
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.presets import LIGHT_KINDS
@@ -13,7 +16,7 @@ from pkdlib.training import devices
 
 
 def about(notebook: str, p: Parameters) -> pd.DataFrame:
-    """Set out what a notebook took when the committed results were made, and where it computes now.
+    """Set out what a notebook takes at its profile and on its data, in order and alone, and where it computes now.
 
     Args:
         notebook: Its number, as `04`.
@@ -23,12 +26,19 @@ def about(notebook: str, p: Parameters) -> pd.DataFrame:
         Two columns of words and figures.
     """
     rows = []
-    for path in sorted(_resources.folder("results").glob(f"*/*/{store.TIMINGS}")):
-        for name, cost in _files.read_json(path)["notebooks"].items():
-            if name.startswith(notebook):
-                where = f"{path.parent.parent.name} on {path.parent.name}, two cores"
-                memory = cost["peak_memory_mib"]  # which Linux alone tells
-                rows.append((where, _time(cost["seconds"]) + (f", {memory / 1024:.1f} GB" if memory else "")))
+    timed = results.folder(p.variant, dataset(p).name) / store.TIMINGS
+    costs = _files.read_json(timed)["notebooks"] if timed.is_file() else {}
+    own = [cost for name, cost in costs.items() if name.startswith(notebook)]
+    for cost in own:
+        rows.append((f"{p.profile}, behind the pages before it, two cores", _cost(cost)))
+        needed = [other["seconds"] for name, other in costs.items() if name[:2] <= notebook]
+        rows.append((f"{p.profile}, alone, training all that it needs", f"at most {_time(sum(needed))}"))
+    alone = results.sessions()
+    if not p.recompute and folders.shipped_folder(p).is_dir() and alone is not None:
+        for row in alone[(alone["version"] == "now") & alone["page"].str.startswith(notebook)].to_dict("records"):
+            cost = {"seconds": row["whole_seconds"], "peak_memory_mib": row["peak_memory_mib"]}
+            said = f"first picture after {_time(row['first_result_seconds'])}; all {_cost(cost)}"
+            rows.append((f"{p.profile}, alone, showing the run that comes with it", said))
     rows.append(("this run computes on", devices.told(p.device)))
     if place := folders.sentence(p):
         rows.append(("its files", place))
@@ -103,6 +113,11 @@ def decoding(decoding: pd.DataFrame) -> pd.DataFrame:
     means = whole.groupby("modality")["milliseconds"].mean()
     rows = [(MODALITY_NAMES[name], figure(value, "{:.1f}")) for name, value in means.items()]
     return pd.DataFrame(rows, columns=["modality", "ms to decode all segments of a clip"])
+
+
+def _cost(cost: Mapping[str, float | None]) -> str:
+    memory = cost["peak_memory_mib"]  # which Linux alone tells
+    return _time(cost["seconds"]) + (f", {memory / 1024:.1f} GB" if memory else "")
 
 
 def _time(seconds: float) -> str:

@@ -22,7 +22,7 @@ NEEDED = declared(*EXTRAS.split(","))
 
 
 # A later list than the committed one can be tried, as the nightly workflow does.
-LIST = Path(os.environ.get("PKD_COLAB", REPOSITORY / "tests" / "colab.txt"))
+LIST = Path(os.environ.get("PKD_COLAB", REPOSITORY / "tests" / "sessions" / "colab.txt"))
 
 
 def colab() -> dict[str, str]:
