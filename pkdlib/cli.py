@@ -215,13 +215,13 @@ def _clean(chosen: argparse.Namespace) -> None:
 
 
 def _book(chosen: argparse.Namespace) -> None:
-    from pkdlib.companion.book import build, numbers
+    from pkdlib.companion.book import build, effects, numbers
     from pkdlib.companion.book.page_tables import collected
     from pkdlib.companion.runs import measure
 
     root = Path(chosen.root).resolve() if chosen.root else build.checkout()
     with measure.measured() as cost:
-        page = build.build(substitutions={**numbers.collect(), **collected.collect()}, root=root)
+        page = build.build(substitutions={**numbers.collect(), **effects.collect(), **collected.collect()}, root=root)
     measure.remember(root / build.EXECUTED / store.TIMINGS, "build", "book", cost())
     _say("book", str(page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page))
 

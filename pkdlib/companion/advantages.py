@@ -23,6 +23,7 @@ import pandas as pd
 from scipy import stats
 
 from pkdlib.companion import results
+from pkdlib.companion.names import study_name
 from pkdlib.companion.presets import LIGHT_KINDS
 from pkdlib.distillation.schedules import LABELS, METHODS, OWN, Method, canonical
 from pkdlib.statistics import intervals
@@ -196,7 +197,7 @@ def studies() -> pd.DataFrame:
         if dataset == results.CONTROL:
             continue
         try:
-            found.append(differences(results.published(profile, dataset), dataset, f"{dataset} ({profile})"))
+            found.append(differences(results.published(profile, dataset), dataset, study_name(profile, dataset)))
         except NotMeasured:
             continue
     return pd.concat(found, axis=1)

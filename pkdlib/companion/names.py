@@ -53,7 +53,22 @@ RULE_NAMES = Names(
         "late_fitted": "late fusion, fitted weights",
     }
 )
-DATASET_LABELS = {"ucf101": "UCF-101", "hmdb51": "HMDB-51"}
+DATASET_LABELS = Names(
+    {"ucf101": "UCF-101", "hmdb51": "HMDB-51", "marionette": "Marionette", "ut_interaction": "UT-Interaction"}
+)
+# Committed results by profile and data set. UCF-101 is a part of it everywhere: 25 of its 101 classes.
+STUDY_NAMES = {
+    ("full-lite", "ucf101-25"): "UCF-101, strong I-frame network",
+    ("full", "ucf101-25"): "UCF-101, plain I-frame network",
+    ("full", "marionette"): "Marionette",
+    ("large", "marionette"): "Marionette, the paper's networks",
+    ("full", "ut_interaction"): "UT-Interaction",
+    ("quick", "marionette"): "Marionette, one short run",
+    ("quick", "ut_interaction"): "UT-Interaction, short runs",
+    ("full-teamnet", "ut_interaction"): "UT-Interaction, TEAM-Net",
+    ("quick-teamnet", "marionette"): "Marionette, TEAM-Net",
+    ("quick-teamnet", "ut_interaction"): "UT-Interaction, TEAM-Net, short runs",
+}
 # In charts that show both.
 SERIES_NAMES = Names({**METHOD_NAMES, **RULE_NAMES})
 
@@ -72,3 +87,28 @@ def in_words(comparison: str) -> str:
     return re.sub(r"\b(iframe|motion)(?= exit|$)", lambda key: MODALITY_NAMES[key[1]], told).replace(
         "iframe", "I-frame"
     )
+
+
+def study_name(profile: str, dataset: str) -> str:
+    """Name committed results for readers.
+
+    Args:
+        profile: Of the runs.
+        dataset: Of the runs.
+
+    Returns:
+        Such as `UCF-101, strong I-frame network`; data set and profile where these have no name.
+    """
+    return STUDY_NAMES.get((profile, dataset), f"{dataset} ({profile})")
+
+
+def dataset_name(dataset: str) -> str:
+    """Name a data set for readers, a part of one by the whole's name.
+
+    Args:
+        dataset: Such as `ucf101-25`.
+
+    Returns:
+        Such as `UCF-101`.
+    """
+    return DATASET_LABELS[dataset.partition("-")[0]]

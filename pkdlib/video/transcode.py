@@ -1,7 +1,7 @@
 """Re-encode any decodable video in the form that the paper uses.
 
 The paper's data are MPEG-4 Part 2, 340x256, a GOP of 12, no B-frames, quality `-q:v 1`, as a raw stream in a file
-named `.mp4` (CoViAR's `data/reencode.sh`). This module writes the same by PyAV alone, with one encoder thread,
+named `.mp4` (CoViAR's `data/re-encode.sh`). This module writes the same by PyAV alone, with one encoder thread,
 because libavcodec's output depends on the number of threads: the same versions give the same bytes.
 """
 

@@ -212,16 +212,16 @@ def test_all_committed_results_of_several_seeds_are_found(commit):
     commit("full", results.CONTROL, tables(PLAIN, lambda x: 7))
     points = advantages.points(advantages.studies())
     assert points.groupby(["data", "source"]).size().to_dict() == {
-        ("ucf101-25 (full)", "ucf101"): 36,
-        ("ucf101-25 (full-lite)", "ucf101"): 36,
-        ("ut_interaction (full)", "ut_interaction"): 36,
+        ("UCF-101, plain I-frame network", "ucf101"): 36,
+        ("UCF-101, strong I-frame network", "ucf101"): 36,
+        ("UT-Interaction", "ut_interaction"): 36,
     }
 
 
 def test_the_committed_studies_have_all_their_points():
     points = advantages.points(advantages.studies())
     light = points[(points["kind"] == "light") & (points["method"] != "pkd")]
-    assert {"marionette (full)", "ut_interaction (full)"} <= set(light["data"])
+    assert {"Marionette", "UT-Interaction"} <= set(light["data"])
     assert set(light.groupby("data").size()) == {27}
 
 
@@ -403,7 +403,7 @@ def test_the_tables_hold_every_line_and_every_point(told):
     cells, lines = told
     table = advantage_tables.lines_table(lines).set_index(["points of", "line"])
     assert {name for name, _ in lines} == set(table.index.levels[0])
-    assert table.loc[("marionette (full)", "straight"), "points"] == "27"
+    assert table.loc[("Marionette", "straight"), "points"] == "27"
     assert table.loc[("without marionette (full)", "straight"), "crosses 0 at"] == "not told"  # it does beyond
     assert (
         table.loc[("the paper's classifiers", "straight"), "gain at equal accuracy"]

@@ -2,6 +2,7 @@ import dataclasses
 import itertools
 import json
 import lzma
+import re
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from pkdlib import _files, _resources
 from pkdlib.companion import export, folders, results, tables, workspace
 from pkdlib.companion.book import display
 from pkdlib.companion.book.page_tables import verdict_tables
-from pkdlib.companion.claims import aggregate
+from pkdlib.companion.claims import verdicts
 from pkdlib.companion.experiments import backbones as run_backbones
 from pkdlib.companion.experiments import counts, fusion, latency, operating_points, protocol
 from pkdlib.companion.experiments import exits as run_exits
@@ -360,19 +361,26 @@ def test_published_results_come_back_and_are_judged(p, found, tmp_path, monkeypa
     original = _resources.folder
     monkeypatch.setattr(_resources, "folder", lambda name: tmp_path if name == "results" else original(name))
     assert results.published_sets() == [(p.variant, "marionette")]
-    judged = verdict_tables.judged(found, dataset="marionette", profile=p.variant, fewest_seeds=1)
+    judged = verdict_tables.judged(fewest_seeds=1)
     assert (judged["verdict"].isin(["undecided", "not measured"])).all()  # one seed decides nothing
-    both = judged.dropna(subset=["estimate"])
-    np.testing.assert_allclose(both["yours"], both["estimate"], atol=1e-6)  # the same runs
-    assert set(verdict_tables.counts(judged)["results"]) == {f"marionette ({p.variant})"}
-    ((name, accuracies),) = aggregate.accuracy_tables(fewest_seeds=1)
+    mine = verdicts.judge(found, "marionette")
+    both = judged.merge(mine, on=["claim", "comparison"], suffixes=("", "_mine")).dropna(subset=["estimate"])
+    np.testing.assert_allclose(both["estimate_mine"], both["estimate"], atol=1e-6)  # the same runs
+    told = verdict_tables.findings(judged, mine).set_index("claim")
+    row = told.loc["PKD improves internal classifiers"]
+    assert row["Marionette"].startswith(row[verdict_tables.YOURS]) and row["Marionette"].endswith(
+        "(fewer than 5 seeds)"
+    )
+    assert set(verdict_tables.primary_effects(judged, mine)["label"]) == {f"marionette ({p.variant})", "your run"}
+    ((name, accuracies),) = verdict_tables.accuracies(fewest_seeds=1)
     assert name == f"marionette ({p.variant})"
-    assert (accuracies["low"] <= accuracies["accuracy"]).all() and (accuracies["accuracy"] <= accuracies["high"]).all()
     pooled = found["exits"].query("part == 'test' and modality == 'motion' and exit == 4")
     expected = 100 * (pooled["correct"] / pooled["clips"]).mean()
-    assert accuracies.loc["motion-vector network", "accuracy"] == pytest.approx(expected, abs=0.05)
+    told = accuracies.set_index("system").loc["motion-vector network", "test accuracy, %"]
+    estimate, low, high = (float(figure) for figure in re.findall(r"[\d.]+", told))
+    assert estimate == pytest.approx(expected, abs=0.05) and low <= estimate <= high
     ((_, table),) = verdict_tables.every_comparison(judged)
-    assert list(table.columns[:4]) == ["claim", "comparison", "role", "verdict"] and "yours" in table
+    assert list(table.columns[:4]) == ["claim", "comparison", "role", "verdict"]
     assert "..." not in display.table(table).markup
 
 

@@ -113,7 +113,7 @@ def accuracy_against_cost(curves: pd.DataFrame) -> alt.LayerChart:
 
     Args:
         curves: One row per run, group and setting with the columns split, seed, series, setting, gmac (per clip),
-            accuracy, clips. Runs and groups are averaged, each weighted by its clips.
+            accuracy, clips; perhaps study and dataset. Runs and groups are averaged, each weighted by its clips.
 
     Returns:
         A chart of the means.
@@ -121,7 +121,8 @@ def accuracy_against_cost(curves: pd.DataFrame) -> alt.LayerChart:
     frame = curves.copy()
     frame["gmac"] *= frame["clips"]
     frame["accuracy"] *= frame["clips"] * 100
-    sums = frame.groupby(["series", "setting"], sort=False)[["gmac", "accuracy", "clips"]].sum()
+    kept = [name for name in ("study", "dataset") if name in frame.columns]
+    sums = frame.groupby([*kept, "series", "setting"], sort=False)[["gmac", "accuracy", "clips"]].sum()
     means = sums[["gmac", "accuracy"]].div(sums["clips"], axis=0).reset_index()
     names = list(dict.fromkeys(means["series"]))
     base = alt.Chart(means).encode(

@@ -1,4 +1,4 @@
-"""Charts of the companion's tables: training, exits, flatness, differences, published points.
+"""Charts of the companion's tables: training, exits, flatness, published points.
 
 Each function takes a tidy frame (its docstring names the columns) and returns an Altair chart, which `show`
 displays. Accuracies that were measured here are fractions in 0..1 in every frame and per cent on every axis;
@@ -11,11 +11,7 @@ import pandas as pd
 
 from pkdlib.companion.book import encodings
 from pkdlib.companion.book.display import INK, folded, picture, show, table
-from pkdlib.companion.book.encodings import (
-    MODALITY_COLOURS,
-    SERIES_COLOURS,
-    VERDICT_COLOURS,
-)
+from pkdlib.companion.book.encodings import MODALITY_COLOURS, SERIES_COLOURS
 from pkdlib.companion.flatness_controls import MEASURES
 from pkdlib.companion.names import DATASET_LABELS, EXIT_LABELS, METHOD_NAMES, MODALITY_LABELS, SERIES_NAMES
 from pkdlib.distillation.schedules import METHODS
@@ -24,7 +20,6 @@ __all__ = [
     "accuracies",
     "accuracy_by_exit",
     "accuracy_by_method",
-    "differences",
     "exit_costs",
     "flatness",
     "folded",
@@ -107,58 +102,6 @@ def accuracy_by_exit(summary: pd.DataFrame) -> alt.FacetChart:
     tips = ["method:N", "exit:N", *encodings.tips(frame, accuracy="accuracy (%)", low="from (%)", high="to (%)")]
     layers.append(base.mark_point().encode(shape=encodings.series_shape("method", methods), tooltip=tips))
     return alt.layer(*layers).properties(width=190, height=220).facet(column=encodings.modality_facet(frame))
-
-
-def differences(
-    frame: pd.DataFrame, *, unit: str = "percentage points", margin: float | None = 1.0
-) -> alt.VConcatChart:
-    """Draw differences with their intervals against zero and the margin fixed beforehand.
-
-    Args:
-        frame: One row per comparison, in the order of drawing, with the columns title (of its claim), label, estimate,
-            low, high and verdict ("holds", "does not hold" or "undecided"). Rows without an estimate are left out.
-        unit: The unit of the differences, for the axis.
-        margin: The smallest difference that matters, drawn as a dashed line; None where there is none.
-
-    Returns:
-        A forest plot: a panel per claim, in it a point and an interval per row, all on one scale.
-    """
-    frame = frame.dropna(subset=["estimate"])
-    frame = frame.assign(label=encodings.wrapped(frame["label"]))
-    marks = pd.DataFrame({"at": [0.0], "mark": ["no difference"]})
-    if margin is not None:
-        marks.loc[1] = [margin, f"margin of {margin:g}"]
-    dashes = alt.Scale(domain=list(marks["mark"]), range=[[1, 0], [4, 3]])
-    rules = (
-        alt.Chart(marks)
-        .mark_rule(opacity=0.7)
-        .encode(x="at:Q", strokeDash=alt.StrokeDash("mark:N", scale=dashes, legend=encodings.stroke_legend("bottom")))
-    )
-    colours = alt.Scale(domain=list(VERDICT_COLOURS), range=list(VERDICT_COLOURS.values()))
-    x = alt.X("low:Q", title=f"difference ({unit})")
-    tips = encodings.tips(frame, estimate=f"difference ({unit})", low="from", high="to")
-    panels = []
-    for title, rows in frame.groupby("title", sort=False):
-        order = list(dict.fromkeys(rows["label"]))
-        lines = max(label.count("\n") + 1 for label in order)
-        base = alt.Chart(rows).encode(
-            y=alt.Y(
-                "label:N",
-                title=None,
-                sort=order,
-                axis=alt.Axis(labelLimit=0, labelExpr=encodings.LINES, grid=True, minExtent=190),
-            ),
-            color=alt.Color("verdict:N", title=None, scale=colours),
-        )
-        intervals = base.mark_rule(strokeWidth=3, opacity=0.75).encode(x=x, x2="high:Q")
-        points = base.mark_point(size=110).encode(
-            x="estimate:Q",
-            shape=encodings.series_shape("verdict", list(VERDICT_COLOURS)),
-            tooltip=["label:N", *tips, "verdict:N"],
-        )
-        panel = alt.layer(rules, intervals, points)
-        panels.append(panel.properties(width=400, height=alt.Step(14 * lines + 12), title=title))
-    return alt.vconcat(*panels).resolve_scale(x="shared")
 
 
 def exit_costs(cost: pd.DataFrame) -> alt.FacetChart:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pkdlib import _files, _resources
-from pkdlib.companion import flatness_controls, results
+from pkdlib.companion import results
 from pkdlib.companion.book.page_tables import paper_scale_tables
 from pkdlib.companion.book.page_tables.coverage_tables import LEFT_OUT
 from pkdlib.companion.runs import store
@@ -37,14 +37,11 @@ def _costs() -> dict[str, str]:
 def _studies() -> dict[str, str]:
     ensembles = results.published("full", "ut_interaction")["ensembles"]
     fused = intervals.accuracy_interval(ensembles[(ensembles["rule"] == "late_fitted") & (ensembles["part"] == "test")])
-    factors = flatness_controls.CONTROLS["mix"].lr_factors
     return {
         "marionette_clips": f"{_json('full', 'marionette', store.RECORD)['data']['clips']}",
         "ut_fused": f"{fused.estimate:.1f}",
         "ut_fused_low": f"{fused.low:.1f}",
         "ut_fused_high": f"{fused.high:.1f}",
-        "mix_residual_rate": f"1/{1 / factors['residual']:.0f}",
-        "mix_iframe_rate": f"1/{1 / factors['iframe']:.0f}",
     }
 
 

@@ -11,7 +11,15 @@ from pkdlib.companion import results
 from pkdlib.companion.claims import claims, verdicts
 from pkdlib.companion.claims.comparisons import PLAIN
 from pkdlib.companion.flatness_controls import MEASURES
-from pkdlib.companion.names import DATASET_LABELS, KIND_NAMES, METHOD_NAMES, MODALITY_NAMES, RULE_NAMES, Names
+from pkdlib.companion.names import (
+    DATASET_LABELS,
+    KIND_NAMES,
+    METHOD_NAMES,
+    MODALITY_NAMES,
+    RULE_NAMES,
+    Names,
+    study_name,
+)
 from pkdlib.companion.presets import LIGHT_KINDS
 from pkdlib.statistics import intervals
 from pkdlib.video import reader
@@ -174,7 +182,7 @@ def audited_studies() -> Iterator[tuple[str, pd.DataFrame]]:
     for profile, dataset in results.published_sets(verdicts.MIN_SEEDS):
         found = results.published(profile, dataset)
         if "audit" in found:
-            yield f"{dataset} ({profile})", audit_summary(found["audit"])
+            yield study_name(profile, dataset), audit_summary(found["audit"])
 
 
 def flatness_correlations(flatness: pd.DataFrame) -> pd.DataFrame:
@@ -296,20 +304,6 @@ def accuracy_table(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(figures)
-
-
-def accuracy_tables(fewest_seeds: int = verdicts.MIN_SEEDS) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the accuracies of every committed study, rounded for reading.
-
-    Args:
-        fewest_seeds: Committed results of fewer seeds are no study.
-
-    Yields:
-        The data's name, and its table.
-    """
-    for profile, dataset in results.published_sets(fewest_seeds):
-        frame = accuracy_table(results.published(profile, dataset)).set_index("system").round(1)
-        yield f"{dataset} ({profile})", frame
 
 
 def published_table() -> pd.DataFrame:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pkdlib.companion.book import cascade_charts, charts, display, encodings, flatness_charts
+from pkdlib.companion.book import cascade_charts, charts, display, encodings, flatness_charts, verdict_charts
 from pkdlib.companion.claims import claims
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -60,7 +60,8 @@ def _differences():
         ("IC 3", 0.4, -1.0, 2.0, "undecided"),
         ("IC 4", np.nan, np.nan, np.nan, "not measured"),
     ]
-    return pd.DataFrame(rows, columns=["label", "estimate", "low", "high", "verdict"]).assign(title="PKD helps")
+    frame = pd.DataFrame(rows, columns=["label", "estimate", "low", "high", "verdict"])
+    return frame.assign(claim="A claim", dataset="x")
 
 
 def _early_exit():
@@ -194,7 +195,7 @@ CHARTS = {
     cascade_charts.accuracy_by_prefix: _ensembles,
     charts.training_curves: _curves,
     charts.accuracy_by_exit: _summary,
-    charts.differences: _differences,
+    verdict_charts.differences: _differences,
     cascade_charts.accuracy_against_cost: _early_exit,
     cascade_charts.accuracy_by_rule: _rules,
     cascade_charts.gains_by_switch: _switches,
@@ -313,21 +314,21 @@ def test_a_chart_is_seen_in_a_notebook_that_is_not_trusted():
 
 def test_text_of_the_data_cannot_end_the_script_element():
     frame = _differences().assign(label="</script><b>")
-    markup = charts.show(charts.differences(frame), "Differences.").markup
+    markup = charts.show(verdict_charts.differences(frame), "Differences.").markup
     assert markup.count("</script>") == 1
-    assert "<b>" not in _svg(charts.show(charts.differences(frame), "x")).itertext()
+    assert "<b>" not in _svg(charts.show(verdict_charts.differences(frame), "x")).itertext()
 
 
 def test_two_charts_on_a_page_share_no_names():
     names = [
         {node.get("id") for node in _svg(charts.show(draw(CHARTS[draw]()), "A chart.")).iter()} - {None}
-        for draw in (charts.exit_costs, charts.differences)
+        for draw in (charts.exit_costs, verdict_charts.differences)
     ]
     assert not names[0] & names[1]
 
 
 def test_what_is_shown_without_html_is_the_description():
-    shown = charts.show(charts.differences(_differences()), "Differences.")
+    shown = charts.show(verdict_charts.differences(_differences()), "Differences.")
     assert shown._repr_mimebundle_() == {"text/html": shown.markup, "text/plain": "Differences."}
     assert shown._repr_html_() == shown.markup
     assert repr(shown) == "Differences."
@@ -335,7 +336,7 @@ def test_what_is_shown_without_html_is_the_description():
 
 def test_a_chart_or_picture_without_a_description_is_refused():
     with pytest.raises(ValueError, match="description"):
-        charts.show(charts.differences(_differences()), " ")
+        charts.show(verdict_charts.differences(_differences()), " ")
     with pytest.raises(ValueError, match="description"):
         charts.picture(np.zeros((2, 2, 3), np.uint8), "")
 
@@ -377,7 +378,15 @@ def test_costs_are_split_into_the_network_and_the_classifiers_passed():
 
 
 def test_a_claim_without_an_estimate_is_left_out():
-    assert not any(row.get("label") == "IC 4" for row in _rows(charts.differences(_differences())))
+    assert not any(row.get("label") == "IC 4" for row in _rows(verdict_charts.differences(_differences())))
+
+
+def test_a_readers_own_run_is_drawn_beside_every_data_set():
+    frame = pd.concat([_differences(), _differences().assign(label="mine", dataset="mine", verdict="mine")])
+    chart = verdict_charts.differences(frame, own="mine").to_dict()
+    (menu,) = (param for param in chart["params"] if "bind" in param)
+    assert menu["bind"]["options"] == ["all", "x"]
+    assert {"holds", "mine"} <= _texts(charts.show(verdict_charts.differences(frame, own="mine"), "Both."))
 
 
 def test_a_small_chart_is_not_drawn_larger_than_it_is():

@@ -1,10 +1,10 @@
 import re
 
+import pandas as pd
 import pytest
 
-from pkdlib.companion import flatness_controls
-from pkdlib.companion.book import numbers
-from pkdlib.companion.book.page_tables import collected
+from pkdlib.companion.book import effects, numbers
+from pkdlib.companion.book.page_tables import collected, verdict_tables
 from tests.conftest import REPOSITORY
 
 # One figure, with its unit or sign; versions and names of devices are looked up, too.
@@ -26,15 +26,13 @@ def test_every_number_is_one_figure(values):
 def test_pages_take_every_number_and_table_and_no_others(values):
     pages = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "book").glob("*.md")]
     taken = {name for page in pages for name in re.findall(r"{{ (\w+) }}", page)}
-    assert taken == {*values, *collected.collect()}
+    assert taken == {*values, *effects.EFFECTS, *collected.collect()}
 
 
 def test_numbers_are_those_of_the_committed_results(values):
     assert values["marionette_clips"] == "1200"
     low, middle, high = (float(values[name]) for name in ("ut_fused_low", "ut_fused", "ut_fused_high"))
     assert low < middle < high
-    factors = flatness_controls.CONTROLS["mix"].lr_factors
-    assert values["mix_iframe_rate"] == f"1/{round(1 / factors['iframe'])}"
 
 
 @pytest.mark.parametrize("measured", [True, False])
@@ -45,3 +43,15 @@ def test_times_are_told_only_where_they_were_measured(measured, monkeypatch):
     found = numbers.collect()
     names = ("book_minutes", "book_memory", "test_minutes")
     assert [found[name] for name in names] == (["12", "1.3 GB", "8"] if measured else [numbers.MISSING] * 3)
+
+
+@pytest.mark.slow  # judges every claim on every study
+def test_effects_are_those_that_the_verdicts_rest_on():
+    judged = verdict_tables.judged()
+    told = effects.collect(judged)
+    assert effects.MISSING not in told.values()
+    row = judged[
+        (judged["claim"] == "ic-gain") & (judged["data"] == "Marionette") & (judged["role"] == "primary")
+    ].iloc[0]
+    assert told["pkd_marionette"] == f"{row['estimate']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
+    assert set(effects.collect(pd.DataFrame()).values()) == {effects.MISSING}

@@ -3,18 +3,26 @@
 import pandas as pd
 
 from pkdlib import _files, _resources
-from pkdlib.companion import advantages, results
+from pkdlib.companion import results
 from pkdlib.companion.book.page_tables import (
-    advantage_tables,
     coverage_tables,
     paper_scale_tables,
-    protocol_tables,
     reader_tables,
     ucf101_tables,
     verdict_tables,
 )
 from pkdlib.companion.book.page_tables.layout import as_markdown
+from pkdlib.companion.names import STUDY_NAMES
 from pkdlib.companion.runs import store
+
+# What pages call a study -> its profile and data set.
+STUDIES = {
+    "ucf101_strong": ("full-lite", "ucf101-25"),
+    "ucf101_plain": ("full", "ucf101-25"),
+    "marionette": ("full", "marionette"),
+    "marionette_large": ("large", "marionette"),
+    "ut_interaction": ("full", "ut_interaction"),
+}
 
 
 def collect() -> dict[str, str]:
@@ -27,18 +35,28 @@ def collect() -> dict[str, str]:
 
 
 def _of_studies() -> dict[str, pd.DataFrame]:
-    judged, cells = verdict_tables.judged(), advantages.studies()
+    judged = verdict_tables.judged()
     return {
-        "verdict_counts": verdict_tables.counts(judged),
-        "verdicts_by_claim": verdict_tables.by_claim(judged),
+        **_by_study(judged),
         "smallest_effects": verdict_tables.smallest_effects(judged),
-        "gains_by_protocol": protocol_tables.gains(),
-        "methods": protocol_tables.methods(),
-        "advantage_lines": advantage_tables.main_lines(advantage_tables.fitted(cells)),
         "ucf_recipes": ucf101_tables.recipes(),
         "ucf_networks": ucf101_tables.networks(),
         "ucf_foreseen": ucf101_tables.foreseen(),
         "ucf_control": ucf101_tables.control(),
+    }
+
+
+def _by_study(judged: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    # The long tables of each study, on the page of its data set.
+    found = {
+        "accuracies": dict(verdict_tables.accuracies()),
+        "comparisons": dict(verdict_tables.every_comparison(judged)),
+        "rests": dict(verdict_tables.what_they_rest_on(judged)),
+    }
+    return {
+        f"{kind}_{page}": tables.get(STUDY_NAMES[study], pd.DataFrame())
+        for kind, tables in found.items()
+        for page, study in STUDIES.items()
     }
 
 

@@ -1,10 +1,9 @@
-"""The protocol, as tables: what teaches by each method, and what the reference's choices do to the gains."""
+"""The methods, as a table: what teaches by each, and for how long."""
 
 from fractions import Fraction
 
 import pandas as pd
 
-from pkdlib.companion.claims import aggregate
 from pkdlib.companion.names import MODALITY_NAMES
 from pkdlib.distillation.schedules import LABELS, METHODS, OWN, TEAM_METHODS, Method
 
@@ -27,22 +26,6 @@ def methods() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def gains() -> pd.DataFrame:
-    """Set out what all of the reference's choices together do to the gains, in every committed study that measured it.
-
-    Returns:
-        A row a study, a column a gain: by the clean protocol, and with the choices.
-    """
-    rows = []
-    for data, summary in aggregate.audited_studies():
-        row = {"results": data}
-        for gain, own in summary.groupby("gain", sort=False):
-            ends = [_signed(own["difference"].iloc[which]) for which in (0, -1)]
-            row[f"{gain} ({own['unit'].iloc[0]})"] = " → ".join(ends)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
 def _schedule(method: Method) -> str:
     called = {LABELS: "labels", OWN: "the network's own end", **MODALITY_NAMES}
     told = [
@@ -56,7 +39,3 @@ def _schedule(method: Method) -> str:
 
 def _fraction(value: float) -> str:
     return str(Fraction(value).limit_denominator(100))
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 1) + 0.0:+.1f}"  # adding 0 takes the sign of -0.0 away

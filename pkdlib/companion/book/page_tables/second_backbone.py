@@ -11,7 +11,7 @@ import pandas as pd
 from pkdlib.companion import results
 from pkdlib.companion.book.page_tables.layout import with_interval
 from pkdlib.companion.claims import aggregate, comparisons
-from pkdlib.companion.names import KIND_NAMES, MODALITY_NAMES
+from pkdlib.companion.names import KIND_NAMES, MODALITY_NAMES, study_name
 from pkdlib.companion.presets import DEFAULT, LIGHT_KINDS
 from pkdlib.statistics import intervals
 from pkdlib.statistics.differences import Comparison, NotMeasured, Tables
@@ -22,6 +22,7 @@ FINAL = 4  # a network's own end, behind its three internal classifiers
 NAMES = {DEFAULT: "three networks", SECOND: "TEAM-Net"}
 SYSTEMS = {"ce": "cross-entropy", "pkd": "PKD", "none": "bare, fewer segments"}
 # What WISE is set against where fusion is compared.
+_LABELS = " - ce, "  # in the name of a comparison with them
 RIVALS = ("the last exit alone", "equal weights", "late fusion of bare networks, fitted weights")
 
 
@@ -36,7 +37,7 @@ def studies() -> Iterator[tuple[str, Tables]]:
         if (f"{profile}-{SECOND}", dataset) in committed:
             first, second = (results.published(name, dataset) for name in (profile, f"{profile}-{SECOND}"))
             found = {name: pd.concat([first[name], second[name]]) for name in first if name in second}
-            yield f"{dataset} ({profile})", {name: _of_both(table) for name, table in found.items()}
+            yield study_name(profile, dataset), {name: _of_both(table) for name, table in found.items()}
 
 
 def exit_points(tables: Tables) -> pd.DataFrame:
@@ -96,19 +97,22 @@ def curves(tables: Tables) -> pd.DataFrame:
 
 
 def gains(tables: Tables) -> pd.DataFrame:
-    """Set out what PKD gains over cross-entropy on each backbone, the mean over the exits of the paper's classifiers.
+    """Set out what PKD gains over cross-entropy on each backbone, the mean over the exits of each kind of classifiers.
 
     Args:
         tables: Of `studies`.
 
     Returns:
-        backbone, exits, and the gain in points with its interval.
+        backbone, classifiers, and the gain in points with its interval.
     """
     rows = []
-    for backbone, exits in tables["exits"].groupby("backbone"):
-        mean, *each = comparisons.compare("ic-gain", {"exits": exits})
-        rows.append((NAMES[backbone], str(len(each)), _interval(mean)))
-    return pd.DataFrame(rows, columns=["backbone", "exits", "PKD less cross-entropy, points"])
+    for backbone, trials in tables["trials"].groupby("backbone"):
+        found = [part for part in comparisons.compare("ic-curriculum", {"trials": trials}) if _LABELS in part.name]
+        of_kind = {part.name.partition(_LABELS)[2].partition(" classifiers")[0]: part for part in found}
+        rows += [
+            (NAMES[backbone], KIND_NAMES[kind], _interval(of_kind[kind])) for kind in KIND_NAMES if kind in of_kind
+        ]
+    return pd.DataFrame(rows, columns=["backbone", "classifiers", "PKD less cross-entropy, points"])
 
 
 def fusion(tables: Tables) -> pd.DataFrame:

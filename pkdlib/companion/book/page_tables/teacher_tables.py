@@ -9,7 +9,7 @@ from pkdlib.companion import results
 from pkdlib.companion.book.page_tables.layout import with_interval
 from pkdlib.companion.claims import verdicts
 from pkdlib.companion.claims.comparisons import LAST_TEACHER
-from pkdlib.companion.names import KIND_NAMES, METHOD_NAMES, MODALITY_NAMES
+from pkdlib.companion.names import KIND_NAMES, METHOD_NAMES, MODALITY_NAMES, study_name
 from pkdlib.distillation.schedules import canonical
 from pkdlib.statistics import intervals
 from pkdlib.statistics.intervals import CELL
@@ -66,7 +66,7 @@ def _studies(table: str) -> Iterator[tuple[str, dict[str, pd.DataFrame]]]:
     for profile, dataset in results.published_sets(verdicts.MIN_SEEDS):
         found = results.published(profile, dataset)
         if len(found.get(table, ())):
-            yield f"{dataset} ({profile})", found
+            yield study_name(profile, dataset), found
 
 
 def _difference(own: pd.DataFrame, trials: pd.DataFrame, method: str) -> str:

@@ -1,4 +1,4 @@
-"""The verdicts on all claims, as tables: of every committed study, with a reader's own run beside."""
+"""The verdicts on all claims, as tables: one row a claim, and of each committed study all that was compared."""
 
 from collections.abc import Collection, Iterator
 
@@ -7,164 +7,168 @@ import pandas as pd
 
 from pkdlib.companion import results
 from pkdlib.companion.book.page_tables.layout import figure, span, with_interval
-from pkdlib.companion.claims import verdicts
+from pkdlib.companion.claims import aggregate, verdicts
 from pkdlib.companion.claims.claims import CLAIMS
-from pkdlib.companion.claims.verdicts import PRIMARY, SECONDARY
-from pkdlib.companion.names import in_words
+from pkdlib.companion.claims.verdicts import PRIMARY
+from pkdlib.companion.names import MODALITY_NAMES, dataset_name, in_words, study_name
 
-_NOT_IN_POINTS = tuple(claim.id for claim in CLAIMS if claim.kind in ("order", "correlation"))
+YOURS = "your run"
+NOT_MEASURED = "not measured"
+
+_KINDS = {claim.id: claim.kind for claim in CLAIMS}
+_NOT_IN_POINTS = tuple(name for name, kind in _KINDS.items() if kind in ("order", "correlation"))
+# TEAM-Net has few runs, and is judged all the same, as undecided as few runs are; no other claim is about it.
+_SECOND, _OF_SECOND = "-teamnet", ("transfer",)
 
 
-def judged(
-    own: dict[str, pd.DataFrame] | None = None,
-    *,
-    claims: Collection[str] = verdicts.EVERY,
-    dataset: str = "",
-    profile: str = "",
-    fewest_seeds: int = verdicts.MIN_SEEDS,
-) -> pd.DataFrame:
-    """Judge claims on all committed studies, and set a reader's own run beside them, without a verdict.
+def judged(*, claims: Collection[str] = verdicts.EVERY, fewest_seeds: int = verdicts.MIN_SEEDS) -> pd.DataFrame:
+    """Judge claims on all committed studies.
 
     Args:
-        own: Tables of the reader's own run.
         claims: Ids of those to judge.
-        dataset: Of that run.
-        profile: Of that run.
-        fewest_seeds: Committed results of fewer seeds are no study.
+        fewest_seeds: Committed results of fewer seeds are no study, but for the claim that is about TEAM-Net.
 
     Returns:
-        The rows of `verdicts.judge`, with the columns data and, for the reader's own figures, yours.
+        The rows of `verdicts.judge`, with the columns data (the study's name) and dataset (its data set's).
     """
     frames = []
-    for name, committed in results.published_sets(fewest_seeds):
-        frames.append(verdicts.judge_committed(name, committed, claims).assign(data=f"{committed} ({name})"))
-    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    if own is None or frame.empty:
-        return frame
-    mine = verdicts.judge(own, dataset, claims)[["claim", "comparison", "estimate"]]
-    mine = mine.rename(columns={"estimate": "yours"}).assign(data=f"{dataset} ({profile})")
-    return frame.merge(mine, on=["claim", "comparison", "data"], how="left")
+    for profile, dataset in _studies(fewest_seeds):
+        own = [name for name in claims if (name in _OF_SECOND) == profile.endswith(_SECOND)]
+        found = verdicts.judge_committed(profile, dataset, own)
+        frames.append(found.assign(data=study_name(profile, dataset), dataset=dataset_name(dataset)))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def counts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Count the verdicts.
+def findings(frame: pd.DataFrame, own: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Set every claim out in one row: what was found in words, then each data set's figure, interval and verdict.
 
     Args:
         frame: Of `judged`.
+        own: Rows of `verdicts.judge` of a reader's own run, of which only the figures are shown.
 
     Returns:
-        A row a set of results and role, a column a verdict.
+        claim, what was found, a column a data set (its first study's primary comparison) and, with `own`, your run.
     """
     rows = []
-    for data, own in frame.groupby("data", sort=False) if len(frame) else ():
-        for role, of_role in zip((PRIMARY, SECONDARY), _roles(own), strict=True):
-            told = {word: str((of_role["verdict"] == word).sum()) for word in verdicts.WORDS}
-            rows.append({"results": data, "comparisons": role, **told})
+    for claim in CLAIMS:
+        row = {"claim": claim.title, "what was found": claim.finding}
+        primary = frame[(frame["claim"] == claim.id) & (frame["role"] == PRIMARY)] if len(frame) else frame
+        for dataset in frame["dataset"].unique() if len(frame) else ():
+            row[dataset] = _told(primary[primary["dataset"] == dataset])
+        if own is not None:
+            mine = own[(own["claim"] == claim.id) & (own["role"] == PRIMARY)]
+            row[YOURS] = effect(next(mine.itertuples())) if len(mine) else ""
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
-def by_claim(frame: pd.DataFrame) -> pd.DataFrame:
-    """Set every claim out in one row: its primary verdict on each set of results, and its secondary ones counted.
+def primary_effects(frame: pd.DataFrame, own: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Take the primary comparisons in points that have an interval, to draw.
 
     Args:
         frame: Of `judged`.
+        own: Rows of `verdicts.judge` of a reader's own run.
 
     Returns:
-        claim, and a column for each set of results.
+        claim (its title), label (the study), dataset, estimate, low, high, verdict; with `own`, rows with the label and
+        verdict `your run`.
     """
-    rows = []
-    for claim in CLAIMS:
-        row = {"claim": claim.title}
-        for data, own in _sets(frame, claim.id):
-            primary, secondary = _roles(own)
-            words = [f"**{word}**" for word in primary["verdict"]]
-            row[data] = "; ".join([*words, *_counted(secondary, "{count} {word}", bool(words))])
-        rows.append(row)
-    return _filled(rows, frame, "claim")
-
-
-def with_figures(frame: pd.DataFrame) -> pd.DataFrame:
-    """Set every claim out in one row: the paper's figure, what each set of committed results says, the confound.
-
-    Args:
-        frame: Of `judged`.
-
-    Returns:
-        claim, paper, a column for each set of results (the primary comparison's verdict, figure and interval, and a
-        count of the secondary ones' verdicts), and what confounds it.
-    """
-    rows = []
-    for claim in CLAIMS:
-        row = {"claim": claim.title, "paper": claim.paper_figure}
-        for data, own in _sets(frame, claim.id):
-            primary, secondary = _roles(own)
-            told = [": ".join(filter(None, [r.verdict, with_interval(r, "{:.2f}")])) for r in primary.itertuples()]
-            row[data] = "; ".join([*told, *_counted(secondary, "{word} at {count}", bool(told))])
-        rows.append(row | {_CONFOUND: claim.caveat or claim.not_measured})
-    return _filled(rows, frame, "claim", "paper", last=_CONFOUND)
+    columns = ["claim", "label", "dataset", "estimate", "low", "high", "verdict"]
+    if frame.empty:
+        return pd.DataFrame(columns=columns)
+    parts = [frame.assign(label=frame["data"])]
+    if own is not None:
+        parts.append(own.assign(label=YOURS, dataset=YOURS, verdict=YOURS))
+    both = pd.concat(parts, ignore_index=True)
+    drawn = both[(both["role"] == PRIMARY) & np.isfinite(both["low"]) & ~both["claim"].isin(_NOT_IN_POINTS)]
+    place = {claim.id: number for number, claim in enumerate(CLAIMS)}
+    return drawn.sort_values("claim", key=lambda ids: ids.map(place), kind="stable").assign(claim=drawn["title"])[
+        columns
+    ]
 
 
 def every_comparison(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Set the judged comparisons out for reading, a table for each set of results.
+    """Set the measured comparisons out for reading, a table for each study.
 
     Args:
         frame: Of `judged`.
 
     Yields:
-        The data's name, and claim, comparison, role, verdict, paper, ours, smallest effect and, for the reader's own
-        data, yours: all words and rounded figures.
+        The study's name, and claim, comparison, role, verdict, effect (with its interval) and smallest effect:
+        words and rounded figures.
     """
-    for data, rows in frame.groupby("data", sort=False) if len(frame) else ():
+    measured = frame[frame["estimate"].notna()] if len(frame) else frame
+    for data, rows in measured.groupby("data", sort=False) if len(measured) else ():
         columns = {
             "claim": _once(rows["title"]),
-            "comparison": rows["comparison"],
+            "comparison": [_comparison(row) for row in rows.itertuples()],
             "role": rows["role"],
-            "verdict": rows["verdict"] + rows["qualifier"].map(lambda text: f" ({text})" if text else ""),
-            "paper": rows["paper_figure"].str.split(":").str[0],
-            "ours (interval)": [with_interval(row, "{:.2f}") for row in rows.itertuples()],
-            "smallest effect": rows["smallest_effect"].map(figure),
+            "verdict": [_verdict(row) for row in rows.itertuples()],
+            "effect (interval)": [effect(row) for row in rows.itertuples()],
+            "smallest effect": rows["smallest_effect"].map(figure).where(~rows["claim"].isin(_NOT_IN_POINTS), ""),
         }
-        if "yours" in rows and rows["yours"].notna().any():
-            columns["yours"] = rows["yours"].map(figure)
         yield data, pd.DataFrame(columns)
 
 
 def what_they_rest_on(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Set out what each judged comparison rests on, a table for each set of results.
+    """Set out what each measured comparison rests on, a table for each study.
 
     Args:
         frame: Of `judged`.
 
     Yields:
-        The data's name, and claim, comparison, seeds, runs, groups, details or why it was not measured, and what limits
-        the claim.
+        The study's name, and claim, comparison, seeds, runs, groups, details, and what limits the claim.
     """
-    for data, rows in frame.groupby("data", sort=False) if len(frame) else ():
-        details = ["; ".join(f"{name}: {value}" for name, value in own.items()) for own in rows["details"]]
+    measured = frame[frame["estimate"].notna()] if len(frame) else frame
+    for data, rows in measured.groupby("data", sort=False) if len(measured) else ():
         columns = {
             "claim": _once(rows["title"]),
-            "comparison": rows["comparison"],
+            "comparison": [_comparison(row) for row in rows.itertuples()],
             **{name: rows[name].map(lambda value: figure(value, "{:.0f}")) for name in ("seeds", "runs", "groups")},
-            "details": np.where(rows["reason"] == "", details, "not measured: " + rows["reason"]),
+            "details": ["; ".join(f"{name}: {value}" for name, value in own.items()) for own in rows["details"]],
             "what limits it": rows["caveat"].where(rows["title"] != rows["title"].shift(), ""),
         }
         yield data, pd.DataFrame(columns)
 
 
-def drawn_differences(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the comparisons in points that have an interval, for each set of results.
+def accuracies(fewest_seeds: int = verdicts.MIN_SEEDS) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Set out the test accuracy of every system, a table for each study.
 
     Args:
-        frame: Of `judged`.
+        fewest_seeds: Committed results of fewer seeds are no study.
 
     Yields:
-        The data's name, and title (of the claim), label, estimate, low, high, verdict of its comparisons.
+        The study's name, and system, accuracy (per cent, with its 95 % interval), runs, groups: words and figures.
     """
-    if frame.empty:
-        return
-    points = frame[np.isfinite(frame["low"]) & np.isfinite(frame["high"]) & ~frame["claim"].isin(_NOT_IN_POINTS)]
-    for data, rows in points.groupby("data", sort=False):
-        yield data, rows.assign(label=rows["comparison"].map(in_words))
+    for profile, dataset in results.published_sets(fewest_seeds):
+        found = aggregate.accuracy_table(results.published(profile, dataset)).assign(
+            estimate=lambda frame: frame["accuracy"]
+        )
+        columns = {
+            "system": found["system"],
+            "test accuracy, %": [with_interval(row, "{:.1f}") for row in found.itertuples()],
+        }
+        yield (
+            study_name(profile, dataset),
+            pd.DataFrame(columns | {n: found[n].astype(str) for n in ("runs", "groups")}),
+        )
+
+
+def effect(row: tuple) -> str:
+    """Write a judged effect with its interval: points, a ratio where the claim is of order, or a rank correlation.
+
+    Args:
+        row: Of `judged`, as `itertuples` gives it.
+
+    Returns:
+        Such as `+0.2 (-2.2 to +2.6)`, or `0.35 times (0.25 to 0.47)`.
+    """
+    kind = _KINDS[row.claim]
+    if kind == "order":  # logarithms of ratios, which readers want as ratios
+        ratios = [float(np.exp(value)) for value in (row.estimate, row.low, row.high)]
+        told = f"{ratios[0]:.2f} times"
+        return f"{told} ({span(*ratios[1:], '{:.2f}')})" if np.isfinite(ratios[1:]).all() else told
+    return with_interval(row, "{:+.2f}" if kind == "correlation" else "{:+.1f}")
 
 
 def smallest_effects(frame: pd.DataFrame) -> pd.DataFrame:
@@ -174,8 +178,8 @@ def smallest_effects(frame: pd.DataFrame) -> pd.DataFrame:
         frame: Of `judged`.
 
     Returns:
-        A row a claim, a column a set of results, in points: the median over the claim's comparisons, and their range
-        and number where there are several. Claims that are not in points are left out.
+        A row a claim, a column a study, in points: the median over the claim's comparisons, and their range and number
+        where there are several. Claims that are not in points are left out.
     """
     if frame.empty:
         return frame
@@ -185,29 +189,30 @@ def smallest_effects(frame: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index(names="claim").rename_axis(columns=None)
 
 
-_CONFOUND = "what confounds or limits it"
+def _studies(fewest_seeds: int) -> list[tuple[str, str]]:
+    second = [study for study in results.published_sets() if study[0].endswith(_SECOND)]
+    return [study for study in results.published_sets(fewest_seeds) if study not in second] + second
 
 
-def _sets(frame: pd.DataFrame, claim: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    if len(frame):
-        yield from frame[frame["claim"] == claim].groupby("data", sort=False)
+def _told(rows: pd.DataFrame) -> str:
+    measured = rows[rows["low"].notna()] if len(rows) else rows
+    if measured.empty:
+        return NOT_MEASURED
+    first = next(measured.itertuples())
+    return f"{effect(first)}: {_verdict(first)}"
 
 
-def _roles(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return rows[rows["role"] == PRIMARY], rows[rows["role"] == SECONDARY]
+def _verdict(row: tuple) -> str:
+    return row.verdict + (f" ({row.qualifier})" if row.qualifier else "")
 
 
-def _counted(secondary: pd.DataFrame, form: str, beside: bool) -> Iterator[str]:
-    numbers = {word: (secondary["verdict"] == word).sum() for word in verdicts.WORDS}
-    seen = {word: count for word, count in numbers.items() if count}
-    told = [form.format(word=word, count=count) if len(secondary) > 1 else word for word, count in seen.items()]
-    if told:
-        yield ("secondary: " if beside else "") + ", ".join(told)
-
-
-def _filled(rows: list[dict[str, str]], frame: pd.DataFrame, *first: str, last: str | None = None) -> pd.DataFrame:
-    sets = frame["data"].unique() if len(frame) else ()
-    return pd.DataFrame(rows, columns=[*first, *sets, *([last] if last else [])]).fillna("")
+def _comparison(row: tuple) -> str:
+    # A comparison's name in words, and which networks it is the mean of: not all methods differ for each.
+    told = in_words(row.comparison).replace(" - ", " less ")
+    networks = row.details.get("mean over the exits of")
+    if not networks:
+        return told
+    return f"{told}; networks: {', '.join(MODALITY_NAMES[name] for name in networks.split(', '))}"
 
 
 def _once(titles: pd.Series) -> pd.Series:

@@ -1,4 +1,3 @@
-from pkdlib.companion import results
 from pkdlib.companion.book.page_tables import protocol_tables
 from pkdlib.distillation import schedules
 
@@ -10,11 +9,3 @@ def test_every_method_stands_with_its_teachers_and_their_shares():
     assert own == "motion-vector 1/6, residual 1/6, I-frame 2/3"
     assert team == "motion-vector 3/40, residual 3/40, I-frame 17/20"
     assert table.loc["`pkd+labels`"].iloc[0] == f"{own}, with weight 1/2 on the labels"
-
-
-def test_gains_stand_with_and_without_the_references_protocol():
-    audit = results.published("full", "ut_interaction")["audit"]
-    means = audit[audit["gain"] == "PKD - CE"].groupby("switch")["difference"].mean()
-    table = protocol_tables.gains().set_index("results")
-    told = table.loc["ut_interaction (full)", "PKD - CE (percentage points)"]
-    assert told == f"{means['clean']:+.1f} → {means['all together']:+.1f}"

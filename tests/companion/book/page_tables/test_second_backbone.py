@@ -86,7 +86,7 @@ def committed(tmp_path, monkeypatch):
     original = _resources.folder
     monkeypatch.setattr(_resources, "folder", lambda name: tmp_path if name == "results" else original(name))
     ((name, found),) = second_backbone.studies()
-    assert name == "marionette (quick)"
+    assert name == "Marionette, one short run"
     return found
 
 
@@ -130,8 +130,8 @@ def test_everything_can_be_drawn(committed):
 def test_the_tables_take_the_planted_gains(committed):
     gains = second_backbone.gains(committed)
     assert {tuple(row) for row in gains.to_numpy()} == {
-        ("TEAM-Net", "3", "+15.0 (+15.0 to +15.0)"),
-        ("three networks", "9", "+5.0 (+5.0 to +5.0)"),
+        ("TEAM-Net", "classifiers on squeezed vectors", "+15.0 (+15.0 to +15.0)"),
+        ("three networks", "light classifiers", "+5.0 (+5.0 to +5.0)"),
     }
     fusion = second_backbone.fusion(committed).set_index("WISE, in points")
     assert (fusion["over equal weights"] == "+10.0 (+10.0 to +10.0)").all() and len(fusion) == 2

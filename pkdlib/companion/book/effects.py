@@ -1,0 +1,52 @@
+"""The effects that sentences in `book/` take from the committed studies, each a figure with its interval."""
+
+import pandas as pd
+
+from pkdlib.companion.book.page_tables import verdict_tables
+from pkdlib.companion.claims.verdicts import PRIMARY
+from pkdlib.companion.names import STUDY_NAMES
+
+MISSING = "(not measured)"
+
+_STRONG, _MARIONETTE = ("full-lite", "ucf101-25"), ("full", "marionette")
+_LARGE, _UT = ("large", "marionette"), ("full", "ut_interaction")
+
+# Name -> claim, study and, where it is not the claim's primary comparison, the comparison.
+EFFECTS = {
+    "pkd_ucf101": ("ic-gain", _STRONG, ""),
+    "pkd_marionette": ("ic-gain", _MARIONETTE, ""),
+    "pkd_ut_interaction": ("ic-gain", _UT, ""),
+    "wise_ucf101": ("wise-fusion", _STRONG, ""),
+    "wise_marionette": ("wise-fusion", _MARIONETTE, ""),
+    "wise_ut_interaction": ("wise-fusion", _UT, ""),
+    "wise_over_exit_ucf101": ("wise-fusion", _STRONG, "WISE over all exits - the last exit alone"),
+    "early_ucf101": ("early-exit", _STRONG, ""),
+    "early_marionette": ("early-exit", _MARIONETTE, ""),
+    "early_ut_interaction": ("early-exit", _UT, ""),
+    "early_large": ("early-exit", _LARGE, ""),
+    "flatness_marionette": ("flatness-order", _MARIONETTE, ""),
+    "flatness_matched": ("flatness-matched", _MARIONETTE, ""),
+    "protocol_marionette": ("protocol", _MARIONETTE, ""),
+    "protocol_ut_interaction": ("protocol", _UT, ""),
+}
+
+
+def collect(judged: pd.DataFrame | None = None) -> dict[str, str]:
+    """Give the effects.
+
+    Args:
+        judged: Of `verdict_tables.judged`; made where it is not given.
+
+    Returns:
+        Name -> such as `+0.2 (-2.2 to +2.6)`, for the substitutions of the book's pages.
+    """
+    frame = verdict_tables.judged() if judged is None else judged
+    return {name: _told(frame, *wanted) for name, wanted in EFFECTS.items()}
+
+
+def _told(frame: pd.DataFrame, claim: str, study: tuple[str, str], comparison: str) -> str:
+    if frame.empty:
+        return MISSING
+    wanted = (frame["comparison"] == comparison) if comparison else (frame["role"] == PRIMARY)
+    rows = frame[(frame["claim"] == claim) & (frame["data"] == STUDY_NAMES[study]) & wanted & frame["low"].notna()]
+    return verdict_tables.effect(next(rows.itertuples())) if len(rows) else MISSING

@@ -1,0 +1,63 @@
+"""Figures of the committed studies, with a reader's own run laid over the study of the same data, as theirs."""
+
+import json
+from collections.abc import Callable
+
+import altair as alt
+import pandas as pd
+
+from pkdlib.companion import results
+from pkdlib.companion.claims import verdicts
+from pkdlib.companion.names import dataset_name, study_name
+
+YOURS = "your run"
+_THEIRS = f"datum.study === {json.dumps(YOURS)}"
+
+
+def over_studies(
+    draw: Callable[[pd.DataFrame], alt.TopLevelMixin],
+    summarise: Callable[[pd.DataFrame], pd.DataFrame],
+    table: str,
+    own: pd.DataFrame,
+    dataset: str,
+) -> alt.TopLevelMixin:
+    """Draw a figure of every committed study, of which a menu shows one, with a reader's own run over its own data.
+
+    Args:
+        draw: Of a chart, which keeps its frame's columns study and dataset.
+        summarise: Makes of a result table what `draw` takes.
+        table: Its name; studies without it are left out.
+        own: The same table of the reader's own run; it may be empty.
+        dataset: Of that run.
+
+    Returns:
+        The chart with a menu of the studies. What is the reader's own is pale, and is shown with studies of its data
+        set alone.
+    """
+    parts = {}
+    for profile, name in results.published_sets(verdicts.MIN_SEEDS):
+        found = results.published(profile, name)
+        if table in found:
+            named = {"study": study_name(profile, name), "dataset": dataset_name(name)}
+            parts[named["study"]] = summarise(found[table]).assign(**named)
+    if len(own):
+        parts[YOURS] = summarise(own).assign(study=YOURS, dataset=dataset_name(dataset))
+    chart = _marked(draw(pd.concat(parts.values(), ignore_index=True)))
+    studies = {title: part["dataset"].iloc[0] for title, part in parts.items() if title != YOURS}
+    if not studies:
+        return chart
+    menu = alt.binding_select(options=list(studies), name="Study: ")
+    chosen = alt.param("study", value=next(iter(studies)), bind=menu)
+    same = f"{_THEIRS} && datum.dataset === {json.dumps(studies)}[study]"
+    return chart.add_params(chosen).transform_filter(f"datum.study === study || ({same})")
+
+
+def _marked(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
+    for parts in ("layer", "hconcat", "vconcat", "concat"):
+        if (own := getattr(chart, parts, alt.Undefined)) is not alt.Undefined:
+            setattr(chart, parts, [_marked(part) for part in own])
+            return chart
+    if (inner := getattr(chart, "spec", alt.Undefined)) is not alt.Undefined:
+        chart.spec = _marked(inner)
+        return chart
+    return chart.encode(detail="study:N", opacity=alt.condition(_THEIRS, alt.value(0.4), alt.value(0.9)))
