@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--steps", metavar="DIR", help="write the finished steps there, as results/ holds them for pages"
     )
+    command.add_argument("--recording", metavar="DIR", help="write there what the book's page trains light exits on")
 
     command = _add(commands, "data", "prepare UCF-101 or HMDB-51", _DATA_HELP)
     command.add_argument("dataset", choices=("ucf101", "hmdb51"), help="which data set")
@@ -209,7 +210,7 @@ examples:
   pkd export --profile quick --target my_weights
   pkd export --profile quick --results results --steps results --model results/model
   pkd export --profile full --dataset ucf101 --root ucf_part --set iframe_network=lite --split 0 --seed 0 \\
-    --model results/model-ucf101-25
+    --model results/model-ucf101-25 --recording results/recording/ucf101-25
 takes:   seconds where the run is finished; needs pip install 'pkdlib[train]'
 """
 _DATA_HELP = """\

@@ -154,7 +154,8 @@ def _predict(chosen: argparse.Namespace) -> None:
 
 
 def _export(chosen: argparse.Namespace) -> None:
-    from pkdlib.companion import export, reproduce
+    from pkdlib.companion import export, reproduce, workspace
+    from pkdlib.companion.experiments import recording
 
     parameters = _parameters(chosen)
     if chosen.results:
@@ -164,7 +165,10 @@ def _export(chosen: argparse.Namespace) -> None:
         _say("model", chosen.model)
     if chosen.steps:
         _say("steps", str(export.ship_runs(parameters, Path(chosen.steps))))
-    if chosen.target or not (chosen.results or chosen.model or chosen.steps):
+    if chosen.recording:
+        recording.save(recording.record(workspace.selected_runs(parameters)[0]), Path(chosen.recording))
+        _say("recording", chosen.recording)
+    if chosen.target or not (chosen.results or chosen.model or chosen.steps or chosen.recording):
         target = Path(chosen.target or "export")
         export.export(parameters, target, _log)
         _say("exported", str(target))

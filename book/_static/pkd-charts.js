@@ -100,9 +100,11 @@
     return Math.max(NARROWEST_PANEL, ...sizes.map(([, value]) => Number(value) || 0));
   }
 
-  async function embed(live, specification) {
+  async function embed(live, controls, specification) {
+    controls.replaceChildren();
     const { view } = await window.pkdVega.embed(live, specification, {
       actions: false,
+      bind: controls,
       renderer: "svg",
       tooltip: { theme: "pkd" },
     });
@@ -119,22 +121,23 @@
       const columns = Math.max(1, Math.floor((across(specification) * room) / drawn));
       fitted = stackLegends(foldLegends(closeUp(stack(specification, columns)), room));
     }
-    const live = document.createElement("div");
+    const live = document.createElement("div"), controls = document.createElement("div");
+    controls.className = "pkd-binds";
     live.style.visibility = "hidden";
     live.style.position = "absolute";
     chart.append(live); // within the page, whose font measures the text
-    let { view, svg } = await embed(live, fitted);
+    let { view, svg } = await embed(live, controls, fitted);
     const missing = () => svg.width.baseVal.value - room;
     for (let tries = 0; tries < 4 && (missing() > 0 || (tries === 0 && missing() < -0.1 * room && drawn > room)); tries++) {
       // About so much of the picture's width is the panels' own; the rest are axes and names, which keep theirs.
       fitted = widen(fitted, Math.max(0.3, 1 - (missing() + 2) / panelWidth(view)));
       view.finalize();
-      ({ view, svg } = await embed(live, fitted));
+      ({ view, svg } = await embed(live, controls, fitted));
     }
     live.removeAttribute("style");
     svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", still.getAttribute("aria-label"));
-    still.replaceWith(live);
+    still.replaceWith(controls, live);
     chart.pkdView = view;
     chart.dataset.state = "interactive";
   }

@@ -191,6 +191,23 @@ def png_bytes(array: np.ndarray) -> bytes:
     return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
 
 
+def jpeg_bytes(array: np.ndarray) -> bytes:
+    """Encode a picture as JPEG, for pages: a tenth of a PNG file's bytes, and hardly seen.
+
+    Args:
+        array: The picture, uint8 (H, W, 3) RGB.
+
+    Returns:
+        The bytes of a JPEG file.
+    """
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24").reformat(format="yuvj444p")
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj444p"
+    encoder.time_base, encoder.thread_count = Fraction(1), 1
+    encoder.options = {"qmin": "3", "qmax": "3"}
+    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+
+
 def _full_colour(motions: Iterable[np.ndarray]) -> float:
     longest = [np.quantile(np.hypot(*motion.T.astype(np.float32)), 0.98) for motion in motions]
     return max(_SMALLEST_SCALE, *longest)

@@ -20,7 +20,8 @@ import vl_convert
 import yaml
 
 from pkdlib import _resources
-from pkdlib.companion.book import display
+from pkdlib.companion.book import display, schedule_builder
+from pkdlib.companion.experiments import recording
 
 STAGING = Path("_build/book")
 OUTPUT = Path("_build/html")
@@ -93,6 +94,8 @@ def stage(*, substitutions: Mapping[str, object] | None = None, root: Path | Non
         elif Path(f"{page}.md") not in files:
             raise BookError(f"_toc.yml names the page {page}, but there is no {page}.md")
     files[Path("_assets/vega-bundle.js")] = _vega_bundle(root / STAGING / "_assets/vega-bundle.js")
+    for name, place in schedule_builder.recordings().items():
+        files[Path(f"_assets/recording-{name}.js")] = schedule_builder.script(name, recording.load(place)).encode()
     files[Path("_assets/mathjax/tex-svg-full.js")] = _mathjax()
     _mirror(files, root / STAGING)
     return root / STAGING

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 import vl_convert
 
+from pkdlib.companion.book.encodings import NEUTRAL
 from pkdlib.video import pictures
 
 INK = "currentColor"  # of the text around the chart, where the chart is part of the page
-NEUTRAL = "#7f858c"  # reads on a light and on a dark page
 # Elsewhere. No colour stands out more from both white and the near-black of dark themes: its contrast is 4.3:1 to each.
 _STILL_INK = "#797979"
 _STILL = re.compile(r'<img class="pkd-still" src="data:image/svg\+xml;base64,([^"]+)"[^>]*>')

@@ -10,17 +10,18 @@ import pandas as pd
 
 from pkdlib.companion.names import MODALITY_LABELS, MODALITY_NAMES, SERIES_NAMES
 
+NEUTRAL = "#7f858c"  # of what has no colour of its own
 # Every colour has a contrast of at least 3:1 (WCAG 2.1, 1.4.11) against the book's light and its dark
 # background, and they stay apart for the three kinds of colour blindness; tests/companion/book/test_charts.py computes
 # both.
 MODALITY_COLOURS = {"iframe": "#4269d0", "motion": "#d4680a", "residual": "#1d9a55", "joint": "#b7439b"}
 _OWN_COLOURS = {f"{MODALITY_NAMES[name]} network": colour for name, colour in MODALITY_COLOURS.items()}
-SERIES_COLOURS = ("#7f858c", "#9a3fd8", "#b58400", "#0f9bb0", "#d92c2c", "#3f9142")
+SERIES_COLOURS = (NEUTRAL, "#9a3fd8", "#b58400", "#0f9bb0", "#d92c2c", "#3f9142")
 SERIES_SHAPES = ("circle", "diamond", "square", "triangle-up", "triangle-down", "cross")
 
 PLAIN_NUMBERS = "~g"  # 0.1, not 100m, as Vega writes it on a logarithmic axis
 RULES = ("uniform", "wise", "last", "late_equal", "late_fitted")
-VERDICT_COLOURS = {"holds": "#0f9bb0", "does not hold": "#d92c2c", "undecided": "#7f858c"}
+VERDICT_COLOURS = {"holds": "#0f9bb0", "does not hold": "#d92c2c", "undecided": NEUTRAL}
 
 
 def per_cent(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
