@@ -34,7 +34,7 @@ def about(notebook: str, p: Parameters) -> pd.DataFrame:
         needed = [other["seconds"] for name, other in costs.items() if name[:2] <= notebook]
         rows.append((f"{p.profile}, alone, training all that it needs", f"at most {_time(sum(needed))}"))
     alone = results.sessions()
-    if not p.recompute and folders.shipped_folder(p).is_dir() and alone is not None:
+    if own and folders.shipped_folder(p).is_dir() and alone is not None:
         for row in alone[(alone["version"] == "now") & alone["page"].str.startswith(notebook)].to_dict("records"):
             cost = {"seconds": row["whole_seconds"], "peak_memory_mib": row["peak_memory_mib"]}
             said = f"first picture after {_time(row['first_result_seconds'])}; all {_cost(cost)}"
