@@ -7,7 +7,7 @@ and test parts share no group, except where published lists do and the data set 
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,6 +58,7 @@ class Dataset:
         shared_groups: Groups that published lists have both for training and for test. They are the only ones that
             may be in the test part and in another; training and validation never share any.
         make: Makes those of the clips of these indices whose files are missing; None where all files are there.
+        lend: Gives files of the clips of these indices for the time of a block, likewise.
     """
 
     name: str
@@ -69,6 +70,9 @@ class Dataset:
     licence: str
     shared_groups: frozenset[str] = frozenset()
     make: Callable[[Sequence[int]], None] | None = field(default=None, compare=False, repr=False)
+    lend: Callable[[Sequence[int]], contextlib.AbstractContextManager[Sequence[Path]]] | None = field(
+        default=None, compare=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         """Check that no split leaks a group from one part to another.
@@ -107,26 +111,21 @@ class Dataset:
             self.make(wanted)
         return tuple(self.clips[index].path for index in wanted)
 
-    @contextlib.contextmanager
-    def lent(self, indices: Iterable[int]) -> Iterator[tuple[Path, ...]]:
-        """Lend the files of clips; those that were made for it go afterwards.
+    def lent(self, indices: Iterable[int]) -> contextlib.AbstractContextManager[Sequence[Path]]:
+        """Lend the files of clips for the time of a block; those that are made for it go afterwards.
 
         Args:
             indices: Which of the clips.
 
-        Yields:
-            As `files` returns.
+        Returns:
+            What gives, to a `with`, a path a clip, in the order asked for.
 
         Raises:
             DatasetError: If a file cannot be made.
         """  # noqa: DOC502
-        wanted = [self.clips[index].path for index in indices]
-        made = [path for path in wanted if not path.is_file()]
-        try:
-            yield self.files(indices)
-        finally:
-            for path in made:
-                path.unlink(missing_ok=True)
+        if self.lend is None:
+            return contextlib.nullcontext(self.files(indices))
+        return self.lend(list(indices))
 
 
 def split_by_group(clips: tuple[Clip, ...], *, validation: set[str], test: set[str]) -> Split:

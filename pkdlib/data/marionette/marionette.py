@@ -13,10 +13,11 @@ numpy and PyAV on the same kind of processor give the same bytes.
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -146,13 +147,24 @@ def describe(
             manifest.save()  # so that a folder that holds any clip says with which parameters it was made
             _make(missing, manifest, workers)
 
+    @contextmanager
+    def lend(indices: Sequence[int]) -> Iterator[list[Path]]:
+        # What is lent lies apart, so that no other process reads what goes.
+        wanted = [recipes[index] for index in indices]
+        missing = [recipe for recipe in wanted if not manifest.holds(recipe.file)]
+        with TemporaryDirectory(prefix=".lent-", dir=manifest.folder) as temporary:
+            lent = Manifest(Path(temporary), parameters)
+            if missing:
+                _make(missing, lent, workers)
+            yield [(lent if recipe in missing else manifest).path(recipe.file) for recipe in wanted]
+
     clips = tuple(
         Clip(Path(recipe.file).stem, manifest.path(recipe.file), recipe.action, _group(recipe.actor))
         for recipe in recipes
     )
     checksum = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
     splits = _splits(clips, actors)
-    return Dataset("marionette", CLASSES[:actions], clips, splits, checksum, CITATION, LICENCE, make=make)
+    return Dataset("marionette", CLASSES[:actions], clips, splits, checksum, CITATION, LICENCE, make=make, lend=lend)
 
 
 def home_family(action: int) -> str:
