@@ -94,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
 
     command = _add(commands, "book", "build the book from the executed notebooks", _BOOK_HELP)
     command.add_argument("--root", metavar="DIR", help="build another folder, laid out like a checkout (this checkout)")
+    command.add_argument("--pdf", action="store_true", help="print it as one PDF, too: _build/html/book.pdf")
     return top
 
 
@@ -244,5 +245,6 @@ _BOOK_HELP = """\
 Build the book from the executed notebooks (`pkd reproduce --profile quick` makes them), warnings as errors.
 
 example: pkd book, then open _build/html/index.html
-takes:   about a minute; needs pip install 'pkdlib[train,book]' and a checkout of the repository
+takes:   about a minute, and with --pdf two; needs pip install 'pkdlib[train,book]' and a checkout of the repository,
+         for the PDF also Chromium
 """

@@ -227,7 +227,9 @@ def _book(chosen: argparse.Namespace) -> None:
     with measure.measured() as cost:
         page = build.build(substitutions={**numbers.collect(), **effects.collect(), **collected.collect()}, root=root)
     measure.remember(root / build.EXECUTED / store.TIMINGS, "build", "book", cost())
-    _say("book", str(page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page))
+    made = {"book": page} | ({"PDF": build.print_pdf(root)} if chosen.pdf else {})
+    for name, path in made.items():
+        _say(name, str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
 
 
 _CACHED = (
@@ -239,6 +241,7 @@ _CACHED = (
     "_build/executed",
     "_build/book",
     "_build/html",
+    "_build/singlehtml",
     "_build/.doctrees",
     "_build/test",
 )

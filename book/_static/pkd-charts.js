@@ -1,6 +1,7 @@
 /* Replace the still picture of a chart by an interactive view of the same specification, when it comes into sight.
    Where the column is narrower than the picture, its panels are stacked and made narrower; text keeps its size. */
 (() => {
+  if (new URLSearchParams(location.search).has("still")) return; // the page is printed
   const folder = document.currentScript.src.replace(/[^/]*$/, "");
   const NARROWEST_PANEL = 90; // pixels
   const LETTER = 6.6, SYMBOL = 40; // about what a letter of a legend takes in width, and what stands around its words

@@ -4,6 +4,7 @@
    pkdlib.companion.experiments.recording.train in another language: softmax regression from weights of 0, batches in the
    order of the recording, Adam, a rate that falls tenfold at milestones. The browser test sets both against each other. */
 (() => {
+  if (new URLSearchParams(location.search).has("still")) return; // the page is printed
   const folder = document.currentScript.src.replace(/[^/]*$/, "");
   const EXITS = [1, 2, 3], LOGIT_STEP = 1 / 128;
   const TRAIN = 0, TEST = 2;

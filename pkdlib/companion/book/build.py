@@ -19,18 +19,20 @@ import nbformat
 import vl_convert
 import yaml
 
-from pkdlib import _resources
+from pkdlib import _files, _resources
 from pkdlib.companion.book import display, schedule_builder
 from pkdlib.companion.experiments import recording
 
 STAGING = Path("_build/book")
 OUTPUT = Path("_build/html")
+PDF = OUTPUT / "book.pdf"
 EXECUTED = Path("_build/executed")
 
 # MathJax 3.2.2's `es5/tex-svg-full.js`, the same bytes as in its npm release: one file that needs no fonts
 # and loads nothing further. This distribution carries it.
 _MATHJAX = ("sphinx-mathjax-offline", "sphinx-mathjax-offline/static/mathjax/tex-svg-full.js")
 _MATHJAX_SHA256 = "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # The bundle stays inside one function, so that its names cannot clash with other scripts of a page.
 _VEGA_SNIPPET = "window.pkdVega = { embed: vegaEmbed };"
 
@@ -55,18 +57,54 @@ def build(*, substitutions: Mapping[str, object] | None = None, root: Path | Non
     root = root or checkout()
     source = stage(substitutions=substitutions, root=root)
     output = root / OUTPUT
-    # Jupyter Book has no `python -m`, and adds `_build/html` to the output path by itself.
-    call = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
-    options = ["-W", "-n", "--keep-going", "--path-output", str(root), str(source)]
-    # The API pages import this very package, installed or not.
-    paths = [str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    done = subprocess.run([*call, *options], cwd=root, env=environment, check=False)
-    if done.returncode:
+    if not _jupyter_book(root, source, "-W", "-n", "--keep-going"):
         # Sphinx repeats no warning of a page that it has already read, so the next must read all.
         shutil.rmtree(output.parent / ".doctrees", ignore_errors=True)
         raise BookError("the book was not built without warnings: see the lines with WARNING or ERROR above")
     return output / "index.html"
+
+
+def print_pdf(root: Path | None = None) -> Path:
+    """Print a book that `build` has built as one PDF: all its pages on one, by Chromium.
+
+    Charts are the still ones, and what can only be played with is left out.
+
+    Args:
+        root: As in `build`.
+
+    Returns:
+        The PDF, beside the book's first page.
+
+    Raises:
+        BookError: If there is no browser, or the book is not staged or not printed.
+    """
+    root = root or checkout()
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise BookError(f"the PDF is printed by a browser: install Chromium (none of {', '.join(BROWSERS)} was found)")
+    source = root / STAGING
+    if not source.is_dir():
+        raise BookError(f"{source} is missing: build the book first, `pkd book`")
+    if not _jupyter_book(root, source, "--builder", "singlehtml"):
+        raise BookError("the pages were not joined to one: see the lines with ERROR above")
+    first = yaml.safe_load((source / "_toc.yml").read_text(encoding="utf-8"))["root"]
+    page = root / "_build" / "singlehtml" / f"{first}.html"
+    options = [
+        *("--headless", "--disable-gpu", "--no-pdf-header-footer", "--generate-pdf-document-outline"),
+        # Formulas are set by a script, which is given so many milliseconds of the page's own time.
+        "--virtual-time-budget=300000",
+        *(["--no-sandbox"] if os.geteuid() == 0 else []),  # Chromium refuses to run as root in its sandbox
+    ]
+
+    def write(path: Path) -> None:
+        call = [browser, *options, f"--print-to-pdf={path}", f"{page.resolve().as_uri()}?still"]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        if done.returncode or not path.is_file():
+            told = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+            raise BookError(f"{browser} did not print {page}: it says {told}")
+
+    _files.write_atomically(root / PDF, write)
+    return root / PDF
 
 
 def stage(*, substitutions: Mapping[str, object] | None = None, root: Path | None = None) -> Path:
@@ -94,7 +132,7 @@ def stage(*, substitutions: Mapping[str, object] | None = None, root: Path | Non
         elif Path(f"{page}.md") not in files:
             raise BookError(f"_toc.yml names the page {page}, but there is no {page}.md")
     files[Path("_assets/vega-bundle.js")] = _vega_bundle(root / STAGING / "_assets/vega-bundle.js")
-    for name, place in schedule_builder.recordings().items():
+    for name, place in recording.committed().items():
         files[Path(f"_assets/recording-{name}.js")] = schedule_builder.script(name, recording.load(place)).encode()
     files[Path("_assets/mathjax/tex-svg-full.js")] = _mathjax()
     _mirror(files, root / STAGING)
@@ -127,6 +165,16 @@ def checkout() -> Path:
     if not _resources.in_checkout():
         raise BookError("the book is built from a checkout of the repository: clone it, then run `make book` there")
     return _resources.working_folder()
+
+
+def _jupyter_book(root: Path, source: Path, *options: str) -> bool:
+    # Jupyter Book has no `python -m`, and adds `_build/<builder>` to the output path by itself.
+    call = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", *options]
+    # The API pages import this very package, installed or not.
+    paths = [str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    done = subprocess.run([*call, "--path-output", str(root), str(source)], cwd=root, env=environment, check=False)
+    return not done.returncode
 
 
 def _configuration(path: Path, substitutions: Mapping[str, object]) -> bytes:

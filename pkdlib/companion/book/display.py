@@ -134,6 +134,21 @@ def picture(image: np.ndarray, description: str) -> "Shown":
     return Shown(_image("pkd-picture", "image/png", pictures.png_bytes(image), description, width, height), description)
 
 
+def photograph(image: np.ndarray, description: str) -> "Shown":
+    """Return a picture of a video as an object that notebooks and the book display, in a tenth of `picture`'s bytes.
+
+    Args:
+        image: uint8 array of shape (height, width, 3), RGB.
+        description: What the picture shows, for readers who cannot see it.
+
+    Returns:
+        An object whose HTML is one self-contained image that is never wider than its column.
+    """
+    height, width = image.shape[:2]
+    data = pictures.jpeg_bytes(image)
+    return Shown(_image("pkd-picture", "image/jpeg", data, description, width, height), description)
+
+
 def table(frame: pd.DataFrame) -> "Shown":
     """Return a table as an object that notebooks and the book display, no cell cut short.
 

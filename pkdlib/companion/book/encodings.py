@@ -1,7 +1,6 @@
 """What the charts share: colours and shapes of series, and the encodings that use them."""
 
 import json
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -179,22 +178,6 @@ def label_expression(labels: dict, wrap: bool = False) -> str:
     """
     table = {key: text.split() if wrap else text for key, text in labels.items()}
     return f"{json.dumps(table)}[datum.value] || datum.value"
-
-
-def wrapped(names: pd.Series, letters: int = 30) -> pd.Series:
-    """Break long names, for an axis whose `labelExpr` is LINES.
-
-    Args:
-        names: In words.
-        letters: Of a line at most.
-
-    Returns:
-        The same, with line breaks.
-    """
-    return names.map(lambda name: textwrap.fill(name, letters, break_long_words=False))
-
-
-LINES = r"split(datum.label, '\n')"
 
 
 def tips(frame: pd.DataFrame, **titles: str) -> list[alt.Tooltip]:

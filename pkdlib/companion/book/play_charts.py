@@ -1,7 +1,7 @@
 """Charts to play with: one GOP frame by frame, exits weighed by hand, a cascade that leaves early.
 
-Each computes in the chart what its controls ask for, from values of single clips, so that a page needs no network and no
-kernel. The still picture shows how the controls stand at first. Conventions are those of `charts`.
+Each computes in the chart what its controls ask for, from values of single clips, so that a page needs no network and
+no kernel. The still picture shows how the controls stand at first. Conventions are those of `charts`.
 """
 
 import base64
@@ -36,8 +36,8 @@ def gop(path: Path, number: int = 0) -> alt.HConcatChart:
         number: Of the group.
 
     Returns:
-        A panel a modality: the decoded picture, motion as colours, the residual; with what they are since the I-frame or
-        since the frame before, and each to be switched off.
+        A panel a modality: the decoded picture, motion as colours, the residual; each since the I-frame or since the
+        frame before, and to be switched off.
     """
     frames = {}
     with CompressedVideo(path) as video:
@@ -55,17 +55,24 @@ def gop(path: Path, number: int = 0) -> alt.HConcatChart:
                     pictures.colour_wheel(frame.motion, full=max(4.0, longest[accumulate])),
                     f"{motion.mean():.2f} pixels on average",
                 ),
-                "residual": (pictures.signed(frame.residual, gain=2.0), f"{residual.mean():.2f} grey levels on average"),
+                "residual": (
+                    pictures.signed(frame.residual, gain=2.0),
+                    f"{residual.mean():.2f} grey levels on average",
+                ),
             }
             for modality, (image, told) in drawn.items():
                 small = pictures.jpeg_bytes(pictures.resized(image, scale))
                 url = "data:image/jpeg;base64," + base64.b64encode(small).decode()
                 since = "the I-frame" if accumulate else "the frame before"
-                rows.append({"position": frame.position, "since": since, "modality": modality, "url": url, "told": told})
+                rows.append(
+                    {"position": frame.position, "since": since, "modality": modality, "url": url, "told": told}
+                )
     table, last = pd.DataFrame(rows), len(frames[True]) - 1
     height = round(_TILE * frames[True][0].image.shape[0] / frames[True][0].image.shape[1])
     position = alt.param("position", value=min(6, last), bind=_slider("frame of the GOP ", 0, last, 1))
-    since = alt.param("since", value="the I-frame", bind=_choice("what changed since ", ["the I-frame", "the frame before"]))
+    since = alt.param(
+        "since", value="the I-frame", bind=_choice("what changed since ", ["the I-frame", "the frame before"])
+    )
     shown = {name: alt.param(f"show_{name}", value=True, bind=_switch(f"{MODALITY_LABELS[name]} ")) for name in drawn}
     panels = []
     titles = {"iframe": "picture", "motion": "motion", "residual": "residual"}
@@ -82,12 +89,13 @@ def gop(path: Path, number: int = 0) -> alt.HConcatChart:
     return alt.hconcat(*panels).add_params(position, since, *shown.values())
 
 
-def leaving_early(recorded: Recording, bare: pd.DataFrame, method: str = "ce") -> alt.VConcatChart:
+def leaving_early(recorded: Recording, curves: pd.DataFrame, method: str = "ce") -> alt.VConcatChart:
     """Draw a cascade of light classifiers that leaves at the first exit which is surer than a threshold.
 
     Args:
         recorded: Whose test clips.
-        bare: What the bare networks reach with fewer segments: segments, gmac, accuracy (per cent).
+        curves: The table `early_exit` of the study that the run is of; beside the cascade stand the run's bare networks
+            with fewer segments.
         method: What trained the classifiers.
 
     Returns:
@@ -104,7 +112,9 @@ def leaving_early(recorded: Recording, bare: pd.DataFrame, method: str = "ce") -
             surer = np.clip(np.ceil(100 * CRITERIA[criterion](scores)) - 1, 0, 99).astype(int)
             packed[title] = ["".join(f"{value:02d}" for value in own) for own in surer]
             for threshold in range(20, 101):
-                left = np.where((surer >= threshold).any(axis=1), (surer >= threshold).argmax(axis=1), scores.shape[1] - 1)
+                left = np.where(
+                    (surer >= threshold).any(axis=1), (surer >= threshold).argmax(axis=1), scores.shape[1] - 1
+                )
                 lines.append(
                     {
                         "order": name,
@@ -119,7 +129,8 @@ def leaving_early(recorded: Recording, bare: pd.DataFrame, method: str = "ce") -
     order = alt.param("order", value=names[0], bind=_choice("order ", names))
     criterion = alt.param("criterion", value=next(iter(_CRITERIA)), bind=_choice("sure by ", list(_CRITERIA)))
     prices = [list(map(float, recorded.costs(own).round(6))) for own in orders]
-    exits, last = [wise.visiting_order(own) for own in orders], NUM_EXITS * len(recorded.networks) - 1
+    reads = [[network for network in own for _ in range(NUM_EXITS)] for own in orders]
+    last = len(reads[0]) - 1
     surer = "".join(
         f"+substring(datum[criterion], {2 * place}, {2 * place + 2}) >= round(100 * threshold) ? {place} : "
         for place in range(last)
@@ -131,7 +142,7 @@ def leaving_early(recorded: Recording, bare: pd.DataFrame, method: str = "ce") -
         .transform_calculate(
             gmac=f"{prices}[indexof({names}, datum.order)][datum.left]",
             right="+substring(datum.right, datum.left, datum.left + 1)",
-            modality=f"{[[own.split('-')[0] for own in one] for one in exits]}[indexof({names}, datum.order)][datum.left]",
+            modality=f"{reads}[indexof({names}, datum.order)][datum.left]",
             exit="datum.left + 1",
             answer="datum.right ? 'right' : 'wrong'",
         )
@@ -144,7 +155,16 @@ def leaving_early(recorded: Recording, bare: pd.DataFrame, method: str = "ce") -
         .mark_line(color=NEUTRAL)
         .encode(x=x, y=y, order="gmac:Q")
     )
-    fewer = bare.assign(label=bare["segments"].map(lambda n: f"bare, {n:.0f} segment{'s' if n > 1 else ''}"))
+    run = recorded.about["run"]
+    bare = curves[
+        (curves["system"] == "fewer_segments") & (curves["split"] == run["split"]) & (curves["seed"] == run["seed"])
+    ]
+    right = bare["accuracy"] * bare["clips"]
+    fewer = (
+        bare.assign(right=right).groupby("setting").agg({"gmac": "mean", "right": "sum", "clips": "sum"}).reset_index()
+    )
+    fewer["accuracy"] = 100 * fewer["right"] / fewer["clips"]
+    fewer["label"] = fewer["setting"].map(lambda segments: f"bare, {segments:.0f} segment{'s' if segments > 1 else ''}")
     rival = alt.Chart(fewer).encode(x=x, y=y)
     mean = one.transform_aggregate(gmac="mean(gmac)", share="mean(right)").transform_calculate(
         accuracy="100 * datum.share",
@@ -165,7 +185,12 @@ def leaving_early(recorded: Recording, bare: pd.DataFrame, method: str = "ce") -
     bars = (
         one.mark_bar()
         .encode(
-            x=alt.X("exit:O", title="exit, in the order of visiting", scale=alt.Scale(domain=list(range(1, last + 2))), axis=alt.Axis(labelAngle=0)),
+            x=alt.X(
+                "exit:O",
+                title="exit, in the order of visiting",
+                scale=alt.Scale(domain=list(range(1, last + 2))),
+                axis=alt.Axis(labelAngle=0),
+            ),
             y=alt.Y("count():Q", title="clips that leave here"),
             color=_colour_of(recorded.networks),
             opacity=alt.Opacity(
@@ -218,7 +243,9 @@ def weighed(recorded: Recording, order: Sequence[str], method: str = "pkd") -> a
         alt.param(f"w{place}", value=max(-2.0, min(4.0, round(float(value), 1))), bind=_slider(f"{name} ", -2, 4, 0.1))
         for place, (name, value) in enumerate(zip(names, learned, strict=True))
     ]
-    switches = [alt.param(f"on_{network}", value=True, bind=_switch(f"{MODALITY_LABELS[network]} ")) for network in order]
+    switches = [
+        alt.param(f"on_{network}", value=True, bind=_switch(f"{MODALITY_LABELS[network]} ")) for network in order
+    ]
     inner = alt.param("on_inner", value=True, bind=_switch("exits inside the networks "))
     known = {name: values for name, values in presets.items() if values}
     table, own = f"{list(known.values())}", [f"w{place}" for place in range(len(members))]
@@ -241,7 +268,9 @@ def weighed(recorded: Recording, order: Sequence[str], method: str = "pkd") -> a
         .transform_calculate(accuracy="100 * datum.share", told="format(100 * datum.share, '.1f') + ' %'")
     )
     bars = (
-        alt.Chart(pd.DataFrame({"place": range(len(members)), "exit": names, "modality": [m.split("-")[0] for m in members]}))
+        alt.Chart(
+            pd.DataFrame({"place": range(len(members)), "exit": names, "modality": [m.split("-")[0] for m in members]})
+        )
         .transform_calculate(weight=f"[{', '.join(weight(place) for place in range(len(members)))}][datum.place]")
         .mark_bar()
         .encode(
@@ -255,7 +284,9 @@ def weighed(recorded: Recording, order: Sequence[str], method: str = "pkd") -> a
     fixed = pd.DataFrame(
         {
             "rule": list(known),
-            "accuracy": [100 * float((np.einsum("e,nec->nc", w, logits).argmax(1) == labels).mean()) for w in known.values()],
+            "accuracy": [
+                100 * float((np.einsum("e,nec->nc", w, logits).argmax(1) == labels).mean()) for w in known.values()
+            ],
         }
     )
     x = alt.X("accuracy:Q", title="test accuracy (%)", scale=alt.Scale(zero=False, domain=[0, 100]))

@@ -6,12 +6,10 @@ loads when a reader asks for a training.
 
 import base64
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pkdlib import _resources
 from pkdlib.companion.book import charts
 from pkdlib.companion.book.display import Shown
 from pkdlib.companion.book.encodings import MODALITY_COLOURS, NEUTRAL
@@ -25,16 +23,6 @@ from pkdlib.training import optimisers
 # What the page trains on; what else a recording holds is for charts.
 _READ = ("part", "label", "features/", "ends/")
 _ADAM_EPS = optimisers.OPTIMISERS["adam"].keywords["eps"]
-
-
-def recordings() -> dict[str, Path]:
-    """List the committed recordings.
-
-    Returns:
-        Name, such as `ucf101-25` -> folder.
-    """
-    places = _resources.folder("results").glob(f"recording/*/{recording.ARRAYS}")
-    return {place.parent.name: place.parent for place in sorted(places)}
 
 
 def script(name: str, recorded: Recording) -> str:
@@ -52,21 +40,21 @@ def script(name: str, recorded: Recording) -> str:
     return f"(window.pkdRecordings ??= {{}})[{json.dumps(name)}] = {json.dumps(held, separators=(',', ':'))};\n"
 
 
-def show(name: str, accuracies: pd.DataFrame, description: str) -> Shown:
+def show(name: str, description: str) -> Shown:
     """Return a schedule builder as an object that notebooks and the book display.
 
     Args:
-        name: Of the recording.
-        accuracies: What the library makes of the same recording: method (`ce` and `pkd` at least), modality, exit,
-            clips, correct.
+        name: Of a committed recording.
         description: What the still picture shows, where scripts are off.
 
     Returns:
-        An object whose HTML is the picture of these accuracies, which the book's script replaces.
+        An object whose HTML is a picture of what the library makes of the same recording by `ce` and `pkd`; the book's
+        script puts the builder in its place.
     """
-    recorded = recording.load(recordings()[name])
+    place = recording.committed()[name]
+    recorded, counts = recording.load(place), pd.read_csv(place / recording.ACCURACY)
     training, plan = recorded.about["training"], PLANS[recorded.about["training"]["backbone"]]
-    found = accuracies.assign(accuracy=accuracies["correct"] / accuracies["clips"])
+    found = counts.assign(accuracy=counts["correct"] / counts["clips"])
     still = charts.show(charts.accuracy_by_exit(found[found["method"].isin(["ce", "pkd"])]), description)
     networks = {reads: MODALITY_NAMES[reads] for reads in recorded.networks}
     epochs = [round(share * training["epochs"]) for share in plan.shares]

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from pkdlib import _files, distillation
+from pkdlib import _files, _resources, distillation
 from pkdlib.companion import workspace
 from pkdlib.companion.experiments import backbones, exits
 from pkdlib.companion.experiments.exits import COMPARED, Exits
@@ -43,10 +43,10 @@ class Recording:
     """What a run's clips are to light exits.
 
     Args:
-        arrays: `part` (clips,) 0 to 2, of PARTS; `label` (clips,); `features/<network>/<exit>` (clips, width) uint8 with
-            `low` and `step` behind it, (width,) float32; `ends/<network>` (clips, classes) int16; `exits/<method>/
-            <network>/<exit>` the same of the clips that are no training clips; `gmac/<network>` (4,). Training clips
-            are in the order in which they are gone through.
+        arrays: `part` (clips,) 0 to 2, of PARTS; `label` (clips,); `features/<network>/<exit>` (clips, width) uint8,
+            with `low` and `step` behind it, (width,) float32; `ends/<network>` (clips, classes) int16;
+            `exits/<method>/<network>/<exit>` the same of the clips that are no training clips; `gmac/<network>` (4,).
+            Training clips are in the order in which they are gone through.
         about: Data, parameters and code that it was made of.
     """
 
@@ -192,6 +192,16 @@ def save(recording: Recording, target: Path) -> None:
     _files.write_atomically(target / ARRAYS, write)
     _files.write_atomically(target / ACCURACY, lambda path: found.to_csv(path, index=False))
     _files.write_json(target / RECORD, dict(recording.about))
+
+
+def committed() -> dict[str, Path]:
+    """List the recordings that come with the library.
+
+    Returns:
+        Name, such as `ucf101-25` -> folder.
+    """
+    places = _resources.folder("results").glob(f"recording/*/{ARRAYS}")
+    return {place.parent.name: place.parent for place in sorted(places)}
 
 
 def load(folder: Path) -> Recording:

@@ -1,13 +1,26 @@
-"""Open every page of a built book in Chromium with the network off: the smoke book, or the one that PKD_BOOK names."""
+"""Open every page of a built book in Chromium with the network off: the smoke book, or the one that PKD_BOOK names.
 
+Each page is loaded at the width of a phone and of a desk, and looked at in the light and the dark theme.
+"""
+
+import importlib.util
 import os
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from pkdlib.companion import results
+from pkdlib.companion.experiments import recording
+from pkdlib.ensemble import wise
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WIDTHS = {"phone": 390, "desk": 1400}
+SMALLEST_TEXT = 11  # pixels
+FIRST_VIEW = 1_000_000  # bytes of a page itself, without the chart library and MathJax, which all pages share
 # Colour of a chart's text and of the page behind it, as the browser computed them.
 COLOURS = """(chart) => [
   getComputedStyle(chart.querySelector('svg text')).fill,
@@ -23,6 +36,36 @@ PANELS = """(chart) => {
   }
   return painted;
 }"""
+# Text of a chart that is shortened, sticks out of the picture or is small; a picture that is wider than its box.
+UNREADABLE = """([chart, smallest]) => {
+  const svg = chart.querySelector('svg'), frame = svg.getBoundingClientRect(), found = [];
+  if (frame.width > chart.clientWidth + 1) found.push(`picture of ${frame.width} px in ${chart.clientWidth} px`);
+  for (const text of svg.querySelectorAll('text')) {
+    const box = text.getBoundingClientRect(), words = text.textContent;
+    if (!box.width || getComputedStyle(text).opacity === '0') continue;
+    if (words.includes('…')) found.push(`shortened: ${words}`);
+    const [left, top] = [frame.left - box.left, frame.top - box.top];
+    const [right, bottom] = [box.right - frame.right, box.bottom - frame.bottom];
+    if (Math.max(left, top, right, bottom) > 1.5) found.push(`cut: ${words}`);
+    const scale = frame.width / svg.width.baseVal.value;
+    if (parseFloat(getComputedStyle(text).fontSize) * scale < smallest - 0.1) found.push(`small: ${words}`);
+    if (/^[\\d.]+[a-zµ]$/i.test(words)) found.push(`number: ${words}`);
+  }
+  return found;
+}"""
+# Colours of what stands beside a legend's words.
+SYMBOLS = """(chart) => [...chart.querySelectorAll('.mark-symbol.role-legend-symbol path')].map((symbol) => {
+  const style = getComputedStyle(symbol);
+  return style.fill.startsWith('rgb') && style.fill !== 'rgba(0, 0, 0, 0)' ? style.fill : style.stroke;
+})"""
+# Tables that are wider than their box, and cannot be seen to scroll.
+HIDDEN_COLUMNS = """() => [...document.querySelectorAll('.bd-article table')].filter((table) => {
+  let box = table.parentElement;
+  const scrolls = (node) => ["auto", "scroll"].includes(getComputedStyle(node).overflowX);
+  while (box !== document.body && !scrolls(box)) box = box.parentElement;
+  const wide = table.getBoundingClientRect().right > box.getBoundingClientRect().right + 1;
+  return wide && box.scrollLeft === 0 && !(box.classList.contains('pkd-scrolls') && box.tabIndex === 0);
+}).map((table) => table.textContent.trim().slice(0, 60))"""
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +90,18 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(params=["light", "dark"])
+@pytest.fixture(scope="module")
+def axe():
+    """The script of axe-core, which comes in a package and is loaded from there."""
+    package = importlib.util.find_spec("axe_playwright_python")
+    return (Path(package.origin).parent / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture
 def page(browser, request):
     """A page that records in `page.troubles` whatever went wrong, with all but local files out of reach."""
-    context = browser.new_context(color_scheme=request.param, offline=True)
+    width = getattr(request, "param", WIDTHS["desk"])
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme="light", offline=True)
     page = context.new_page()
     page.troubles = []
     page.on("console", lambda message: message.type == "error" and page.troubles.append(message.text))
@@ -78,37 +129,59 @@ def _contrast(one, other):
 
 def _pages(html):
     """All pages with content of their own, not the redirect, the index and the search."""
-    return sorted([*html.glob("book/*.html"), *html.glob("notebooks/*.html")])
+    found = sorted([*html.glob("book/**/*.html"), *html.glob("notebooks/*.html")])
+    assert found
+    return found
+
+
+def _open(page, path):
+    """Open a page and bring all of its charts to life."""
+    page.goto(path.as_uri())
+    page.wait_for_load_state("load")
+    charts = page.locator(".pkd-chart").filter(visible=True).all()
+    for chart in charts:
+        chart.scroll_into_view_if_needed()
+        chart.and_(page.locator("[data-state=interactive]")).wait_for(timeout=30_000)
+    return charts
 
 
 @pytest.mark.slow
-def test_every_page_works_offline(html, page):
-    pages = _pages(html)
-    assert pages
+@pytest.mark.parametrize("page", WIDTHS.values(), ids=WIDTHS, indirect=True)
+def test_every_page_can_be_read_offline(html, page):
     charts = formulas = 0
-    for path in pages:
-        page.goto(path.as_uri())
-        page.wait_for_load_state("load")
-        charts += _check_charts(page, path.name)
+    faults = {}
+    for path in _pages(html):
+        own = _open(page, path)
+        found = []
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            for number, chart in enumerate(own):
+                found += [f"chart {number}, {scheme}: {fault}" for fault in _faults_of_colour(chart)]
+        page.emulate_media(color_scheme="light")
+        for number, chart in enumerate(own):
+            assert chart.locator("svg").first.get_attribute("role") == "img", path.name
+            assert chart.locator("svg").first.get_attribute("aria-label"), path.name
+            unreadable = page.evaluate(UNREADABLE, [chart.element_handle(), SMALLEST_TEXT])
+            found += [f"chart {number}: {fault}" for fault in unreadable]
+        width = page.evaluate("() => document.documentElement.scrollWidth")
+        found += [f"page of {width} px"] if width > page.viewport_size["width"] + 1 else []
+        found += [f"hidden column: {table}" for table in page.evaluate(HIDDEN_COLUMNS)]
+        found += page.troubles
+        if found:
+            faults[path.name] = list(dict.fromkeys(found))
+        charts += len(own)
         formulas += _check_formulas(page, path.name)
         assert page.locator(".system-message, .cell_output .stderr, .cell_output .traceback").count() == 0, path.name
-        assert page.troubles == [], path.name
+        page.troubles.clear()
+    assert faults == {}
     assert charts and formulas
 
 
-def _check_charts(page, name):
-    charts = page.locator(".pkd-chart").all()
-    for chart in charts:
-        chart.scroll_into_view_if_needed()
-        chart.and_(page.locator("[data-state=interactive]")).wait_for(timeout=20_000)
-        box = chart.locator("svg").bounding_box()
-        assert box["width"] > 100 and box["height"] > 40, name
-        assert chart.locator("svg").get_attribute("role") == "img", name
-        assert chart.locator("svg").get_attribute("aria-label"), name
-        ink, paper = chart.evaluate(COLOURS)
-        assert _contrast(ink, paper) >= 4.5, name
-        assert chart.evaluate(PANELS) == [], name
-    return len(charts)
+def _faults_of_colour(chart):
+    ink, paper = chart.evaluate(COLOURS)
+    faults = [f"text of {ink} on {paper}"] if _contrast(ink, paper) < 4.5 else []
+    faults += [f"legend of {colour} on {paper}" for colour in chart.evaluate(SYMBOLS) if _contrast(colour, paper) < 3]
+    return faults + [f"painted: {panel}" for panel in chart.evaluate(PANELS)]
 
 
 def _check_formulas(page, name):
@@ -127,25 +200,177 @@ def _check_formulas(page, name):
 def test_charts_are_there_without_scripts(html, browser):
     context = browser.new_context(java_script_enabled=False, offline=True)
     page = context.new_page()
-    seen = 0
+    seen = builders = 0
     for path in html.glob("notebooks/*.html"):
         page.goto(path.as_uri())
         for svg in page.locator(".pkd-chart svg").all():
             assert svg.bounding_box()["height"] > 40, path.name
             seen += 1
+        builders += page.locator(".pkd-schedules .pkd-chart svg[aria-label]").count()
     context.close()
-    assert seen
+    assert seen and builders
 
 
 @pytest.mark.slow
-def test_no_page_is_wider_than_a_phone(html, browser):
-    context = browser.new_context(viewport={"width": 390, "height": 800}, offline=True)
-    page = context.new_page()
-    wide = {}
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(html, page, axe, scheme):
+    page.emulate_media(color_scheme=scheme)
+    # The second time colours alone can differ.
+    rules = {} if scheme == "light" else {"runOnly": ["color-contrast"]}
+    found = {}
     for path in _pages(html):
-        page.goto(path.as_uri())
-        width = page.evaluate("() => document.documentElement.scrollWidth")
-        if width > 391:
-            wide[path.name] = width
-    context.close()
-    assert wide == {}
+        _open(page, path)
+        page.evaluate(axe)
+        answer = page.evaluate("(rules) => axe.run(document, { resultTypes: ['violations'], ...rules })", rules)
+        serious = [fault for fault in answer["violations"] if fault["impact"] in ("serious", "critical")]
+        for fault in serious:
+            places = [node["html"][:160] for node in fault["nodes"]]
+            found.setdefault(f"{fault['id']}: {fault['help']}", {})[path.name] = places[:3]
+    assert found == {}
+
+
+@pytest.mark.slow
+def test_every_control_moves_its_picture(html, page):
+    moved = {}
+    for path in _pages(html):
+        for chart in _open(page, path):
+            for control in chart.locator(".pkd-binds :is(input, select)").all():
+                before = chart.locator("svg").first.inner_html()
+                _move(control)
+                page.wait_for_function(
+                    "([chart, before]) => chart.querySelector('svg').innerHTML !== before",
+                    arg=[chart.element_handle(), before],
+                    timeout=10_000,
+                )
+                if control.get_attribute("type") == "checkbox":
+                    control.press("Space")  # switched off it would hide what the next controls change
+                moved[path.stem] = moved.get(path.stem, 0) + 1
+    assert page.troubles == []
+    assert {"01_compressed_domain", "05_wise", "06_early_exit"} <= set(moved)
+
+
+def _move(control):
+    """By keys alone, as a reader without a mouse does it; a menu goes to its last choice."""
+    control.focus()
+    if control.evaluate("(element) => element.tagName") == "SELECT":
+        control.press("End")
+    elif control.get_attribute("type") == "checkbox":
+        control.press("Space")
+    else:
+        control.press("ArrowLeft")
+
+
+def _play(page, html, stem, number):
+    """Open a page and give its chart of so many controls."""
+    (path,) = html.glob(f"notebooks/{stem}.html")
+    charts = _open(page, path)
+    return next(own for own in charts if own.locator(".pkd-binds :is(input, select)").count() == number)
+
+
+def _said(chart, pattern):
+    return re.search(pattern, chart.locator("svg").first.text_content())
+
+
+@pytest.mark.slow
+def test_the_cascade_says_what_the_table_says(html, page):
+    chart = _play(page, html, "06_early_exit", 3)
+    table = results.published("full-lite", "ucf101-25")["early_exit"]
+    run = table[(table["split"] == 0) & (table["seed"] == 0) & (table["kind"] == "light") & (table["method"] == "ce")]
+    rows = run[(run["order"] == "residual motion iframe") & (run["rule"] == "wise") & (run["setting"] == 0.9)]
+    for choice, criterion in (("the most likely class", "max_softmax"), ("its lead over the second", "margin")):
+        chart.locator("select").last.select_option(choice)
+        page.wait_for_timeout(500)
+        own = rows[rows["criterion"] == criterion]
+        accuracy, gmac = (np.average(own[name], weights=own["clips"]) for name in ("accuracy", "gmac"))
+        found = _said(chart, r"([\d.]+) % for ([\d.]+) GMAC")
+        # Logits are rounded to a 128th, which may turn one clip of 346.
+        assert float(found[1]) == pytest.approx(100 * accuracy, abs=0.35)
+        assert float(found[2]) == pytest.approx(gmac, rel=0.01)
+
+
+@pytest.mark.slow
+def test_the_weights_give_what_the_table_says(html, page):
+    chart = _play(page, html, "05_wise", 17)
+    table = results.published("full-lite", "ucf101-25")["ensembles"]
+    rows = table[(table["split"] == 0) & (table["seed"] == 0) & (table["part"] == "test") & (table["prefix"] == 12)]
+    for choice, rule in (("learned (WISE)", "wise"), ("equal", "uniform")):
+        chart.locator("select").select_option(choice)
+        page.wait_for_timeout(500)
+        own = rows[(rows["kind"] == "light") & (rows["method"] == "pkd") & (rows["rule"] == rule)]
+        accuracy = 100 * own["correct"].sum() / own["clips"].sum()
+        assert float(_said(chart, r"([\d.]+) %")[1]) == pytest.approx(accuracy, abs=0.35)
+    # By hand: the I-frame network's own end alone.
+    recorded = recording.load(recording.committed()["ucf101-25"])
+    order = ("residual", "motion", "iframe")
+    ends = np.rint(16 * recorded.stacked("test", "pkd", order))[:, wise.visiting_order(order).index("iframe-4")]
+    chart.locator("select").select_option("the three ends alone")
+    for name in ("residual", "motion vectors"):
+        chart.get_by_label(name, exact=True).press("Space")
+    page.wait_for_timeout(500)
+    alone = 100 * (ends.argmax(axis=1) == recorded.labels("test")).mean()
+    assert float(_said(chart, r"([\d.]+) %")[1]) == pytest.approx(alone, abs=0.35)
+
+
+@pytest.mark.slow
+def test_the_frames_say_what_the_profile_says(html, page):
+    chart = _play(page, html, "01_compressed_domain", 5)
+    lines = page.locator(".pkd-chart").last.evaluate(
+        "(chart) => Object.values(JSON.parse(chart.querySelector('script').textContent).datasets).flat()"
+    )
+    profile = pd.DataFrame(lines).set_index("position")
+    for position in (profile.index.max(), 0):
+        slider = chart.get_by_label("frame of the GOP")
+        slider.press("End" if position else "Home")
+        page.wait_for_timeout(500)
+        motion, residual = _said(chart, r"([\d.]+) pixels on average.*?([\d.]+) grey levels").groups()
+        assert float(motion) == pytest.approx(profile.loc[position, "motion"], abs=0.01)
+        assert float(residual) == pytest.approx(profile.loc[position, "residual"], abs=0.01)
+
+
+SCHEDULES = {
+    "pkd": [],
+    "ce": ["labels"],
+    "motion_only": ["motion"],
+    "anti": ["iframe", "residual", "motion"],
+}
+
+
+@pytest.mark.slow
+def test_the_schedule_builder_trains_what_the_library_trains(html, page):
+    place = recording.committed()["ucf101-25"]
+    counts = pd.read_csv(place / recording.ACCURACY)
+    counts["accuracy"] = 100 * counts["correct"] / counts["clips"]
+    (path,) = html.glob("notebooks/04_internal_classifiers.html")
+    page.goto(path.as_uri())
+    builder = page.locator(".pkd-schedules")
+    means = {}
+    for method, teachers in SCHEDULES.items():
+        for number, teacher in enumerate(teachers):
+            builder.locator("select").nth(number).select_option(teacher)
+        if len(teachers) == 1:  # to the last epoch
+            builder.locator("input[type=range]").first.press("End")
+        elif teachers:  # the paper's shares of the epochs
+            for slider in builder.locator("input[type=range]").all()[:2]:
+                slider.press("Home")
+                slider.press("ArrowRight")
+                slider.press("ArrowRight")
+        builder.get_by_role("button").press("Enter")
+        page.wait_for_function("() => document.querySelector('.pkd-schedules').dataset.state === 'trained'")
+        found = builder.locator("td[data-value^=yours]").evaluate_all(
+            "(cells) => Object.fromEntries(cells.map((cell) => [cell.dataset.value, parseFloat(cell.textContent)]))"
+        )
+        own = counts[counts["method"] == method]
+        assert len(found) == len(own) == 9
+        for row in own.itertuples():
+            assert found[f"yours/{row.modality}/{row.exit}"] == pytest.approx(row.accuracy, abs=1), method
+        means[method] = np.mean(list(found.values()))
+        builder.evaluate("(builder) => { builder.dataset.state = 'changed'; }")
+    library = counts[counts["method"].isin(SCHEDULES)].groupby("method")["accuracy"].mean()
+    assert sorted(means, key=means.get) == list(library.sort_values().index)
+    assert page.troubles == []
+
+
+@pytest.mark.slow
+def test_the_first_view_of_a_page_is_light(html):
+    heavy = {path.name: path.stat().st_size for path in _pages(html) if path.stat().st_size > FIRST_VIEW}
+    assert heavy == {}
