@@ -158,3 +158,19 @@ def test_a_warning_fails_the_build_until_it_is_mended_and_the_pages_load_nothing
         loaded += re.findall(r"<link\b(?=[^>]*rel=\"stylesheet\")[^>]*href=\"([^\"]+)\"", text)
         assert loaded
         assert not [source for source in loaded if re.match(r"(https?:)?//", source)]
+
+
+@pytest.mark.slow
+def test_the_book_is_printed_as_one_pdf(root):
+    if not any(map(shutil.which, build.BROWSERS)):
+        pytest.skip(f"no browser: none of {', '.join(build.BROWSERS)} is installed")
+    build.stage(root=root, substitutions={"share": "12.5 %"})
+    pdf = build.print_pdf(root).read_bytes()
+    assert pdf.startswith(b"%PDF-") and len(re.findall(rb"/Type /Page\b", pdf)) >= 2
+    assert b"/Outlines" in pdf
+
+
+def test_a_pdf_without_a_browser_says_what_to_install(root, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(build.BookError, match="install Chromium"):
+        build.print_pdf(root)
