@@ -74,7 +74,9 @@ def test_a_schedule_a_kind_of_exit_and_a_loss_of_ones_own(run_page):
     after, drawn, steps = run_page("04", schedule, until="### In all committed studies")
     assert [name.split("-")[0] for name in sorted(steps)] == [".exits", ".logits"]
     assert {"mine"} == set(after["exits"]["method"]) - set(before["exits"]["method"])
-    assert len(shows(drawn, "mine")) == len(drawn) == 4  # by exit, by method, and the gain with both kinds of exits
+    assert (
+        len(shows(drawn, "mine")) == len(drawn) == 5
+    )  # the schedules, by exit, by method, and the gain with both kinds of exits
     for name in ("exits", "trials"):
         kept = after[name][after[name]["method"] != "mine"].reset_index(drop=True)
         assert kept.equals(before[name])

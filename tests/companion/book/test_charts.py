@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pkdlib.companion.book import cascade_charts, charts, display, encodings, flatness_charts, verdict_charts
+from pkdlib.companion.book import cascade_charts, charts, diagrams, display, encodings, flatness_charts, verdict_charts
 from pkdlib.companion.claims import claims
+from pkdlib.distillation.schedules import METHODS
 
 SVG = "{http://www.w3.org/2000/svg}"
 MODALITIES = ["iframe", "motion", "residual"]
@@ -387,6 +388,20 @@ def test_a_readers_own_run_is_drawn_beside_every_data_set():
     (menu,) = (param for param in chart["params"] if "bind" in param)
     assert menu["bind"]["options"] == ["all", "x"]
     assert {"holds", "mine"} <= _texts(charts.show(verdict_charts.differences(frame, own="mine"), "Both."))
+
+
+def test_every_schedule_is_drawn_with_its_teachers_to_the_end():
+    rows = _rows(diagrams.teachers({"pkd": METHODS["pkd"], "mine": METHODS["ce"]}))
+    own = [(row["teacher"], row["begins"], row["ends"]) for row in rows if row["schedule"] == "PKD"]
+    assert [name for name, *_ in own] == ["motion-vector", "residual", "I-frame"]
+    assert own[0][1] == 0 and own[0][2] == own[1][1] and own[-1][2] == pytest.approx(100)
+    assert [row["teacher"] for row in rows if row["schedule"] == "mine"] == ["labels"]
+
+
+def test_one_move_raises_the_loss_more_in_the_sharp_minimum():
+    rows = [row for row in _rows(diagrams.bowls()) if "zero" in row]
+    rise = {row["minimum"]: row["loss"] for row in rows}
+    assert rise["sharp minimum"] > 5 * rise["flat minimum"] > 0
 
 
 def test_a_small_chart_is_not_drawn_larger_than_it_is():
