@@ -33,9 +33,9 @@ def judged(*, claims: Collection[str] = verdicts.EVERY, fewest_seeds: int = verd
     """
     frames = []
     for profile, dataset in _studies(fewest_seeds):
-        own = [name for name in claims if (name in _OF_SECOND) == profile.endswith(_SECOND)]
-        found = verdicts.judge_committed(profile, dataset, own)
-        frames.append(found.assign(data=study_name(profile, dataset), dataset=dataset_name(dataset)))
+        if own := [name for name in claims if (name in _OF_SECOND) == profile.endswith(_SECOND)]:
+            found = verdicts.judge_committed(profile, dataset, own)
+            frames.append(found.assign(data=study_name(profile, dataset), dataset=dataset_name(dataset)))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
