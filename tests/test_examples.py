@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from pkdlib.distillation import progressive
+from pkdlib.early_exit import policies
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = (ROOT / "examples" / "own_project.py").read_text(encoding="utf-8")
@@ -38,3 +42,18 @@ def test_the_example_runs_anywhere(tmp_path):
         right, exit_ = re.fullmatch(r"(\d+)% of 50 samples right, at exit ([\d.]+) of 6 on average", row).groups()
         assert int(right) > 50 and 1 <= float(exit_) < 5  # chance is 25 %
     assert not list(tmp_path.iterdir())
+
+
+def test_the_solutions_on_the_page_to_try_run(monkeypatch, capsys):
+    page = (ROOT / "book" / "try_it.md").read_text(encoding="utf-8")
+    schedule, exits, criterion = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    schedules = {}
+    exec(schedule, {"schedules": schedules, "progressive": progressive})
+    assert [stage.teacher for stage in schedules["strongest last"].stages] == ["iframe", "residual", "motion"]
+    exec(exits, {})
+    assert capsys.readouterr().out.count("(200, 4)") == 4
+    monkeypatch.setattr(policies, "CRITERIA", dict(policies.CRITERIA))
+    exec(criterion, {})
+    scores = np.array([[[0.0, 3.0, 0.0], [1.0, 1.1, 1.0]]])  # a sure exit and an unsure one
+    sure, unsure = policies.CRITERIA["lead"](scores)[0]
+    assert sure > unsure

@@ -11,23 +11,22 @@ MISSING = "(not measured)"
 _STRONG, _MARIONETTE = ("full-lite", "ucf101-25"), ("full", "marionette")
 _LARGE, _UT = ("large", "marionette"), ("full", "ut_interaction")
 
-# Name -> claim, study and, where it is not the claim's primary comparison, the comparison.
+# Name -> claim and study; the effect is that of the claim's primary comparison.
 EFFECTS = {
-    "pkd_ucf101": ("ic-gain", _STRONG, ""),
-    "pkd_marionette": ("ic-gain", _MARIONETTE, ""),
-    "pkd_ut_interaction": ("ic-gain", _UT, ""),
-    "wise_ucf101": ("wise-fusion", _STRONG, ""),
-    "wise_marionette": ("wise-fusion", _MARIONETTE, ""),
-    "wise_ut_interaction": ("wise-fusion", _UT, ""),
-    "wise_over_exit_ucf101": ("wise-fusion", _STRONG, "WISE over all exits - the last exit alone"),
-    "early_ucf101": ("early-exit", _STRONG, ""),
-    "early_marionette": ("early-exit", _MARIONETTE, ""),
-    "early_ut_interaction": ("early-exit", _UT, ""),
-    "early_large": ("early-exit", _LARGE, ""),
-    "flatness_marionette": ("flatness-order", _MARIONETTE, ""),
-    "flatness_matched": ("flatness-matched", _MARIONETTE, ""),
-    "protocol_marionette": ("protocol", _MARIONETTE, ""),
-    "protocol_ut_interaction": ("protocol", _UT, ""),
+    "pkd_ucf101": ("ic-gain", _STRONG),
+    "pkd_marionette": ("ic-gain", _MARIONETTE),
+    "pkd_ut_interaction": ("ic-gain", _UT),
+    "wise_ucf101": ("wise-fusion", _STRONG),
+    "wise_marionette": ("wise-fusion", _MARIONETTE),
+    "wise_ut_interaction": ("wise-fusion", _UT),
+    "early_ucf101": ("early-exit", _STRONG),
+    "early_marionette": ("early-exit", _MARIONETTE),
+    "early_ut_interaction": ("early-exit", _UT),
+    "early_large": ("early-exit", _LARGE),
+    "flatness_marionette": ("flatness-order", _MARIONETTE),
+    "flatness_matched": ("flatness-matched", _MARIONETTE),
+    "protocol_marionette": ("protocol", _MARIONETTE),
+    "protocol_ut_interaction": ("protocol", _UT),
 }
 
 
@@ -44,9 +43,9 @@ def collect(judged: pd.DataFrame | None = None) -> dict[str, str]:
     return {name: _told(frame, *wanted) for name, wanted in EFFECTS.items()}
 
 
-def _told(frame: pd.DataFrame, claim: str, study: tuple[str, str], comparison: str) -> str:
+def _told(frame: pd.DataFrame, claim: str, study: tuple[str, str]) -> str:
     if frame.empty:
         return MISSING
-    wanted = (frame["comparison"] == comparison) if comparison else (frame["role"] == PRIMARY)
-    rows = frame[(frame["claim"] == claim) & (frame["data"] == STUDY_NAMES[study]) & wanted & frame["low"].notna()]
+    own = (frame["claim"] == claim) & (frame["data"] == STUDY_NAMES[study]) & (frame["role"] == PRIMARY)
+    rows = frame[own & frame["low"].notna()]
     return verdict_tables.effect(next(rows.itertuples())) if len(rows) else MISSING

@@ -683,8 +683,8 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "book/intro.md",
-        "On Marionette it is {{ flatness_marionette }} as sharp as the I-frame network's. At equal training loss the "
-        "two cannot be told apart.",
+        "On Marionette it is {{ flatness_marionette }} as sharp as the I-frame network's. At equal training loss it is "
+        "{{ flatness_matched }}: the two cannot be told apart.",
         lambda: (
             reversed_("flatness-order", MARIONETTE, role="primary")
             and words("flatness-matched", role="primary") == {"undecided"}
