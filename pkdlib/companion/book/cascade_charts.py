@@ -17,17 +17,19 @@ def accuracy_by_prefix(ensembles: pd.DataFrame) -> alt.FacetChart:
     Args:
         ensembles: Counts per group with the columns kind, method, rule, prefix, part, clips, correct; the test part of
             the paper's classifiers is drawn, pooled over runs and groups. Rules of prefix 0 (late fusion of bare
-            backbones) are lines across.
+            backbones) are lines across. There may be several studies.
 
     Returns:
         A chart with one column per method.
     """
     test = ensembles[(ensembles["part"] == "test") & (ensembles["kind"] != "light") & ensembles["rule"].isin(RULES)]
-    pooled = test.groupby(["method", "rule", "prefix"], sort=False, as_index=False)[["correct", "clips"]].sum()
+    whose = encodings.kept(test)
+    pooled = test.groupby([*whose, "method", "rule", "prefix"], sort=False, as_index=False)[["correct", "clips"]].sum()
     pooled["accuracy"] = 100 * pooled["correct"] / pooled["clips"]
     fusion = pooled[pooled["prefix"] == 0].drop(columns=["method", "prefix"])
     lines = pooled[pooled["prefix"] > 0]
-    across = fusion.merge(lines[["method", "prefix"]].drop_duplicates(), how="cross")
+    places = lines[[*whose, "method", "prefix"]].drop_duplicates()
+    across = fusion.merge(places, **({"on": whose} if whose else {"how": "cross"}))
     frame = pd.concat([lines, across], ignore_index=True)
     frame["rule"] = frame["rule"].map(SERIES_NAMES)
     frame["method"] = frame["method"].map(SERIES_NAMES)
@@ -49,12 +51,13 @@ def wise_weights(weights: pd.DataFrame) -> alt.VConcatChart:
 
     Args:
         weights: One row per run with the columns split, seed, method, prefix (the number of exits visited),
-            member ("residual-1" ...) and weight. Runs are averaged.
+            member ("residual-1" ...) and weight. Runs are averaged, those of each study by themselves.
 
     Returns:
         A heat map per method and network: a larger weight has a stronger colour; negative ones have a red edge.
     """
-    frame = weights.groupby(["method", "prefix", "member"], sort=False, as_index=False)["weight"].mean()
+    cell = [*encodings.kept(weights), "method", "prefix", "member"]
+    frame = weights.groupby(cell, sort=False, as_index=False)["weight"].mean()
     frame[["modality", "exit"]] = frame["member"].str.rsplit("-", n=1, expand=True)
     frame["exit"] = frame["exit"].astype(int).map(EXIT_LABELS)
     frame["size"] = frame["weight"].abs()
@@ -121,12 +124,11 @@ def accuracy_against_cost(curves: pd.DataFrame) -> alt.LayerChart:
     frame = curves.copy()
     frame["gmac"] *= frame["clips"]
     frame["accuracy"] *= frame["clips"] * 100
-    kept = [name for name in ("study", "dataset") if name in frame.columns]
-    sums = frame.groupby([*kept, "series", "setting"], sort=False)[["gmac", "accuracy", "clips"]].sum()
+    sums = frame.groupby([*encodings.kept(frame), "series", "setting"], sort=False)[["gmac", "accuracy", "clips"]].sum()
     means = sums[["gmac", "accuracy"]].div(sums["clips"], axis=0).reset_index()
     names = list(dict.fromkeys(means["series"]))
     base = alt.Chart(means).encode(
-        x=alt.X("gmac:Q", title="cost (GMAC per clip)", scale=alt.Scale(zero=False)),
+        x=alt.X("gmac:Q", title="cost (GMAC per clip)", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=8)),
         y=alt.Y("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False)),
         color=encodings.series_colour("series", names, columns=2),
     )

@@ -23,6 +23,18 @@ RULES = ("uniform", "wise", "last", "late_equal", "late_fitted")
 VERDICT_COLOURS = {"holds": "#0f9bb0", "does not hold": "#d92c2c", "undecided": NEUTRAL}
 
 
+def kept(frame: pd.DataFrame) -> list[str]:
+    """Name the columns that say whose rows are, which averages keep apart.
+
+    Args:
+        frame: A table, of one study or of several.
+
+    Returns:
+        Those of `study` and `dataset` that it has.
+    """
+    return [name for name in ("study", "dataset") if name in frame.columns]
+
+
 def per_cent(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """Turn fractions into per cent.
 

@@ -13,14 +13,11 @@ from pkdlib.companion.names import dataset_name, study_name
 YOURS = "your run"
 _THEIRS = f"datum.study === {json.dumps(YOURS)}"
 
+Draw = Callable[[pd.DataFrame], alt.TopLevelMixin]
+Summarise = Callable[[pd.DataFrame], pd.DataFrame]
 
-def over_studies(
-    draw: Callable[[pd.DataFrame], alt.TopLevelMixin],
-    summarise: Callable[[pd.DataFrame], pd.DataFrame],
-    table: str,
-    own: pd.DataFrame,
-    dataset: str,
-) -> alt.TopLevelMixin:
+
+def over_studies(draw: Draw, summarise: Summarise, table: str, own: pd.DataFrame, dataset: str) -> alt.TopLevelMixin:
     """Draw a figure of every committed study, of which a menu shows one, with a reader's own run over its own data.
 
     Args:
@@ -34,6 +31,32 @@ def over_studies(
         The chart with a menu of the studies. What is the reader's own is pale, and is shown with studies of its data
         set alone.
     """
+    parts = _parts(summarise, table, own, dataset)
+    chart = _marked(draw(pd.concat(parts.values(), ignore_index=True)))
+    of = {title: part["dataset"].iloc[0] for title, part in parts.items() if title != YOURS}
+    return _chosen(chart, list(of), f" || ({_THEIRS} && datum.dataset === {json.dumps(of)}[study])")
+
+
+def one_by_one(draw: Draw, summarise: Summarise, table: str, own: pd.DataFrame, dataset: str) -> alt.TopLevelMixin:
+    """Draw a figure of every committed study and of a reader's own run, of which a menu shows one at a time.
+
+    It is for charts in which one would hide the other, such as heat maps.
+
+    Args:
+        draw: Of a chart, which keeps its frame's column study.
+        summarise: Makes of a result table what `draw` takes.
+        table: Its name; studies without it are left out.
+        own: The same table of the reader's own run; it may be empty.
+        dataset: Of that run.
+
+    Returns:
+        The chart with a menu of the studies, and last of the reader's own run.
+    """
+    parts = _parts(summarise, table, own, dataset)
+    return _chosen(draw(pd.concat(parts.values(), ignore_index=True)), list(parts), "")
+
+
+def _parts(summarise: Summarise, table: str, own: pd.DataFrame, dataset: str) -> dict[str, pd.DataFrame]:
     parts = {}
     for profile, name in results.published_sets(verdicts.MIN_SEEDS):
         found = results.published(profile, name)
@@ -42,14 +65,16 @@ def over_studies(
             parts[named["study"]] = summarise(found[table]).assign(**named)
     if len(own):
         parts[YOURS] = summarise(own).assign(study=YOURS, dataset=dataset_name(dataset))
-    chart = _marked(draw(pd.concat(parts.values(), ignore_index=True)))
-    studies = {title: part["dataset"].iloc[0] for title, part in parts.items() if title != YOURS}
-    if not studies:
+    return parts
+
+
+def _chosen(chart: alt.TopLevelMixin, titles: list[str], others: str) -> alt.TopLevelMixin:
+    # One study of the menu, and whatever else the expression lets through.
+    if not titles:
         return chart
-    menu = alt.binding_select(options=list(studies), name="Study: ")
-    chosen = alt.param("study", value=next(iter(studies)), bind=menu)
-    same = f"{_THEIRS} && datum.dataset === {json.dumps(studies)}[study]"
-    return chart.add_params(chosen).transform_filter(f"datum.study === study || ({same})")
+    menu = alt.binding_select(options=titles, name="Study: ")
+    chosen = alt.param("study", value=titles[0], bind=menu)
+    return chart.add_params(chosen).transform_filter(f"datum.study === study{others}")
 
 
 def _marked(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
