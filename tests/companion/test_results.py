@@ -56,3 +56,10 @@ def test_committed_results_are_whole_and_of_the_clean_protocol(profile, dataset)
     exits = found["exits"]
     for _, run in exits.groupby(["split", "seed"]):
         assert not set(run.query("part == 'test'")["group"]) & set(run.query("part == 'validation'")["group"])
+
+
+def test_one_table_is_read_as_all_are():
+    whole = results.published("full", "ut_interaction")
+    pd.testing.assert_frame_equal(results.published_table("full", "ut_interaction", "trials"), whole["trials"])
+    assert results.published_table("full", "ut_interaction", "flatness_biases") is None
+    assert results.published_table("full", "nowhere", "trials") is None

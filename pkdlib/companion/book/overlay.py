@@ -59,10 +59,9 @@ def one_by_one(draw: Draw, summarise: Summarise, table: str, own: pd.DataFrame, 
 def _parts(summarise: Summarise, table: str, own: pd.DataFrame, dataset: str) -> dict[str, pd.DataFrame]:
     parts = {}
     for profile, name in results.published_sets(verdicts.MIN_SEEDS):
-        found = results.published(profile, name)
-        if table in found:
+        if (found := results.published_table(profile, name, table)) is not None:
             named = {"study": study_name(profile, name), "dataset": dataset_name(name)}
-            parts[named["study"]] = summarise(found[table]).assign(**named)
+            parts[named["study"]] = summarise(found).assign(**named)
     if len(own):
         parts[YOURS] = summarise(own).assign(study=YOURS, dataset=dataset_name(dataset))
     return parts

@@ -22,7 +22,7 @@ def ends(accuracy: float) -> pd.DataFrame:
 @pytest.fixture(autouse=True)
 def committed(monkeypatch):
     monkeypatch.setattr(results, "published_sets", lambda fewest_seeds=1: list(STUDIES))
-    monkeypatch.setattr(results, "published", lambda *study: {"exits": ends(STUDIES[study])})
+    monkeypatch.setattr(results, "published_table", lambda profile, dataset, name: ends(STUDIES[profile, dataset]))
 
 
 def drawn(chart: alt.TopLevelMixin, study: str | None = None) -> set[tuple[str, float]]:
