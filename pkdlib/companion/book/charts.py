@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pkdlib.companion.book import encodings
-from pkdlib.companion.book.display import INK, folded, photograph, picture, show, table
+from pkdlib.companion.book.display import INK, cards, folded, photograph, picture, show, table
 from pkdlib.companion.book.encodings import MODALITY_COLOURS, SERIES_COLOURS
 from pkdlib.companion.flatness_controls import MEASURES
 from pkdlib.companion.names import DATASET_LABELS, EXIT_LABELS, METHOD_NAMES, MODALITY_LABELS, SERIES_NAMES
@@ -20,6 +20,7 @@ __all__ = [
     "accuracies",
     "accuracy_by_exit",
     "accuracy_by_method",
+    "cards",
     "exit_costs",
     "flatness",
     "folded",

@@ -163,6 +163,28 @@ def table(frame: pd.DataFrame) -> "Shown":
         return Shown(markup, frame.to_string(index=False))
 
 
+def cards(frame: pd.DataFrame) -> "Shown":
+    """Return a table of sentences, whose rows become cards on a narrow screen, so that no column is out of sight.
+
+    Args:
+        frame: Words and rounded figures; the first column names the rows.
+
+    Returns:
+        An object whose HTML is the table without its index.
+    """
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in frame.columns)
+    rows = [
+        "".join(
+            f'<td data-label="{html.escape(name)}">{html.escape(str(value))}</td>'
+            for name, value in zip(frame.columns, row, strict=True)
+        )
+        for row in frame.itertuples(index=False)
+    ]
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    markup = f'<table class="pkd-table pkd-cards"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return Shown(markup, frame.to_string(index=False))
+
+
 def folded(shown: "Shown", title: str) -> "Shown":
     """Return something to display that shows its title alone until a reader unfolds it.
 

@@ -137,60 +137,6 @@ def _up_to(claim: str) -> str:
 
 
 CLAIMS = (
-    *(
-        Claim(
-            id=id_,
-            title=f"Flatness differs by modality: {CONTROLS[control].title}",
-            statement="The I-frame network ends in the flattest minimum, then the residual's; the motion network's is "
-            "the sharpest.",
-            source=ABSTRACT,
-            paper_figure="unknown: neither the measure nor its values are public",
-            kind="order",
-            notebook="03_flatness",
-            tables=("flatness",),
-            primary=(f"{_SHARPNESS}, motion / iframe",),
-            finding=finding,
-            caveat=caveat,
-        )
-        for id_, control, finding, caveat in (
-            (
-                "flatness-order",
-                SAME,
-                "On Marionette the order is reversed: the I-frame network's minimum is sharper than the motion "
-                "network's. Its training loss is higher, too. On UT-Interaction the two cannot be told apart.",
-                "Architecture and recipe are the same for all; how low each loss has come, and the inputs, differ.",
-            ),
-            (
-                "flatness-matched",
-                "matched",
-                "At equal training loss the motion and the I-frame network cannot be told apart.",
-                "Architecture, recipe, and loss on the clips measured are the same for all; the inputs differ, and a "
-                "network that came down earlier was left at a higher learning rate.",
-            ),
-            (
-                "flatness-mix",
-                "mix",
-                "With the paper's depths and learning rates the I-frame network's minimum is far sharper than the "
-                "motion network's, against the paper's order.",
-                "As in the paper, the I-frame network is deeper and learns at a lower rate: the order is confounded.",
-            ),
-        )
-    ),
-    Claim(
-        id="flatness-generalisation",
-        title="The flatter of three networks generalises better",
-        statement="Of a run's three networks, the flatter has the smaller gap between test and training loss.",
-        source=ABSTRACT,
-        paper_figure="unknown",
-        kind="correlation",
-        notebook="03_flatness",
-        tables=("flatness",),
-        primary=(f"{_SHARPNESS}, over the three networks of a run",),
-        finding="The sharper of a run's three networks has the larger gap, on both data sets. But the three read "
-        "different inputs, which may be the whole reason: among networks of one modality no relation is shown on "
-        "Marionette.",
-        caveat="Rank correlation over three networks that read different inputs: inputs alone may make the gap.",
-    ),
     Claim(
         id="ic-gain",
         title="PKD improves internal classifiers",
@@ -241,18 +187,18 @@ CLAIMS = (
         "accurate, which decides much of it.",
     ),
     Claim(
-        id="ic-flatness",
-        title="PKD makes internal classifiers flatter",
-        statement="Internal classifiers trained by PKD end in flatter minima than those trained by cross-entropy.",
-        source=ABSTRACT,
-        paper_figure="unknown",
-        kind="order",
-        notebook="03_flatness",
-        tables=("flatness_exits",),
-        primary=(f"{_SHARPNESS}, CE / PKD, mean over the exits",),
-        finding="On Marionette PKD's classifiers are the flatter ones by this measure, by about a tenth. By the "
-        "traces of their Hessian they are the sharper ones.",
-        caveat="Both are measured on the labels' cross-entropy, on which only one was trained: their losses differ.",
+        id="cross-fitted",
+        title="A teacher that has not seen the clip teaches better",
+        statement="Internal classifiers learn more from I-frame networks that were trained without the clip's group "
+        "than from one that knows it by heart.",
+        source="asked by this reproduction: a network's answers to its own training clips are nearly the labels",
+        paper_figure="none given",
+        kind="difference",
+        notebook="04_internal_classifiers",
+        tables=("crossfit", "trials"),
+        primary=("iframe with a cross-fitted teacher - iframe, mean over all exits",),
+        finding="No gain is shown by the two seeds that were run on UCF-101.",
+        caveat="Each cross-fitted network was trained on fewer clips, so it is weaker; the classifiers are light ones.",
     ),
     Claim(
         id="wise-gain-largest",
@@ -333,6 +279,74 @@ CLAIMS = (
         caveat="The budget is asked of the validation clips; what the test clips cost is what is told here. The three "
         "budgets were fixed beforehand, but only the half was to be judged; the others joined after results were seen.",
     ),
+    *(
+        Claim(
+            id=id_,
+            title=f"Flatness differs by modality: {CONTROLS[control].title}",
+            statement="The I-frame network ends in the flattest minimum, then the residual's; the motion network's is "
+            "the sharpest.",
+            source=ABSTRACT,
+            paper_figure="unknown: neither the measure nor its values are public",
+            kind="order",
+            notebook="03_flatness",
+            tables=("flatness",),
+            primary=(f"{_SHARPNESS}, motion / iframe",),
+            finding=finding,
+            caveat=caveat,
+        )
+        for id_, control, finding, caveat in (
+            (
+                "flatness-order",
+                SAME,
+                "On Marionette the order is reversed: the I-frame network's minimum is sharper than the motion "
+                "network's. Its training loss is higher, too. On UT-Interaction the two cannot be told apart.",
+                "Architecture and recipe are the same for all; how low each loss has come, and the inputs, differ.",
+            ),
+            (
+                "flatness-matched",
+                "matched",
+                "At equal training loss the motion and the I-frame network cannot be told apart.",
+                "Architecture, recipe, and loss on the clips measured are the same for all; the inputs differ, and a "
+                "network that came down earlier was left at a higher learning rate.",
+            ),
+            (
+                "flatness-mix",
+                "mix",
+                "With the paper's depths and learning rates the I-frame network's minimum is far sharper than the "
+                "motion network's, against the paper's order.",
+                "As in the paper, the I-frame network is deeper and learns at a lower rate: the order is confounded.",
+            ),
+        )
+    ),
+    Claim(
+        id="flatness-generalisation",
+        title="The flatter of three networks generalises better",
+        statement="Of a run's three networks, the flatter has the smaller gap between test and training loss.",
+        source=ABSTRACT,
+        paper_figure="unknown",
+        kind="correlation",
+        notebook="03_flatness",
+        tables=("flatness",),
+        primary=(f"{_SHARPNESS}, over the three networks of a run",),
+        finding="The sharper of a run's three networks has the larger gap, on both data sets. But the three read "
+        "different inputs, which may be the whole reason: among networks of one modality no relation is shown on "
+        "Marionette.",
+        caveat="Rank correlation over three networks that read different inputs: inputs alone may make the gap.",
+    ),
+    Claim(
+        id="ic-flatness",
+        title="PKD makes internal classifiers flatter",
+        statement="Internal classifiers trained by PKD end in flatter minima than those trained by cross-entropy.",
+        source=ABSTRACT,
+        paper_figure="unknown",
+        kind="order",
+        notebook="03_flatness",
+        tables=("flatness_exits",),
+        primary=(f"{_SHARPNESS}, CE / PKD, mean over the exits",),
+        finding="On Marionette PKD's classifiers are the flatter ones by this measure, by about a tenth. By the "
+        "traces of their Hessian they are the sharper ones.",
+        caveat="Both are measured on the labels' cross-entropy, on which only one was trained: their losses differ.",
+    ),
     Claim(
         id="transfer",
         title="PKD and WISE transfer to TEAM-Net",
@@ -362,19 +376,5 @@ CLAIMS = (
         finding="All choices of the authors' code together raise PKD's gain over labels by five to eight points, in "
         "every study that measured it.",
         caveat="The classifiers are light ones, trained for this comparison alone.",
-    ),
-    Claim(
-        id="cross-fitted",
-        title="A teacher that has not seen the clip teaches better",
-        statement="Internal classifiers learn more from I-frame networks that were trained without the clip's group "
-        "than from one that knows it by heart.",
-        source="asked by this reproduction: a network's answers to its own training clips are nearly the labels",
-        paper_figure="none given",
-        kind="difference",
-        notebook="04_internal_classifiers",
-        tables=("crossfit", "trials"),
-        primary=("iframe with a cross-fitted teacher - iframe, mean over all exits",),
-        finding="No gain is shown by the two seeds that were run on UCF-101.",
-        caveat="Each cross-fitted network was trained on fewer clips, so it is weaker; the classifiers are light ones.",
     ),
 )

@@ -484,3 +484,12 @@ def test_a_chart_is_the_same_however_many_were_drawn_before():
     chart = alt.Chart(frame).mark_rect(clip=True).encode(x="x:O", y="y:O", color="y:Q")
     first, second = (charts.show(chart, "A scale of colour").markup for _ in range(2))
     assert "Gradient" in display.inline(first) and first == second
+
+
+def test_a_table_of_sentences_names_each_cell_for_cards():
+    frame = pd.DataFrame({"claim": ["a & b"], "what <was> found": ["1 < 2"]})
+    body = ElementTree.fromstring(charts.cards(frame).markup).find("tbody")
+    assert [(cell.get("data-label"), cell.text) for cell in body.iter("td")] == [
+        ("claim", "a & b"),
+        ("what <was> found", "1 < 2"),
+    ]
