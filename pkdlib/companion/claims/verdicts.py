@@ -135,7 +135,9 @@ def judge_committed(profile: str, dataset: str, claims: Collection[str] = EVERY)
 def _judge_committed(
     profile: str, dataset: str, claims: tuple[str, ...], files: tuple[tuple[Path, int], ...]
 ) -> pd.DataFrame:
-    return judge(results.published(profile, dataset), dataset, claims)
+    wanted = dict.fromkeys(name for claim in CLAIMS if claim.id in claims for name in claim.tables)
+    found = {name: results.published_table(profile, dataset, name) for name in wanted}
+    return judge({name: table for name, table in found.items() if table is not None}, dataset, claims)
 
 
 def _judge_claim(claim: Claim, tables: dict[str, pd.DataFrame], dataset: str) -> Iterator[dict[str, object]]:
