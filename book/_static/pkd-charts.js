@@ -136,25 +136,12 @@
       ({ view, svg } = await embed(live, controls, fitted));
     }
     live.removeAttribute("style");
-    svg.setAttribute("role", "img");
+    svg.setAttribute("role", "img"); // described as a whole
+    for (const part of svg.children) part.setAttribute("aria-hidden", "true");
     svg.setAttribute("aria-label", still.getAttribute("aria-label"));
     still.replaceWith(controls, live);
     chart.pkdView = view;
     chart.dataset.state = "interactive";
-  }
-
-  /* What scrolls sideways says so, and can be scrolled by keys. */
-  function markScrolling() {
-    for (const box of document.querySelectorAll(".pkd-chart, .cell_output .text_html, .pst-scrollable-table-container")) {
-      const scrolls = box.scrollWidth > box.clientWidth + 1;
-      box.classList.toggle("pkd-scrolls", scrolls);
-      box.classList.toggle("pkd-more", scrolls && box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
-      if (!scrolls) continue;
-      box.tabIndex = 0;
-      box.setAttribute("role", "region");
-      box.setAttribute("aria-label", "scrolls sideways");
-      box.onscroll ??= markScrolling;
-    }
   }
 
   document.addEventListener("DOMContentLoaded", () => {
@@ -166,13 +153,11 @@
           // On failure the still picture stays, and the console says why.
           enliven(target)
             .catch((error) => console.error("chart stays a picture:", error))
-            .finally(markScrolling);
+            .finally(() => document.dispatchEvent(new Event("pkd-resized")));
         }
       },
       { rootMargin: "400px" },
     );
     document.querySelectorAll(".pkd-chart").forEach((chart) => watcher.observe(chart));
-    markScrolling();
-    window.addEventListener("resize", markScrolling);
   });
 })();

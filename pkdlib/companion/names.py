@@ -1,6 +1,7 @@
 """What readers call the things that tables name by a key: the one place for display names."""
 
 import re
+from collections.abc import Iterable
 
 
 class Names(dict):
@@ -69,8 +70,28 @@ STUDY_NAMES = {
     ("quick-teamnet", "marionette"): "Marionette, TEAM-Net",
     ("quick-teamnet", "ut_interaction"): "UT-Interaction, TEAM-Net, short runs",
 }
+CRITERION_NAMES = Names(
+    {
+        "max_softmax": "the most likely class",
+        "margin": "its lead over the second",
+        "entropy": "1 − entropy",
+        "patience": "exits in a row that agree",
+    }
+)
 # In charts that show both.
 SERIES_NAMES = Names({**METHOD_NAMES, **RULE_NAMES})
+
+
+def order_name(order: Iterable[str]) -> str:
+    """Write the order in which a cascade visits its networks.
+
+    Args:
+        order: What they read.
+
+    Returns:
+        Such as `residual, motion vectors, I-frame`.
+    """
+    return ", ".join(MODALITY_LABELS[name] for name in order)
 
 
 def in_words(comparison: str) -> str:

@@ -204,7 +204,7 @@ def jpeg_bytes(array: np.ndarray) -> bytes:
     encoder = av.CodecContext.create("mjpeg", "w")
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj444p"
     encoder.time_base, encoder.thread_count = Fraction(1), 1
-    encoder.options = {"qmin": "3", "qmax": "3"}
+    encoder.options = {"qmin": "5", "qmax": "5"}
     return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
 
 

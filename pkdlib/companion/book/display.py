@@ -11,6 +11,7 @@ import hashlib
 import html
 import json
 import re
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -95,7 +96,7 @@ def show(chart: alt.TopLevelMixin, description: str) -> "Shown":
     spec["description"] = description
     svg = _describe(vl_convert.vegalite_to_svg(spec, vl_version=vegalite_version()), description)
     # `</` would end the script element early.
-    data = json.dumps(spec, separators=(",", ":"), sort_keys=True).replace("</", "<\\/")
+    data = json.dumps(_rounded(spec), separators=(",", ":"), sort_keys=True).replace("</", "<\\/")
     body = f'<script type="application/json">{data}</script>'
     width, height = (round(float(re.search(rf'<svg [^>]*\b{side}="([\d.]+)"', svg)[1])) for side in ("width", "height"))
     still = _image("pkd-still", "image/svg+xml", svg.encode(), description, width, height)
@@ -221,6 +222,15 @@ class Shown:
 def vegalite_version() -> str:
     """Return the version of Vega-Lite that the installed Altair writes, as vl-convert names it ("6.1")."""
     return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+
+
+def _rounded(part: Any) -> Any:
+    # Half of a page would be digits that no picture shows.
+    if isinstance(part, dict):
+        return {name: _rounded(value) for name, value in part.items()}
+    if isinstance(part, list):
+        return [_rounded(value) for value in part]
+    return float(f"{part:.6g}") if isinstance(part, float) else part
 
 
 def _image(name: str, kind: str, content: bytes, description: str, width: int, height: int) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 from pkdlib.companion.book import encodings
 from pkdlib.companion.book.encodings import MODALITY_COLOURS, NEUTRAL, SERIES_COLOURS
 from pkdlib.companion.experiments.recording import Recording
-from pkdlib.companion.names import EXIT_LABELS, MODALITY_LABELS
+from pkdlib.companion.names import CRITERION_NAMES, EXIT_LABELS, MODALITY_LABELS, order_name
 from pkdlib.early_exit.criteria import CRITERIA
 from pkdlib.ensemble import wise
 from pkdlib.models.backbones import NUM_EXITS
@@ -24,7 +24,7 @@ from pkdlib.video import pictures
 from pkdlib.video.reader import CompressedVideo
 
 _TILE = 190  # pixels
-_CRITERIA = {"the most likely class": "max_softmax", "its lead over the second": "margin", "1 − entropy": "entropy"}
+_CRITERIA = {CRITERION_NAMES[name]: name for name in ("max_softmax", "margin", "entropy")}
 _PER_UNIT = 16  # logits are rounded to sixteenths
 
 
@@ -104,7 +104,7 @@ def leaving_early(recorded: Recording, curves: pd.DataFrame, method: str = "ce")
     orders = list(_orders(recorded.networks))
     clips, lines = [], []
     for order in orders:
-        name, scores, costs = _order_name(order), _scores(recorded, order, method), recorded.costs(order)
+        name, scores, costs = order_name(order), _scores(recorded, order, method), recorded.costs(order)
         right = scores.argmax(axis=-1) == recorded.labels("test")[:, None]
         packed = {"order": name, "right": ["".join(map(str, own.astype(int))) for own in right]}
         for title, criterion in _CRITERIA.items():
@@ -124,7 +124,7 @@ def leaving_early(recorded: Recording, curves: pd.DataFrame, method: str = "ce")
                     }
                 )
         clips.append(pd.DataFrame(packed))
-    names = [_order_name(order) for order in orders]
+    names = [order_name(order) for order in orders]
     threshold = alt.param("threshold", value=0.9, bind=_slider("leave above ", 0.2, 1, 0.01))
     order = alt.param("order", value=names[0], bind=_choice("order ", names))
     criterion = alt.param("criterion", value=next(iter(_CRITERIA)), bind=_choice("sure by ", list(_CRITERIA)))
@@ -141,10 +141,11 @@ def leaving_early(recorded: Recording, curves: pd.DataFrame, method: str = "ce")
         .transform_calculate(left=f"{surer}{last}")
         .transform_calculate(
             gmac=f"{prices}[indexof({names}, datum.order)][datum.left]",
-            right="+substring(datum.right, datum.left, datum.left + 1)",
+            # By a name of its own: when a control moves, Vega computes anew on what it has computed before.
+            hit="+substring(datum.right, datum.left, datum.left + 1)",
             modality=f"{reads}[indexof({names}, datum.order)][datum.left]",
             exit="datum.left + 1",
-            answer="datum.right ? 'right' : 'wrong'",
+            answer="datum.hit ? 'right' : 'wrong'",
         )
     )
     x = alt.X("gmac:Q", title="cost (GMAC per clip)", scale=alt.Scale(zero=True))
@@ -166,7 +167,7 @@ def leaving_early(recorded: Recording, curves: pd.DataFrame, method: str = "ce")
     fewer["accuracy"] = 100 * fewer["right"] / fewer["clips"]
     fewer["label"] = fewer["setting"].map(lambda segments: f"bare, {segments:.0f} segment{'s' if segments > 1 else ''}")
     rival = alt.Chart(fewer).encode(x=x, y=y)
-    mean = one.transform_aggregate(gmac="mean(gmac)", share="mean(right)").transform_calculate(
+    mean = one.transform_aggregate(gmac="mean(gmac)", share="mean(hit)").transform_calculate(
         accuracy="100 * datum.share",
         told="format(datum.accuracy, '.1f') + ' % for ' + format(datum.gmac, '.4f') + ' GMAC'",
     )
@@ -199,7 +200,7 @@ def leaving_early(recorded: Recording, curves: pd.DataFrame, method: str = "ce")
                 scale=alt.Scale(domain=["right", "wrong"], range=[1, 0.35]),
                 legend=alt.Legend(symbolType="square", symbolFillColor=NEUTRAL, symbolStrokeWidth=0),
             ),
-            order=alt.Order("right:Q", sort="descending"),
+            order=alt.Order("hit:Q", sort="descending"),
             tooltip=["exit:O", "modality:N", "answer:N", alt.Tooltip("count():Q", title="clips")],
         )
         .properties(width=520, height=150)
@@ -310,10 +311,6 @@ def _orders(networks: Sequence[str]) -> list[tuple[str, ...]]:
     from pkdlib.companion.presets import PLANS
 
     return [order for plan in PLANS.values() for order in plan.orders if set(order) == set(networks)]
-
-
-def _order_name(order: Sequence[str]) -> str:
-    return ", ".join(MODALITY_LABELS[name] for name in order)
 
 
 def _scores(recorded: Recording, order: Sequence[str], method: str) -> np.ndarray:

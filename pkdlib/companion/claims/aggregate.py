@@ -12,12 +12,14 @@ from pkdlib.companion.claims import claims, verdicts
 from pkdlib.companion.claims.comparisons import PLAIN
 from pkdlib.companion.flatness_controls import MEASURES
 from pkdlib.companion.names import (
+    CRITERION_NAMES,
     DATASET_LABELS,
     KIND_NAMES,
     METHOD_NAMES,
     MODALITY_NAMES,
     RULE_NAMES,
     Names,
+    order_name,
     study_name,
 )
 from pkdlib.companion.presets import LIGHT_KINDS
@@ -125,7 +127,8 @@ def compared_variants(curves: pd.DataFrame, what: str) -> pd.DataFrame:
     """
     others = [name for name in PLAIN if name != what]
     chosen = curves[_is_base(curves, *others) & curves["kind"].isin(LIGHT_KINDS) & (curves["method"] == "ce")]
-    named = chosen[what].map(RULE_NAMES) if what == "rule" else chosen[what].str.replace("_", " ")
+    names = {"rule": RULE_NAMES, "criterion": CRITERION_NAMES, "order": lambda order: order_name(order.split())}
+    named = chosen[what].map(names[what])
     return chosen.assign(series=named)
 
 

@@ -47,8 +47,10 @@ def early_exit_curves() -> pd.DataFrame:
 
 def test_variants_differ_in_one_thing():
     series = set(aggregate.compared_variants(early_exit_curves(), "criterion")["series"])
-    assert series == {"max softmax", "margin"}
-    assert set(aggregate.compared_variants(early_exit_curves(), "order")["series"]) == {"residual motion iframe"}
+    assert series == {"the most likely class", "its lead over the second"}
+    assert set(aggregate.compared_variants(early_exit_curves(), "order")["series"]) == {
+        "residual, motion vectors, I-frame"
+    }
 
 
 def test_operating_points_join_accuracy_cost_and_time():
