@@ -3,6 +3,8 @@
 Each page is loaded at the width of a phone and of a desk, and looked at in the light and the dark theme.
 """
 
+import contextlib
+import dataclasses
 import importlib.util
 import os
 import re
@@ -12,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from playwright import sync_api
 
 from pkdlib.companion import results
+from pkdlib.companion.book import build
 from pkdlib.companion.experiments import recording
 from pkdlib.ensemble import wise
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTHS = {"phone": 390, "desk": 1400}
 SMALLEST_TEXT = 11  # pixels
 FIRST_VIEW = 1_000_000  # bytes of a page itself, without the chart library and MathJax, which all pages share
@@ -81,10 +84,9 @@ def html(browser, request):
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    path = next(filter(None, map(shutil.which, build.BROWSERS)), None)
     if path is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+        pytest.skip(f"no browser: none of {', '.join(build.BROWSERS)} is installed")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path)
         yield browser
@@ -99,9 +101,14 @@ def axe():
 
 
 @pytest.fixture
-def page(browser, request):
+def page(browser):
+    with _opened(browser, WIDTHS["desk"]) as page:
+        yield page
+
+
+@contextlib.contextmanager
+def _opened(browser, width):
     """A page that records in `page.troubles` whatever went wrong, with all but local files out of reach."""
-    width = getattr(request, "param", WIDTHS["desk"])
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme="light", offline=True)
     page = context.new_page()
     page.troubles = []
@@ -147,36 +154,112 @@ def _open(page, path):
     return charts
 
 
+@dataclasses.dataclass
+class Visit:
+    """What was seen of one page."""
+
+    charts: int
+    formulas: int
+    faults: list[str]
+    serious: dict[str, list[str]]  # of axe, by its rule
+    moved: int
+    stuck: list[str]
+
+
+@pytest.fixture(scope="module")
+def visits(html, browser, axe):
+    """Look at every page once at each width; at a desk's also by axe, and moving every control."""
+    seen = {}
+    for place, width in WIDTHS.items():
+        with _opened(browser, width) as page:
+            for path in _pages(html):
+                seen[place, path.stem] = _visit(page, path, axe if place == "desk" else None)
+    return seen
+
+
+def _visit(page, path, axe):
+    charts = _open(page, path)
+    faults, serious, stuck, moved = [], {}, [], 0
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        for number, chart in enumerate(charts):
+            faults += [f"chart {number}, {scheme}: {fault}" for fault in _faults_of_colour(chart)]
+        if axe:
+            # The second time colours alone can differ.
+            serious |= _serious(page, axe, {} if scheme == "light" else {"runOnly": ["color-contrast"]}, scheme)
+    page.emulate_media(color_scheme="light")
+    for number, chart in enumerate(charts):
+        drawn = chart.locator("svg").first
+        if drawn.get_attribute("role") != "img" or not drawn.get_attribute("aria-label"):
+            faults.append(f"chart {number}: not described")
+        unreadable = page.evaluate(UNREADABLE, [chart.element_handle(), SMALLEST_TEXT])
+        faults += [f"chart {number}: {fault}" for fault in unreadable]
+    width = page.evaluate("() => document.documentElement.scrollWidth")
+    faults += [f"page of {width} px"] if width > page.viewport_size["width"] + 1 else []
+    faults += [f"hidden column: {' '.join(table.split())}" for table in page.evaluate(HIDDEN_COLUMNS)]
+    if page.locator(".system-message, .cell_output .stderr, .cell_output .traceback").count():
+        faults.append("a cell went wrong")
+    formulas, untold = _formulas(page)
+    for chart in charts if axe else ():
+        for control in chart.locator(".pkd-binds :is(input, select)").all():
+            moved += 1
+            if not _moves(page, chart, control):
+                stuck.append(control.evaluate("(element) => element.labels[0]?.textContent ?? element.name"))
+    faults += untold + page.troubles
+    page.troubles.clear()
+    return Visit(len(charts), formulas, faults, serious, moved, stuck)
+
+
+def _serious(page, axe, rules, scheme):
+    page.evaluate(axe)
+    call = "(rules) => axe.run(document, { resultTypes: ['violations'], preload: false, ...rules })"
+    found = [fault for fault in page.evaluate(call, rules)["violations"] if fault["impact"] in ("serious", "critical")]
+    return {f"{fault['id']}, {scheme}": [node["html"][:160] for node in fault["nodes"]][:3] for fault in found}
+
+
+def _moves(page, chart, control):
+    before = chart.locator("svg").first.inner_html()
+    _move(control)
+    try:
+        page.wait_for_function(
+            "([chart, before]) => chart.querySelector('svg').innerHTML !== before",
+            arg=[chart.element_handle(), before],
+            timeout=10_000,
+        )
+    except sync_api.TimeoutError:
+        return False
+    if control.get_attribute("type") == "checkbox":
+        control.press("Space")  # switched off it would hide what the next controls change
+    return True
+
+
+def _move(control):
+    """By keys alone, as a reader without a mouse does it; a menu goes to its last choice."""
+    control.focus()
+    if control.evaluate("(element) => element.tagName") == "SELECT":
+        control.press("End")
+    elif control.get_attribute("type") == "checkbox":
+        control.press("Space")
+    else:
+        control.press("ArrowLeft")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", WIDTHS.values(), ids=WIDTHS, indirect=True)
-def test_every_page_can_be_read_offline(html, page):
-    charts = formulas = 0
-    faults = {}
-    for path in _pages(html):
-        own = _open(page, path)
-        found = []
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            for number, chart in enumerate(own):
-                found += [f"chart {number}, {scheme}: {fault}" for fault in _faults_of_colour(chart)]
-        page.emulate_media(color_scheme="light")
-        for number, chart in enumerate(own):
-            assert chart.locator("svg").first.get_attribute("role") == "img", path.name
-            assert chart.locator("svg").first.get_attribute("aria-label"), path.name
-            unreadable = page.evaluate(UNREADABLE, [chart.element_handle(), SMALLEST_TEXT])
-            found += [f"chart {number}: {fault}" for fault in unreadable]
-        width = page.evaluate("() => document.documentElement.scrollWidth")
-        found += [f"page of {width} px"] if width > page.viewport_size["width"] + 1 else []
-        found += [f"hidden column: {table}" for table in page.evaluate(HIDDEN_COLUMNS)]
-        found += page.troubles
-        if found:
-            faults[path.name] = list(dict.fromkeys(found))
-        charts += len(own)
-        formulas += _check_formulas(page, path.name)
-        assert page.locator(".system-message, .cell_output .stderr, .cell_output .traceback").count() == 0, path.name
-        page.troubles.clear()
-    assert faults == {}
-    assert charts and formulas
+def test_every_page_can_be_read_at_either_width_and_theme(visits):
+    assert {page: visit.faults for page, visit in visits.items() if visit.faults} == {}
+    assert sum(visit.charts for visit in visits.values()) and sum(visit.formulas for visit in visits.values())
+
+
+@pytest.mark.slow
+def test_axe_finds_nothing_serious_in_either_theme(visits):
+    assert {page: visit.serious for page, visit in visits.items() if visit.serious} == {}
+
+
+@pytest.mark.slow
+def test_every_control_moves_its_picture_by_keys(visits):
+    assert {page: visit.stuck for page, visit in visits.items() if visit.stuck} == {}
+    playable = {page for place, page in visits if visits[place, page].moved}
+    assert {"01_compressed_domain", "05_wise", "06_early_exit"} <= playable
 
 
 def _faults_of_colour(chart):
@@ -186,16 +269,16 @@ def _faults_of_colour(chart):
     return faults + [f"painted: {panel}" for panel in chart.evaluate(PANELS)]
 
 
-def _check_formulas(page, name):
+def _formulas(page):
     formulas = page.locator("span.math, div.math")
     count = formulas.count()
     if count:
         page.wait_for_function("() => window.MathJax?.startup?.promise")
         page.evaluate("() => MathJax.startup.promise")
-    for formula in formulas.all():
-        assert formula.locator("mjx-container svg").count() >= 1, (name, formula.inner_text())
-    assert page.locator("[data-mjx-error], mjx-merror").count() == 0, name
-    return count
+    unset = [own.inner_text() for own in formulas.all() if not own.locator("mjx-container svg").count()]
+    return count, [f"formula: {text}" for text in unset] + ["mathjax"] * page.locator(
+        "[data-mjx-error], mjx-merror"
+    ).count()
 
 
 @pytest.mark.slow
@@ -211,56 +294,6 @@ def test_charts_are_there_without_scripts(html, browser):
         builders += page.locator(".pkd-schedules .pkd-chart svg[aria-label]").count()
     context.close()
     assert seen and builders
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(html, page, axe, scheme):
-    page.emulate_media(color_scheme=scheme)
-    # The second time colours alone can differ.
-    rules = {} if scheme == "light" else {"runOnly": ["color-contrast"]}
-    found = {}
-    for path in _pages(html):
-        _open(page, path)
-        page.evaluate(axe)
-        call = "(rules) => axe.run(document, { resultTypes: ['violations'], preload: false, ...rules })"
-        answer = page.evaluate(call, rules)
-        serious = [fault for fault in answer["violations"] if fault["impact"] in ("serious", "critical")]
-        for fault in serious:
-            places = [node["html"][:160] for node in fault["nodes"]]
-            found.setdefault(f"{fault['id']}: {fault['help']}", {})[path.name] = places[:3]
-    assert found == {}
-
-
-@pytest.mark.slow
-def test_every_control_moves_its_picture(html, page):
-    moved = {}
-    for path in _pages(html):
-        for chart in _open(page, path):
-            for control in chart.locator(".pkd-binds :is(input, select)").all():
-                before = chart.locator("svg").first.inner_html()
-                _move(control)
-                page.wait_for_function(
-                    "([chart, before]) => chart.querySelector('svg').innerHTML !== before",
-                    arg=[chart.element_handle(), before],
-                    timeout=10_000,
-                )
-                if control.get_attribute("type") == "checkbox":
-                    control.press("Space")  # switched off it would hide what the next controls change
-                moved[path.stem] = moved.get(path.stem, 0) + 1
-    assert page.troubles == []
-    assert {"01_compressed_domain", "05_wise", "06_early_exit"} <= set(moved)
-
-
-def _move(control):
-    """By keys alone, as a reader without a mouse does it; a menu goes to its last choice."""
-    control.focus()
-    if control.evaluate("(element) => element.tagName") == "SELECT":
-        control.press("End")
-    elif control.get_attribute("type") == "checkbox":
-        control.press("Space")
-    else:
-        control.press("ArrowLeft")
 
 
 def _play(page, html, stem, number):
