@@ -25,6 +25,8 @@ INK = "currentColor"  # of the text around the chart, where the chart is part of
 # Elsewhere. No colour stands out more from both white and the near-black of dark themes: its contrast is 4.3:1 to each.
 _STILL_INK = "#797979"
 _STILL = re.compile(r'<img class="pkd-still" src="data:image/svg\+xml;base64,([^"]+)"[^>]*>')
+# Attributes of an SVG element that say where something is.
+_PLACES = re.compile(r' (?:transform|d|[xy][12]?)="[^"]*"')
 
 _FONT = "Arial, Helvetica, 'Liberation Sans', sans-serif"
 THEME = {
@@ -249,6 +251,7 @@ def _describe(svg: str, description: str) -> str:
     numbers = {name: f"n{number}" for number, name in enumerate(names)}
     svg = re.sub(r'id="([^"]+)"', lambda match: f'id="{numbers[match[1]]}"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", lambda match: f"url(#{numbers[match[1]]})", svg)
+    svg = _PLACES.sub(lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]), svg)  # hundredths of a pixel will do
     mark = hashlib.sha256(svg.encode()).hexdigest()[:8]
     svg = re.sub(r'id="', f'id="c{mark}-', svg)
     svg = re.sub(r"url\(#", f"url(#c{mark}-", svg)
