@@ -16,7 +16,6 @@ what was there or a page failed. The versions are tests/sessions/colab.txt's, or
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -53,9 +52,10 @@ def main() -> None:
     parser.add_argument("--pages", nargs="+", metavar="NN", help="only these")
     parser.add_argument("--first", action="store_true", help="stop each page at its first picture")
     parser.add_argument("--colab", action="store_true", help="rehearse Colab")
+    parser.add_argument("--python", default="python3.13", help="of --colab, the Python to make its environment with")
     chosen = parser.parse_args()
     if chosen.colab:
-        raise SystemExit(rehearse(chosen.pages or ["01", "04", "06"]))
+        raise SystemExit(rehearse(chosen.pages or ["01", "04", "06"], chosen.python))
     rows = [opened(path, chosen) for path in pages(chosen.tree, chosen.pages)]
     table = TARGET / "pages.csv"
     others = [pd.read_csv(table)] if table.is_file() else []
@@ -120,7 +120,7 @@ def is_picture(output: dict) -> bool:
     return "image/png" in data or any(mark in data.get("text/html", "") for mark in ("<img", "<svg"))
 
 
-def rehearse(wanted: list[str]) -> int:
+def rehearse(wanted: list[str], base: str) -> int:
     """Open pages in Colab's versions; return the exit status."""
     lines = []
 
@@ -130,7 +130,7 @@ def rehearse(wanted: list[str]) -> int:
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        python = environment_of_colab(folder)
+        python = environment_of_colab(folder, base)
         wheel = build(folder)
         before = installed(python)
         say(f"Python {version_of(python)}, {len(before)} packages in Colab's versions ({colab_date()})")
@@ -157,12 +157,13 @@ def rehearse(wanted: list[str]) -> int:
     return int(failed)
 
 
-def environment_of_colab(folder: Path) -> Path:
+def environment_of_colab(folder: Path, base: str) -> Path:
     """Make an environment with Colab's versions of what pages touch; return its interpreter."""
     constraints = folder / "colab.txt"
-    constraints.write_text("".join(f"{name}=={version}\n" for name, version in colab().items()), encoding="utf-8")
+    # The index's build of torch brings NVIDIA's libraries, in versions of its own; Colab's, for processors, does not.
+    listed = {name: version for name, version in colab().items() if not name.startswith("nvidia-")}
+    constraints.write_text("".join(f"{name}=={version}\n" for name, version in listed.items()), encoding="utf-8")
     python = folder / "environment" / "bin" / "python"
-    base = shutil.which("python3.13") or sys.exit("no Python 3.13, which is Colab's, is installed")
     subprocess.run([base, "-m", "venv", str(python.parents[1])], check=True)
     there = [name for name in (*needed(), "ipykernel", "ipython", "pip", "setuptools") if name in colab()]
     command = [str(python), "-m", "pip", "install", "--quiet", "-c", str(constraints), *there]
