@@ -404,7 +404,7 @@ def test_the_tables_hold_every_line_and_every_point(told):
     table = advantage_tables.lines_table(lines).set_index(["points of", "line"])
     assert {name for name, _ in lines} == set(table.index.levels[0])
     assert table.loc[("Marionette", "straight"), "points"] == "27"
-    assert table.loc[("without marionette (full)", "straight"), "crosses 0 at"] == "not told"  # it does beyond
+    assert table.loc[("without Marionette", "straight"), "crosses 0 at"] == "not told"  # it does beyond
     assert (
         table.loc[("the paper's classifiers", "straight"), "gain at equal accuracy"]
         == "no line: there are too few different advantages"

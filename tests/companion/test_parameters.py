@@ -187,7 +187,7 @@ def test_where_torch_sees_a_gpu_there_is_a_driver():
         ({"temperatures": "4,1.0"}, "temperatures = '4,1.0': must be numbers above 0, other than 1"),
         ({"backbone_recipe": "adam"}, "backbone_recipe = 'adam': must be 'scratch' or 'fine_tuning'"),
         ({"precision": "fp8"}, "precision = 'fp8': must be 'float32' or 'bfloat16'"),
-        ({"frames": "disk"}, "frames = 'disk': must be 'bank' or 'decode'"),
+        ({"frames": "disk"}, "frames = 'disk': must be 'bank', 'packed' or 'decode'"),
         ({"audit_classifiers": "squeezed"}, "audit_classifiers = 'squeezed': must be 'light' or 'paper'"),
         ({"marionette_scene_bias": 2.0}, "marionette_scene_bias = 2.0: must be less than or equal to 1"),
         ({"dataset": "kinetics"}, "dataset = 'kinetics': must be 'marionette', 'ut_interaction', 'ucf101', 'hmdb51'"),

@@ -98,7 +98,7 @@ def print_pdf(root: Path | None = None) -> Path:
 
     def write(path: Path) -> None:
         call = [browser, *options, f"--print-to-pdf={path}", f"{page.resolve().as_uri()}?still"]
-        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        done = subprocess.run(call, capture_output=True, text=True, encoding="utf-8", check=False)
         if done.returncode or not path.is_file():
             told = (done.stderr.strip().splitlines() or ["nothing"])[-1]
             raise BookError(f"{browser} did not print {page}: it says {told}")

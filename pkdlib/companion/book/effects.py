@@ -8,7 +8,8 @@ from pkdlib.companion.names import STUDY_NAMES
 
 MISSING = "(not measured)"
 
-_STRONG, _MARIONETTE = ("full-lite", "ucf101-25"), ("full", "marionette")
+_STRONG, _PLAIN = ("full-lite", "ucf101-25"), ("full", "ucf101-25")
+_MARIONETTE = ("full", "marionette")
 _LARGE, _UT = ("large", "marionette"), ("full", "ut_interaction")
 
 # Name -> claim and study; the effect is that of the claim's primary comparison.
@@ -23,8 +24,11 @@ EFFECTS = {
     "early_marionette": ("early-exit", _MARIONETTE),
     "early_ut_interaction": ("early-exit", _UT),
     "early_large": ("early-exit", _LARGE),
+    "flatness_ucf101": ("flatness-mix", _STRONG),
+    "flatness_plain": ("flatness-order", _PLAIN),
     "flatness_marionette": ("flatness-order", _MARIONETTE),
     "flatness_matched": ("flatness-matched", _MARIONETTE),
+    "protocol_ucf101": ("protocol", _STRONG),
     "protocol_marionette": ("protocol", _MARIONETTE),
     "protocol_ut_interaction": ("protocol", _UT),
 }

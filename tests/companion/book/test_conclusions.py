@@ -277,6 +277,15 @@ def compiled_gain() -> float:
     return rates["iframe", "compiled"] / rates["iframe", "channels_last"]
 
 
+def losses(study: tuple[str, str]) -> pd.Series:
+    """Mean loss of each network on the clips that its flatness was measured on."""
+    return table(study, "flatness").query("measure == 'loss'").groupby("modality")["value"].mean()
+
+
+def highest(study: tuple[str, str], measure: str) -> str:
+    return table(study, "flatness").query("measure == @measure").groupby("modality")["value"].mean().idxmax()
+
+
 def higher_loss_of_iframe(than: str = "residual") -> bool:
     losses = table(MARIONETTE, "flatness").query("measure == 'loss' and control == 'same'")
     wide = losses.pivot(index=intervals.RUN, columns="modality", values="value")
@@ -364,8 +373,34 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/03_flatness.md",
+        "On UCF-101, too, the small I-frame network is sharper than the motion network by average adaptive sharpness, "
+        "and there its training loss is the lowest of the three. By the traces and the top eigenvalue of the Hessian "
+        "the residual network is the sharpest. Only by input curvature are both steps in the paper's order.",
+        lambda: (
+            reversed_("flatness-order", PLAIN, role="primary")
+            and losses(PLAIN).idxmin() == "iframe"
+            and named(["trace", "gauss_newton_trace", "top_eigenvalue"])
+            <= sharper(PLAIN, "same", "motion / residual")[1] & sharper(PLAIN, "same", "residual / iframe")[0]
+            and sharper(PLAIN, "same", "motion / residual")[0] & sharper(PLAIN, "same", "residual / iframe")[0]
+            == named(BY_INPUT)
+        ),
+    ),
+    (
+        "notebooks/03_flatness.md",
+        "The I-frame network from ImageNet's weights is the sharpest by input curvature and by both adaptive "
+        "sharpnesses, although it fits its training clips almost perfectly.",
+        lambda: (
+            named([*BY_INPUT, "average_sharpness", "worst_sharpness"]) <= sharper(UCF, "mix", "residual / iframe")[1]
+            and all(
+                highest(UCF, measure) == "iframe" for measure in (*BY_INPUT, "average_sharpness", "worst_sharpness")
+            )
+            and losses(UCF)["iframe"] < 0.05
+        ),
+    ),
+    (
+        "notebooks/03_flatness.md",
         "In the paper's proportions the I-frame network, which is deeper there and trained at a lower rate, is "
-        "sharper than the residual network by every measure.",
+        "sharper than the residual network by every measure on Marionette.",
         lambda: sharper(MARIONETTE, "mix", "residual / iframe") == (set(), set(MEASURES.values())),
     ),
     (
@@ -375,6 +410,15 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         lambda: (
             all(related(MARIONETTE).loc[MEASURES[name], "all"][0] > 0 for name in BY_WEIGHTS)
             and all(related(MARIONETTE).loc[MEASURES[name], "all"][1] < 0 for name in BY_INPUT)
+        ),
+    ),
+    (
+        "notebooks/03_flatness.md",
+        "On UCF-101 the two adaptive sharpnesses and input curvature say the same, and the other measures nothing.",
+        lambda: (
+            all(related(PLAIN).loc[MEASURES[name], "all"][0] > 0 for name in ("average_sharpness", "worst_sharpness"))
+            and all(related(PLAIN).loc[MEASURES[name], "all"][1] < 0 for name in BY_INPUT)
+            and related(PLAIN)["all"].map(holds_nought).sum() == 4
         ),
     ),
     (
@@ -397,6 +441,14 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         lambda: (
             all(heads(name)["verdict"] == "holds" for name in ("average_sharpness", "fisher_rao_norm", *BY_INPUT))
             and all(heads(name)["qualifier"] == "reversed" for name in ("trace", "gauss_newton_trace"))
+        ),
+    ),
+    (
+        "notebooks/03_flatness.md",
+        "On UCF-101 it is the other way round for average adaptive sharpness: PKD's is sharper, by four percent.",
+        lambda: (
+            reversed_("ic-flatness", PLAIN, role="primary")
+            and round(-100 * np.expm1(compared("ic-flatness", PLAIN, role="primary")["estimate"].item())) == 4
         ),
     ),
     (
@@ -635,9 +687,13 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/08_protocol.md",
-        "By the clean protocol neither gain is shown.",
-        lambda: in_every_audit(
-            lambda frame: all(frame.loc[(gain, "clean"), "low"] <= 0 for gain in ("PKD - CE", "WISE - fusion"))
+        "By the clean protocol WISE's gain is shown in no study, and PKD's on UCF-101 alone: light exits that train "
+        "for six epochs gain a point from it.",
+        lambda: (
+            in_every_audit(lambda frame: frame.loc[("WISE - fusion", "clean"), "low"] <= 0)
+            and [data for data, frame in audits().items() if frame.loc[("PKD - CE", "clean"), "low"] > 0] == [title(UCF)]
+            and 0.5 < audits()[title(UCF)].loc[("PKD - CE", "clean"), "difference"] < 1.5
+            and Parameters.for_profile("full").audit_epochs == 6
         ),
     ),
     (
@@ -683,18 +739,20 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "book/intro.md",
-        "On Marionette it is {{ flatness_marionette }} as sharp as the I-frame network's. At equal training loss it is "
-        "{{ flatness_matched }}: the two cannot be told apart.",
+        "On UCF-101 it is {{ flatness_ucf101 }} as sharp as an I-frame network from ImageNet's weights. Among small "
+        "networks of one recipe it is {{ flatness_plain }} as sharp on UCF-101 and {{ flatness_marionette }} on "
+        "Marionette. At equal training loss, on Marionette, it is {{ flatness_matched }}: the two cannot be told apart.",
         lambda: (
-            reversed_("flatness-order", MARIONETTE, role="primary")
+            reversed_("flatness-order", PLAIN, MARIONETTE, role="primary")
+            and reversed_("flatness-mix", UCF, role="primary")
             and words("flatness-matched", role="primary") == {"undecided"}
         ),
     ),
     (
         "book/intro.md",
         "**The authors' protocol enlarges the gain.** All choices of their code together raise PKD's gain by {{ "
-        "protocol_marionette }} on Marionette and {{ protocol_ut_interaction }} on UT-Interaction. Twice the training "
-        "for PKD does the most.",
+        "protocol_ucf101 }} on UCF-101, {{ protocol_marionette }} on Marionette and {{ protocol_ut_interaction }} on "
+        "UT-Interaction. Twice the training for PKD does the most.",
         lambda: (
             words("protocol", role="primary") == {"holds"}
             and in_every_audit(lambda frame: alone(frame, "PKD - CE").idxmax() == "double epochs for PKD")
@@ -713,8 +771,8 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "book/intro.md",
-        "**Flatness and protocol have not been measured on UCF-101 yet.**",
-        lambda: not any({"flatness", "audit"} & results.published(*study).keys() for study in (UCF, PLAIN)),
+        "**Networks at equal training loss were compared on Marionette alone.**",
+        lambda: set(compared("flatness-matched")["data"]) == {title(MARIONETTE)},
     ),
     (
         "book/intro.md",
@@ -941,14 +999,19 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
 # What the one row of each claim says, in `claims.py`, and what must be true of the results for it.
 FINDINGS: dict[str, Callable[[], bool]] = {
     "flatness-order": lambda: (
-        compared("flatness-order", MARIONETTE, role="primary")["high"].item() < 0
+        reversed_("flatness-order", PLAIN, MARIONETTE, role="primary")
         and higher_loss_of_iframe("motion")
+        and losses(PLAIN)["iframe"] < losses(PLAIN)["motion"]
         and words("flatness-order", UT, role="primary") == {"undecided"}
     ),
     "flatness-matched": lambda: words("flatness-matched", role="primary") == {"undecided"},
-    "flatness-mix": lambda: (compared("flatness-mix", role="primary")["high"] < np.log(1 / 5)).all(),
+    "flatness-mix": lambda: (
+        (compared("flatness-mix", role="primary")["high"] < np.log(1 / 5)).all()
+        and compared("flatness-mix", UCF, role="primary")["estimate"].item() < np.log(1 / 90)
+    ),
     "flatness-generalisation": lambda: (
         words("flatness-generalisation", MARIONETTE, UT, role="primary") == {"holds"}
+        and words("flatness-generalisation", PLAIN, role="primary") == {"undecided"}
         and related(MARIONETTE).drop(columns="all").map(holds_nought).all(axis=None)
     ),
     "ic-gain": lambda: (
@@ -962,6 +1025,8 @@ FINDINGS: dict[str, Callable[[], bool]] = {
     "ic-flatness": lambda: (
         0.05 < compared("ic-flatness", MARIONETTE, role="primary")["estimate"].item() < 0.15
         and all(heads(name)["qualifier"] == "reversed" for name in ("trace", "gauss_newton_trace"))
+        and -0.05 < compared("ic-flatness", PLAIN, role="primary")["estimate"].item() < -0.03
+        and all(reversed_("ic-flatness", PLAIN, name=MEASURES[name]) for name in ("trace", "gauss_newton_trace"))
     ),
     "wise-gain-largest": lambda: "holds" not in words("wise-gain-largest", role="primary"),
     "wise-fusion": lambda: (
@@ -981,7 +1046,7 @@ FINDINGS: dict[str, Callable[[], bool]] = {
         and set(compared("early-exit-half", role="primary").query("verdict == 'holds'")["data"]) == {title(LARGE)}
     ),
     "transfer": lambda: (compared("transfer", role="primary")["estimate"] <= -15).all(),
-    "protocol": lambda: compared("protocol", role="primary")["estimate"].between(5, 8).all(),
+    "protocol": lambda: compared("protocol", role="primary")["estimate"].between(3, 8).all(),
     "cross-fitted": lambda: (
         "holds" not in words("cross-fitted", UCF) and set(compared("cross-fitted", UCF)["seeds"]) == {2}
     ),

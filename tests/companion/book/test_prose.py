@@ -54,7 +54,7 @@ def objections(folder: Path, texts: dict[str, str]) -> list[str]:
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     command = [TOOLS / "proselint", "--config", settings, "--output-format", "compact", "check"]
-    done = subprocess.run([*command, *(folder / name for name in texts)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *(folder / name for name in texts)], capture_output=True, encoding="utf-8", check=False)
     assert not done.stderr
     return done.stdout.splitlines()
 
@@ -66,7 +66,7 @@ def archaic(text: str) -> list[str]:
 def test_words_are_spelled_right():
     folders = ["book", "notebooks", "pkdlib", "tests", "benchmarks", "examples", "profiles", "workflow"]
     command = [TOOLS / "codespell", *folders, "README.md", "pyproject.toml"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
