@@ -313,8 +313,8 @@ CLAIMS = (
             (
                 "flatness-mix",
                 "mix",
-                "With an I-frame network that is deeper and learns at a lower rate, as in the paper, its minimum is far "
-                "sharper than the motion network's, against the paper's order; on UCF-101 a hundred times.",
+                "With an I-frame network that is deeper and learns at a lower rate, as in the paper, its minimum is "
+                "far sharper than the motion network's, against the paper's order; on UCF-101 a hundred times.",
                 "As in the paper, the I-frame network is deeper and learns at a lower rate: the order is confounded.",
             ),
         )
@@ -329,8 +329,8 @@ CLAIMS = (
         notebook="03_flatness",
         tables=("flatness",),
         primary=(f"{_SHARPNESS}, over the three networks of a run",),
-        finding="On Marionette and UT-Interaction the sharper of a run's three networks has the larger gap. But the three "
-        "read different inputs, which may be the whole reason: among networks of one modality no relation is shown. "
+        finding="On Marionette and UT-Interaction the sharper of a run's three networks has the larger gap. But the "
+        "three read different inputs, which may be the whole reason: among networks of one modality no relation is shown. "
         "On UCF-101 one split and five seeds do not decide it.",
         caveat="Rank correlation over three networks that read different inputs: inputs alone may make the gap.",
     ),
@@ -344,8 +344,8 @@ CLAIMS = (
         notebook="03_flatness",
         tables=("flatness_exits",),
         primary=(f"{_SHARPNESS}, CE / PKD, mean over the exits",),
-        finding="On Marionette PKD's classifiers are the flatter ones by this measure, by about a tenth; on UCF-101 they "
-        "are the sharper ones, by four percent. By the traces of their Hessian they are the sharper ones on both.",
+        finding="On Marionette PKD's classifiers are the flatter ones by this measure, by about a tenth; on UCF-101 "
+        "they are the sharper ones, by four percent. By the traces of their Hessian they are the sharper ones on both.",
         caveat="Both are measured on the labels' cross-entropy, on which only one was trained: their losses differ.",
     ),
     Claim(

@@ -22,6 +22,7 @@ from pkdlib.companion.book.page_tables.coverage_tables import LEFT_OUT, NAIVE, O
 from pkdlib.companion.claims import aggregate, comparisons
 from pkdlib.companion.claims.claims import CLAIMS
 from pkdlib.companion.names import study_name
+from pkdlib.companion.parameters import Parameters
 from pkdlib.statistics import intervals
 from tests.conftest import REPOSITORY
 
@@ -691,7 +692,8 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         "for six epochs gain a point from it.",
         lambda: (
             in_every_audit(lambda frame: frame.loc[("WISE - fusion", "clean"), "low"] <= 0)
-            and [data for data, frame in audits().items() if frame.loc[("PKD - CE", "clean"), "low"] > 0] == [title(UCF)]
+            and [data for data, frame in audits().items() if frame.loc[("PKD - CE", "clean"), "low"] > 0]
+            == [title(UCF)]
             and 0.5 < audits()[title(UCF)].loc[("PKD - CE", "clean"), "difference"] < 1.5
             and Parameters.for_profile("full").audit_epochs == 6
         ),
@@ -741,7 +743,8 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         "book/intro.md",
         "On UCF-101 it is {{ flatness_ucf101 }} as sharp as an I-frame network from ImageNet's weights. Among small "
         "networks of one recipe it is {{ flatness_plain }} as sharp on UCF-101 and {{ flatness_marionette }} on "
-        "Marionette. At equal training loss, on Marionette, it is {{ flatness_matched }}: the two cannot be told apart.",
+        "Marionette. At equal training loss, on Marionette, it is {{ flatness_matched }}: the two cannot be told "
+        "apart.",
         lambda: (
             reversed_("flatness-order", PLAIN, MARIONETTE, role="primary")
             and reversed_("flatness-mix", UCF, role="primary")

@@ -54,7 +54,9 @@ def objections(folder: Path, texts: dict[str, str]) -> list[str]:
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     command = [TOOLS / "proselint", "--config", settings, "--output-format", "compact", "check"]
-    done = subprocess.run([*command, *(folder / name for name in texts)], capture_output=True, encoding="utf-8", check=False)
+    done = subprocess.run(
+        [*command, *(folder / name for name in texts)], capture_output=True, encoding="utf-8", check=False
+    )
     assert not done.stderr
     return done.stdout.splitlines()
 
