@@ -91,7 +91,7 @@ def spectrum(frame: pd.DataFrame) -> alt.FacetChart:
 
 
 def slices(frame: pd.DataFrame) -> alt.FacetChart:
-    """Draw the loss along random directions: the median, and the band of all directions and runs.
+    """Draw the loss along random directions: the median, and the band of all directions and runs of a study.
 
     Args:
         frame: The table `flatness_slices`.
@@ -99,7 +99,7 @@ def slices(frame: pd.DataFrame) -> alt.FacetChart:
     Returns:
         A panel a modality, on common scales.
     """
-    grouped = frame.groupby(["modality", "position"])["loss"]
+    grouped = frame.groupby([*encodings.kept(frame), "modality", "position"])["loss"]
     drawn = grouped.agg(low="min", middle="median", high="max").reset_index()
     base = alt.Chart(drawn).encode(
         x=alt.X("position:Q", title="position (norms of the filters)"), color=encodings.modality_colour()
