@@ -88,7 +88,9 @@ def print_pdf(root: Path | None = None) -> Path:
     if not _jupyter_book(root, source, "--builder", "singlehtml"):
         raise BookError("the pages were not joined to one: see the lines with ERROR above")
     first = yaml.safe_load((source / "_toc.yml").read_text(encoding="utf-8"))["root"]
-    page = root / "_build" / "singlehtml" / f"{first}.html"
+    joined = root / "_build" / "singlehtml"
+    # Sphinx names the styles of this page as if it lay at the top, whatever the first page's folder.
+    page = Path(shutil.copyfile(joined / f"{first}.html", joined / "book.html"))
     options = [
         *("--headless", "--disable-gpu", "--no-pdf-header-footer", "--generate-pdf-document-outline"),
         # Formulas are set by a script, which is given so many milliseconds of the page's own time.
