@@ -1,3 +1,4 @@
+import io
 import math
 
 import av
@@ -184,3 +185,14 @@ def test_motion_sheet_shows_the_motion_twice(tmp_path):
     vivid = arrowed[np.ptp(arrowed.astype(int), axis=-1) > 100]
     assert 0.01 < len(vivid) / (510 * 680) < 0.5
     assert (np.median(vivid, axis=0)[1:] > 200).all()
+
+
+def test_a_jpeg_is_nearly_the_picture_in_fewer_bytes():
+    rows, columns = np.mgrid[0:48, 0:64]
+    grain = np.random.default_rng(0).integers(0, 8, (48, 64, 3))
+    image = (np.stack([3 * columns, 5 * rows, 2 * (rows + columns)], axis=-1) + grain).astype(np.uint8)
+    encoded = pictures.jpeg_bytes(image)
+    with av.open(io.BytesIO(encoded)) as container:
+        again = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    assert np.abs(again.astype(int) - image).mean() < 4
+    assert len(encoded) < len(pictures.png_bytes(image)) / 2

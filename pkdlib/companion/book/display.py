@@ -146,7 +146,12 @@ def photograph(image: np.ndarray, description: str) -> "Shown":
 
     Returns:
         An object whose HTML is one self-contained image that is never wider than its column.
+
+    Raises:
+        ValueError: If the description is empty.
     """
+    if not description.strip():
+        raise ValueError("a picture needs a description of what it shows")
     height, width = image.shape[:2]
     data = pictures.jpeg_bytes(image)
     return Shown(_image("pkd-picture", "image/jpeg", data, description, width, height), description)

@@ -17,6 +17,7 @@ from pkdlib.companion.book import encodings
 from pkdlib.companion.book.encodings import MODALITY_COLOURS, NEUTRAL, SERIES_COLOURS
 from pkdlib.companion.experiments.recording import Recording
 from pkdlib.companion.names import CRITERION_NAMES, EXIT_LABELS, MODALITY_LABELS, order_name
+from pkdlib.companion.presets import PLANS
 from pkdlib.early_exit.criteria import CRITERIA
 from pkdlib.ensemble import wise
 from pkdlib.models.backbones import NUM_EXITS
@@ -308,8 +309,6 @@ def _colour_of(networks: Sequence[str]) -> alt.Color:
 
 def _orders(networks: Sequence[str]) -> list[tuple[str, ...]]:
     # The reference's first, then the others.
-    from pkdlib.companion.presets import PLANS
-
     return [order for plan in PLANS.values() for order in plan.orders if set(order) == set(networks)]
 
 

@@ -38,6 +38,10 @@ LOGIT_STEP = 1 / 128
 _LEVELS = 255
 
 
+class RecordingError(ValueError):
+    """A run that cannot be recorded; the message says why."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Recording:
     """What a run's clips are to light exits.
@@ -149,7 +153,15 @@ def record(run: Run) -> Recording:
 
     Returns:
         The recording.
+
+    Raises:
+        RecordingError: If its light exits are no linear maps of features averaged over segments.
     """
+    if run.parameters.plan.light != "light":
+        raise RecordingError(
+            f"backbone = {run.parameters.backbone}: its exits read the segments of a clip one by one, so that no "
+            "recording holds what they read; record a run of backbone = coviar"
+        )
     own, data = exits.of(run), workspace.dataset(run.parameters)
     split = data.splits[run.split]
     train = np.random.default_rng(run.training_seed).permutation(np.asarray(split.train))

@@ -45,6 +45,12 @@ def test_what_the_library_trains_on_it_stands_beside_it(committed):
     assert set(written["method"]) == set(METHODS)
 
 
+def test_a_backbone_whose_exits_read_segments_is_refused(smoke):
+    run = workspace.Run(smoke.replace(backbone="teamnet"), 0, 0)
+    with pytest.raises(recording.RecordingError, match=r"backbone = teamnet: .* backbone = coviar"):
+        recording.record(run)
+
+
 def test_a_recording_is_small_enough_for_a_page():
     for place in recording.committed().values():
         assert (place / recording.ARRAYS).stat().st_size <= 2_000_000
