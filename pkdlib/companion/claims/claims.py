@@ -330,8 +330,8 @@ CLAIMS = (
         tables=("flatness",),
         primary=(f"{_SHARPNESS}, over the three networks of a run",),
         finding="On Marionette and UT-Interaction the sharper of a run's three networks has the larger gap. But the "
-        "three read different inputs, which may be the whole reason: among networks of one modality no relation is shown. "
-        "On UCF-101 one split and five seeds do not decide it.",
+        "three read different inputs, which may be the whole reason: among networks of one modality no relation is "
+        "shown. On UCF-101 one split and five seeds do not decide it.",
         caveat="Rank correlation over three networks that read different inputs: inputs alone may make the gap.",
     ),
     Claim(

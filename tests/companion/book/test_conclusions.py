@@ -742,9 +742,9 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     (
         "book/intro.md",
         "On UCF-101 it is {{ flatness_ucf101 }} as sharp as an I-frame network from ImageNet's weights. Among small "
-        "networks of one recipe it is {{ flatness_plain }} as sharp on UCF-101 and {{ flatness_marionette }} on "
-        "Marionette. At equal training loss, on Marionette, it is {{ flatness_matched }}: the two cannot be told "
-        "apart.",
+        "networks of one recipe it is {{ flatness_plain }} as sharp on UCF-101, where only the curvature by the input "
+        "has the paper's order, and {{ flatness_marionette }} on Marionette. At equal training loss, on Marionette, it "
+        "is {{ flatness_matched }}: the two cannot be told apart.",
         lambda: (
             reversed_("flatness-order", PLAIN, MARIONETTE, role="primary")
             and reversed_("flatness-mix", UCF, role="primary")
