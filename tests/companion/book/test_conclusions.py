@@ -1029,7 +1029,10 @@ FINDINGS: dict[str, Callable[[], bool]] = {
         0.05 < compared("ic-flatness", MARIONETTE, role="primary")["estimate"].item() < 0.15
         and all(heads(name)["qualifier"] == "reversed" for name in ("trace", "gauss_newton_trace"))
         and -0.05 < compared("ic-flatness", PLAIN, role="primary")["estimate"].item() < -0.03
-        and all(reversed_("ic-flatness", PLAIN, name=MEASURES[name]) for name in ("trace", "gauss_newton_trace"))
+        and all(
+            compared("ic-flatness", PLAIN).set_index("comparison")["high"].filter(regex=f"^{MEASURES[name]}").item() < 0
+            for name in ("trace", "gauss_newton_trace")
+        )
     ),
     "wise-gain-largest": lambda: "holds" not in words("wise-gain-largest", role="primary"),
     "wise-fusion": lambda: (
