@@ -96,7 +96,7 @@ def killed_and_gone_on_with(folder: Path, chosen: argparse.Namespace) -> dict[st
 
 def plainly(folder: Path, chosen: argparse.Namespace) -> None:
     """Make the same cells without Snakemake, of the same clips."""
-    parameters = [f"seeds={chosen.seeds}", f"marionette_splits={chosen.splits}", "threads=1"]
+    parameters = [f"seeds={chosen.seeds}", f"splits={chosen.splits}", "threads=1"]
     words = [word for parameter in parameters for word in ("--set", parameter)]
     command = ["pkd", "reproduce", "--profile", chosen.profile, *words, "--runs", "plain"]
     subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True)
@@ -104,7 +104,7 @@ def plainly(folder: Path, chosen: argparse.Namespace) -> None:
 
 def compared(folder: Path, chosen: argparse.Namespace) -> list[tuple[str, int, bool]]:
     """Compare the tables of both that hold anything: name, rows, whether they are equal."""
-    values = {"threads": 1, "seeds": chosen.seeds, "marionette_splits": chosen.splits, "cache": str(folder / "cache")}
+    values = {"threads": 1, "seeds": chosen.seeds, "splits": chosen.splits, "cache": str(folder / "cache")}
     grid, plain = (
         tables.tables_folder(Parameters.for_profile(chosen.profile, **values, runs=str(folder / name)))
         for name in ("runs", "plain")

@@ -31,7 +31,6 @@ def dataset(p: Parameters) -> Dataset:
     cache = folders.cache_folder(p)
     if p.dataset == "marionette":
         shape = {name.removeprefix("marionette_"): value for name, value in p.only("marionette_").items()}
-        del shape["splits"]
         place = cache / f"marionette-{store.digest([shape, *drawn(p).values()])}"
         return marionette.describe(place, **shape, workers=p.threads)
     if not p.root:

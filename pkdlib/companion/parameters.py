@@ -23,7 +23,7 @@ _Chosen = Annotated[int, Field(ge=-1)]
 # What says where a run lies or which of its parts are asked for has no share in the digest of `Parameters.variant`.
 _BESIDE_THE_DIGEST = frozenset(
     {
-        *("dataset", "root", "pattern", "iframe_network", "split", "seed", "seeds", "marionette_splits"),
+        *("dataset", "root", "pattern", "iframe_network", "split", "seed", "seeds", "splits"),
         *("runs", "cache", "clip", "keep", "recompute", "frames", "workers"),
         *("temperatures", "light_methods", "paper_methods"),
         *("crossfit_folds", "flatness_controls", "flatness_biases"),
@@ -102,8 +102,8 @@ class Parameters(pydantic.BaseModel):
     """Frames a clip."""
     marionette_scene_bias: Annotated[float, Field(ge=0, le=1)] = 0.8
     """How often a clip's kind of scene belongs to its action."""
-    marionette_splits: _Count
-    """How many of Marionette's three splits run when none is named."""
+    splits: _Count
+    """How many splits run when none is named, at most; of a folder of one's own all folds do."""
     seeds: _Count
     """How many seeds run when none is named."""
     size: str

@@ -203,7 +203,7 @@ def selected_runs(p: Parameters) -> list[Run]:
     available = len(dataset(p).splits)
     if p.split >= available:
         raise DatasetError(f"split = {p.split}: the data set {p.dataset} has splits 0 to {available - 1}")
-    count = p.marionette_splits if p.dataset == "marionette" else available
+    count = available if p.dataset == "folder" else p.splits
     splits = range(min(count, available)) if p.split == -1 else [p.split]
     seeds = range(p.seeds) if p.seed == -1 else [p.seed]
     return [Run(p, split, seed) for seed in seeds for split in splits]

@@ -274,7 +274,7 @@ def test_a_run_of_one_seed_leaves_the_tables_of_all_seeds_alone(p):
         pd.testing.assert_frame_equal(pd.read_csv(path), frame)
         return path, path.read_bytes()
 
-    selections = ({"seeds": 3}, {"seed": 2}, {}, {"seeds": 3, "marionette_splits": 2})
+    selections = ({"seeds": 3}, {"seed": 2}, {}, {"seeds": 3, "splits": 2})
     every = [written("cost", **changes) for changes in selections]
     every += [written("flatness_biases"), written("flatness_biases", flatness_controls="same,mix")]
     names = [path.parent.name for path, _ in every[:4]]
