@@ -24,9 +24,9 @@ from pkdlib.ensemble import wise
 WIDTHS = {"phone": 390, "desk": 1400}
 SMALLEST_TEXT = 11  # pixels
 FIRST_VIEW = 1_000_000  # bytes of a page itself, without the chart library and MathJax, which all pages share
-# Colour of a chart's text and of the page behind it, as the browser computed them.
+# Colours of a chart's texts and of the page behind it, as the browser computed them.
 COLOURS = """(chart) => [
-  getComputedStyle(chart.querySelector('svg text')).fill,
+  [...new Set([...chart.querySelectorAll('svg text')].map((text) => getComputedStyle(text).fill))],
   getComputedStyle(document.body).backgroundColor,
 ]"""
 # What lies behind a chart, from the inside out, up to the page: nothing may be painted there.
@@ -56,6 +56,11 @@ UNREADABLE = """([chart, smallest]) => {
   }
   return found;
 }"""
+# A chart is one picture to whoever hears a page: axe judges its description, COLOURS and SYMBOLS what is in it.
+AXE = """(rules) => axe.run(
+  { exclude: [['.pkd-chart svg > *']] },
+  { resultTypes: ['violations'], preload: false, ...rules },
+)"""
 # Colours of what stands beside a legend's words.
 SYMBOLS = """(chart) => [...chart.querySelectorAll('.mark-symbol.role-legend-symbol path')].map((symbol) => {
   const style = getComputedStyle(symbol);
@@ -212,8 +217,7 @@ def _visit(page, path, axe):
 
 def _serious(page, axe, rules, scheme):
     page.evaluate(axe)
-    call = "(rules) => axe.run(document, { resultTypes: ['violations'], preload: false, ...rules })"
-    found = [fault for fault in page.evaluate(call, rules)["violations"] if fault["impact"] in ("serious", "critical")]
+    found = [fault for fault in page.evaluate(AXE, rules)["violations"] if fault["impact"] in ("serious", "critical")]
     return {f"{fault['id']}, {scheme}": [node["html"][:160] for node in fault["nodes"]][:3] for fault in found}
 
 
@@ -263,8 +267,8 @@ def test_every_control_moves_its_picture_by_keys(visits):
 
 
 def _faults_of_colour(chart):
-    ink, paper = chart.evaluate(COLOURS)
-    faults = [f"text of {ink} on {paper}"] if _contrast(ink, paper) < 4.5 else []
+    inks, paper = chart.evaluate(COLOURS)
+    faults = [f"text of {ink} on {paper}" for ink in inks if _contrast(ink, paper) < 4.5]
     faults += [f"legend of {colour} on {paper}" for colour in chart.evaluate(SYMBOLS) if _contrast(colour, paper) < 3]
     return faults + [f"painted: {panel}" for panel in chart.evaluate(PANELS)]
 
