@@ -3,7 +3,7 @@
 (() => {
   if (new URLSearchParams(location.search).has("still")) return; // the page is printed
   const folder = document.currentScript.src.replace(/[^/]*$/, "");
-  const NARROWEST_PANEL = 90; // pixels
+  const NARROWEST_PANEL = 80, USUAL_PANEL = 180; // pixels
   const LETTER = 6.6, SYMBOL = 40; // about what a letter of a legend takes in width, and what stands around its words
   const WITH_LEGENDS = ["color", "fill", "stroke", "shape", "opacity", "strokeDash"];
   let bundle = null;
@@ -52,6 +52,11 @@
         const { labels, ...shown } = header ?? {}; // where a row of panels has no names, the panel above told them
         return { ...part, facet: { ...facet, header: shown }, columns };
       }
+      if (part.facet?.row?.header) {
+        // A row's name stands above the row, and may reach to the left over the names of its axis.
+        const header = { ...part.facet.row.header, labelAnchor: "end", labelAlign: "right", labelFontSize: 12 };
+        return { ...part, facet: { ...part.facet, row: { ...part.facet.row, header } } };
+      }
       return part.columns && (part.facet || part.concat) ? { ...part, columns: Math.min(part.columns, columns) } : part;
     });
   }
@@ -96,9 +101,14 @@
     return { ...specification, config: { ...specification.config, legend } };
   }
 
-  function panelWidth(view) {
-    const sizes = Object.entries(view.getState().signals).filter(([name]) => /(^|_)width$/.test(name));
-    return Math.max(NARROWEST_PANEL, ...sizes.map(([, value]) => Number(value) || 0));
+  /* How much of a picture's width is that of panels; the rest are axes and names, which keep theirs. */
+  function panelsWidth(specification) {
+    let widest = 0;
+    walk(specification, (part) => {
+      if (typeof part.width === "number" && (part.mark || part.layer)) widest = Math.max(widest, part.width);
+      return part;
+    });
+    return (widest || USUAL_PANEL) * across(specification);
   }
 
   async function embed(live, controls, specification) {
@@ -130,8 +140,7 @@
     let { view, svg } = await embed(live, controls, fitted);
     const missing = () => svg.width.baseVal.value - room;
     for (let tries = 0; tries < 4 && (missing() > 0 || (tries === 0 && missing() < -0.1 * room && drawn > room)); tries++) {
-      // About so much of the picture's width is the panels' own; the rest are axes and names, which keep theirs.
-      fitted = widen(fitted, Math.max(0.3, 1 - (missing() + 2) / panelWidth(view)));
+      fitted = widen(fitted, Math.max(0.3, 1 - (missing() + 2) / panelsWidth(fitted)));
       view.finalize();
       ({ view, svg } = await embed(live, controls, fitted));
     }

@@ -3,16 +3,12 @@
 Conventions are those of `charts`.
 """
 
-import textwrap
-
 import altair as alt
 import pandas as pd
 
 from pkdlib.companion.book import encodings
 from pkdlib.companion.book.encodings import RULES, SERIES_COLOURS
 from pkdlib.companion.names import EXIT_LABELS, SERIES_NAMES
-
-_HEADING = 20  # letters of a line above a panel
 
 
 def accuracy_by_prefix(ensembles: pd.DataFrame) -> alt.FacetChart:
@@ -100,7 +96,7 @@ def accuracy_by_rule(summary: pd.DataFrame) -> alt.FacetChart:
     """
     frame = encodings.per_cent(summary, "accuracy", "low", "high")
     # Names of neighbours do not run into each other, nor out of a picture that is as narrow as a phone.
-    frame["cascade"] = frame["cascade"].map(lambda name: textwrap.fill(name, _HEADING))
+    frame["cascade"] = frame["cascade"].map(encodings.heading)
     base = alt.Chart(frame).encode(
         y=alt.Y(
             "rule:N", title=None, sort=list(dict.fromkeys(frame["rule"])), axis=alt.Axis(labelLimit=260, minExtent=190)
@@ -112,7 +108,7 @@ def accuracy_by_rule(summary: pd.DataFrame) -> alt.FacetChart:
     intervals = base.mark_rule(strokeWidth=3, opacity=0.6).encode(x=x, x2="high:Q")
     points = base.mark_point(size=70).encode(x="accuracy:Q", tooltip=tips)
     panel = alt.layer(intervals, points).properties(width=220, height=alt.Step(22))
-    header = alt.Header(labelExpr=r"split(datum.label, '\n')")
+    header = alt.Header(labelExpr=encodings.LINES)
     return panel.facet(column=alt.Column("cascade:N", title=None, header=header))
 
 

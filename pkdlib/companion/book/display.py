@@ -68,7 +68,7 @@ THEME = {
         "labelLimit": 260,
         "columnPadding": 26,  # where the reader's font is wider than the one that measured, names do not run together
     },
-    "title": {"color": INK, "fontSize": 13, "anchor": "start", "subtitleColor": INK},
+    "title": {"color": INK, "fontSize": 13, "anchor": "start", "frame": "bounds", "subtitleColor": INK},
     "text": {"fill": INK, "fontSize": 11},
     "rule": {"stroke": INK},
     "line": {"strokeWidth": 2},

@@ -1,6 +1,7 @@
 """What the charts share: colours and shapes of series, and the encodings that use them."""
 
 import json
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -190,6 +191,22 @@ def label_expression(labels: dict, wrap: bool = False) -> str:
     """
     table = {key: text.split() if wrap else text for key, text in labels.items()}
     return f"{json.dumps(table)}[datum.value] || datum.value"
+
+
+def heading(name: str, letters: int = 22) -> str:
+    """Break the name above a panel into short lines, for a header whose `labelExpr` is LINES.
+
+    Args:
+        name: In words.
+        letters: Of a line at most.
+
+    Returns:
+        The same, with line breaks.
+    """
+    return textwrap.fill(name, letters)
+
+
+LINES = r"split(datum.label, '\n')"
 
 
 def tips(frame: pd.DataFrame, **titles: str) -> list[alt.Tooltip]:

@@ -24,7 +24,7 @@ def orders(frame: pd.DataFrame) -> alt.FacetChart:
         A panel a study and control: two ratios a measure, each with its interval. Right of 1 both are as the paper
         says.
     """
-    drawn = frame.assign(study=frame["data"] + ": " + frame["control"])
+    drawn = frame.assign(study=(frame["data"] + ": " + frame["control"]).map(encodings.heading))
     drawn[["estimate", "low", "high"]] = np.exp(drawn[["estimate", "low", "high"]])
     pairs = list(dict.fromkeys(drawn["pair"]))
     base = alt.Chart(drawn).encode(
@@ -52,7 +52,15 @@ def orders(frame: pd.DataFrame) -> alt.FacetChart:
     return (
         alt.layer(one, intervals, points)
         .properties(width=250, height=alt.Step(13))
-        .facet(facet=alt.Facet("study:N", title=None, sort=list(dict.fromkeys(drawn["study"]))), columns=2)
+        .facet(
+            facet=alt.Facet(
+                "study:N",
+                title=None,
+                header=alt.Header(labelExpr=encodings.LINES),
+                sort=list(dict.fromkeys(drawn["study"])),
+            ),
+            columns=2,
+        )
     )
 
 

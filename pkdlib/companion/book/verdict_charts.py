@@ -24,6 +24,7 @@ def differences(frame: pd.DataFrame, *, own: str = "", margin: float = 1.0) -> a
         A chart with one panel a claim, and a menu that chooses the data set.
     """
     frame = frame.dropna(subset=["estimate"]).assign(zero=0.0, margin=margin)
+    frame["claim"] = frame["claim"].map(lambda claim: encodings.heading(claim, 40))
     datasets = [name for name in dict.fromkeys(frame["dataset"]) if name != own]
     menu = alt.binding_select(options=[_ALL, *datasets], name="Data set: ")
     chosen = alt.param("dataset", value=_ALL, bind=menu)
@@ -48,7 +49,7 @@ def differences(frame: pd.DataFrame, *, own: str = "", margin: float = 1.0) -> a
             y=y, x="estimate:Q", color=colour, shape=shape, tooltip=["label:N", *tips, "verdict:N"]
         ),
     ]
-    header = alt.Header(labelOrient="top", labelAnchor="start", labelPadding=2, labelLimit=400, title=None)
+    header = alt.Header(labelOrient="top", labelAnchor="start", labelPadding=2, labelExpr=encodings.LINES, title=None)
     claims = alt.Row("claim:N", title=None, sort=list(dict.fromkeys(frame["claim"])), header=header)
     panels = alt.layer(*layers).properties(width=330, height=alt.Step(22)).facet(row=claims, spacing=12)
     return (

@@ -72,7 +72,7 @@ HIDDEN_COLUMNS = """() => [...document.querySelectorAll('.bd-article table')].fi
   if (!table.checkVisibility()) return false;
   const scrolls = (node) => ["auto", "scroll"].includes(getComputedStyle(node).overflowX);
   while (box !== document.body && !scrolls(box)) box = box.parentElement;
-  const wide = table.getBoundingClientRect().right > box.getBoundingClientRect().right + 1;
+  const wide = table.getBoundingClientRect().right > box.getBoundingClientRect().right + 2;
   return wide && box.scrollLeft === 0 && !(box.classList.contains('pkd-scrolls') && box.tabIndex === 0);
 }).map((table) => table.textContent.trim().slice(0, 60))"""
 
@@ -114,7 +114,9 @@ def page(browser):
 @contextlib.contextmanager
 def _opened(browser, width):
     """A page that records in `page.troubles` whatever went wrong, with all but local files out of reach."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme="light", offline=True)
+    # Colours change at once, so that none is judged on its way from one theme to the other.
+    still = {"color_scheme": "light", "reduced_motion": "reduce"}
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **still)
     page = context.new_page()
     page.troubles = []
     page.on("console", lambda message: message.type == "error" and page.troubles.append(message.text))
