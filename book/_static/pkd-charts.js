@@ -4,6 +4,8 @@
   if (new URLSearchParams(location.search).has("still")) return; // the page is printed
   const folder = document.currentScript.src.replace(/[^/]*$/, "");
   const NARROWEST_PANEL = 80, USUAL_PANEL = 180; // pixels
+  const NAMES = 190, NUMBERS = 50; // pixels of an axis that names what it shows, and of one that counts
+  const LETTERS = 24; // of a line below a narrow panel
   const LETTER = 6.6, SYMBOL = 40; // about what a letter of a legend takes in width, and what stands around its words
   const WITH_LEGENDS = ["color", "fill", "stroke", "shape", "opacity", "strokeDash"];
   let bundle = null;
@@ -61,6 +63,17 @@
     });
   }
 
+  /* Titles of axes in lines of no more letters than a narrow panel has room for. */
+  function breakTitles(specification) {
+    return walk(specification, (part) => {
+      const title = part.encoding?.x?.title;
+      if (typeof title !== "string" || title.length <= LETTERS) return part;
+      const lines = title.split(" ").reduce(([last, ...rest], word) =>
+        last && `${last} ${word}`.length <= LETTERS ? [`${last} ${word}`, ...rest] : [word, ...(last ? [last] : []), ...rest], [""]);
+      return { ...part, encoding: { ...part.encoding, x: { ...part.encoding.x, title: lines.reverse() } } };
+    });
+  }
+
   function widen(specification, share) {
     return walk(specification, (part) => {
       if (typeof part.width === "number" && (part.mark || part.layer))
@@ -76,6 +89,16 @@
       const { minExtent, ...rest } = part;
       return minExtent === undefined ? part : rest;
     });
+  }
+
+  /* About the room that an axis takes beside the panels, at whose edge legends begin. */
+  function besidePanels(specification) {
+    let named = false;
+    walk(specification, (part) => {
+      named ||= part.encoding?.y?.type === "nominal";
+      return part;
+    });
+    return named ? NAMES : NUMBERS;
   }
 
   /* Let a legend have no more columns than there is room for. */
@@ -130,7 +153,7 @@
     let fitted = specification;
     if (drawn > room) {
       const columns = Math.max(1, Math.floor((across(specification) * room) / drawn));
-      fitted = stackLegends(foldLegends(closeUp(stack(specification, columns)), room));
+      fitted = stackLegends(foldLegends(breakTitles(closeUp(stack(specification, columns))), room - besidePanels(specification)));
     }
     const live = document.createElement("div"), controls = document.createElement("div");
     controls.className = "pkd-binds";
