@@ -35,7 +35,8 @@
     let count = 1;
     walk(specification, (part) => {
       const sorted = part.facet?.column?.sort?.length ?? part.facet?.sort?.length ?? 3;
-      if (part.facet) count = Math.max(count, Math.min(sorted, part.columns ?? sorted));
+      const besides = part.facet && (part.facet.column || !part.facet.row); // rows stand below each other
+      if (besides) count = Math.max(count, Math.min(sorted, part.columns ?? sorted));
       if (part.concat) count = Math.max(count, Math.min(part.concat.length, part.columns ?? part.concat.length));
       if (part.hconcat) count = Math.max(count, part.hconcat.length);
       return part;
