@@ -235,6 +235,7 @@ def weighed(recorded: Recording, order: Sequence[str], method: str = "pkd") -> a
     frame = pd.DataFrame(
         {
             "clip": np.repeat(np.arange(clips), classes),
+            "class": np.tile(np.arange(classes), clips),
             "hit": (np.arange(classes) == labels[:, None]).astype(int).ravel(),
             **{f"l{place}": logits[:, place].ravel() for place in range(len(members))},
         }
@@ -261,12 +262,10 @@ def weighed(recorded: Recording, order: Sequence[str], method: str = "pkd") -> a
     score = " + ".join(f"({weight(place)}) * datum.l{place}" for place in range(len(members)))
     answered = (
         alt.Chart(_csv(frame, []))
-        .transform_calculate(score=score)
+        .transform_calculate(score=f"{score} - 1e-6 * datum.class")  # of equal scores the first, as argmax takes it
         .transform_joinaggregate(best="max(score)", groupby=["clip"])
         .transform_filter("datum.score == datum.best")
-        .transform_aggregate(hit="max(hit)", ties="count()", groupby=["clip"])
-        .transform_calculate(right="datum.ties == 1 ? datum.hit : 0")
-        .transform_aggregate(share="mean(right)")
+        .transform_aggregate(share="mean(hit)")
         .transform_calculate(accuracy="100 * datum.share", told="format(100 * datum.share, '.1f') + ' %'")
     )
     bars = (

@@ -7,6 +7,7 @@ import pytest
 from pkdlib.companion import results
 from pkdlib.companion.book import charts, display, play_charts, schedule_builder
 from pkdlib.companion.experiments import recording
+from pkdlib.video.reader import CompressedVideo
 
 NAME = "ucf101-25"
 
@@ -64,3 +65,19 @@ def test_the_script_of_a_recording_holds_no_more_than_a_training_reads(recorded)
     assert len(script) <= 2_000_000
     assert not [name for name in held["arrays"] if name.startswith(("exits/", "gmac/"))]
     assert held["arrays"]["label"]["shape"] == [len(recorded.arrays["label"])]
+
+
+def test_the_scrubber_tells_the_motion_and_residual_of_each_frame(ucf101_mini):
+    path = sorted(ucf101_mini[0].rglob("*.avi"))[0]
+    rows = [row for own in play_charts.gop(path).to_dict()["datasets"].values() for row in own]
+    with CompressedVideo(path) as video:
+        length = video.gops[0].length
+        for position in (0, 1, length - 1):
+            for since, accumulate in (("the I-frame", True), ("the frame before", False)):
+                motion, residual = video.motion(0, position, accumulate), video.residual(0, position, accumulate)
+                means = {"motion": np.hypot(motion[..., 0], motion[..., 1]).mean(), "residual": np.abs(residual).mean()}
+                for modality, mean in means.items():
+                    (row,) = [
+                        r for r in rows if (r["position"], r["since"], r["modality"]) == (position, since, modality)
+                    ]
+                    assert float(row["told"].split()[0]) == pytest.approx(mean, abs=0.006)
