@@ -231,11 +231,10 @@ def weighed(recorded: Recording, order: Sequence[str], method: str = "pkd") -> a
         "the three ends alone": [round(value, 3) for value in last],
         "your own": None,
     }
-    clips, _, classes = logits.shape
+    classes = logits.shape[-1]
+    # A row a clip and class, all classes of a clip after each other.
     frame = pd.DataFrame(
         {
-            "clip": np.repeat(np.arange(clips), classes),
-            "class": np.tile(np.arange(classes), clips),
             "hit": (np.arange(classes) == labels[:, None]).astype(int).ravel(),
             **{f"l{place}": logits[:, place].ravel() for place in range(len(members))},
         }
@@ -262,7 +261,9 @@ def weighed(recorded: Recording, order: Sequence[str], method: str = "pkd") -> a
     score = " + ".join(f"({weight(place)}) * datum.l{place}" for place in range(len(members)))
     answered = (
         alt.Chart(_csv(frame, []))
-        .transform_calculate(score=f"{score} - 1e-6 * datum.class")  # of equal scores the first, as argmax takes it
+        .transform_window(row="row_number()")
+        .transform_calculate(clip=f"floor((datum.row - 1) / {classes})", nth=f"(datum.row - 1) % {classes}")
+        .transform_calculate(score=f"{score} - 1e-6 * datum.nth")  # of equal scores the first, as argmax takes it
         .transform_joinaggregate(best="max(score)", groupby=["clip"])
         .transform_filter("datum.score == datum.best")
         .transform_aggregate(share="mean(hit)")
