@@ -44,7 +44,7 @@ def test_a_page_runs_without_red_text(smoke_page, number):
 @pytest.mark.parametrize("number", NUMBERS)
 def test_an_executed_page_is_complete_in_itself(smoke_page, number):
     shown = [output.data.get("text/html", "") for output in outputs_of(smoke_page(number)) if "data" in output]
-    (record,) = (markup for markup in shown if "<details>" in markup)
+    *_, record = (markup for markup in shown if "<details>" in markup)  # a page may fold other tables before it
     cells = [cell.text for cell in bs4.BeautifulSoup(record, "html.parser").find_all("td")]
     told = dict(zip(cells[::2], cells[1::2], strict=True))
     assert told["profile"] == "'smoke'" and told["torch"] == metadata.version("torch")

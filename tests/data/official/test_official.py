@@ -481,7 +481,7 @@ def test_the_command_and_the_study(ucf, tmp_path, monkeypatch, capsys):
     assert cli.main(words + given) == 0
     assert f"ready: pkd reproduce --dataset ucf101 --root {tmp_path / 'root'}" in capsys.readouterr().out
     parameters = Parameters.for_profile("smoke", dataset="ucf101", root=str(tmp_path / "root"))
-    assert len(workspace.selected_runs(parameters)) == 3 * parameters.seeds
+    assert len(workspace.selected_runs(parameters)) == parameters.splits * parameters.seeds
     assert workspace.dataset(parameters).clips[0].path.exists()
     shutil.rmtree(tmp_path / "root" / "lists")
     assert cli.main([*words, "--splits", str(tmp_path / "absent.zip")]) == 1
