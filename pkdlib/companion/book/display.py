@@ -130,11 +130,8 @@ def picture(image: np.ndarray, description: str) -> "Shown":
 
     Raises:
         ValueError: If the description is empty.
-    """
-    if not description.strip():
-        raise ValueError("a picture needs a description of what it shows")
-    height, width = image.shape[:2]
-    return Shown(_image("pkd-picture", "image/png", pictures.png_bytes(image), description, width, height), description)
+    """  # noqa: DOC502
+    return _shown(image, "image/png", pictures.png_bytes(image), description)
 
 
 def photograph(image: np.ndarray, description: str) -> "Shown":
@@ -149,12 +146,15 @@ def photograph(image: np.ndarray, description: str) -> "Shown":
 
     Raises:
         ValueError: If the description is empty.
-    """
+    """  # noqa: DOC502
+    return _shown(image, "image/jpeg", pictures.jpeg_bytes(image), description)
+
+
+def _shown(image: np.ndarray, form: str, data: bytes, description: str) -> "Shown":
     if not description.strip():
         raise ValueError("a picture needs a description of what it shows")
     height, width = image.shape[:2]
-    data = pictures.jpeg_bytes(image)
-    return Shown(_image("pkd-picture", "image/jpeg", data, description, width, height), description)
+    return Shown(_image("pkd-picture", form, data, description, width, height), description)
 
 
 def table(frame: pd.DataFrame) -> "Shown":

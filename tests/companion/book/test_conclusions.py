@@ -711,9 +711,19 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     # the first page
     (
         "book/intro.md",
-        "**PKD did not make the exits more accurate.** Against exits that learn from labels it is {{ pkd_ucf101 }} on "
+        "**No gain from PKD was shown over all exits.** Against exits that learn from labels it is {{ pkd_ucf101 }} on "
         "UCF-101,",
         lambda: all("holds" not in words(claim, role="primary") for claim in ("ic-gain", "ic-gain-largest")),
+    ),
+    (
+        "book/intro.md",
+        "On UCF-101 light exits that train for half as long do gain a point",
+        lambda: (
+            audits()[title(UCF)].loc[("PKD - CE", "clean"), "low"] > 0
+            and 0.5 < audits()[title(UCF)].loc[("PKD - CE", "clean"), "difference"] < 1.5
+            and (ours := Parameters.for_profile("full", dataset="ucf101", root=".")).exit_epochs
+            == 2 * ours.audit_epochs
+        ),
     ),
     (
         "book/intro.md",
@@ -722,8 +732,8 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "book/intro.md",
-        "**WISE gains what plain fusion gains.** Against a weighted sum of the three networks without any exits it is "
-        "{{ wise_ucf101 }} on UCF-101,",
+        "**WISE was not shown to beat plain fusion.** Against a weighted sum of the three networks without any exits "
+        "it is {{ wise_ucf101 }} on UCF-101,",
         lambda: (
             words("wise-fusion", name="the last exit alone") == {"holds"}
             and "holds" not in words("wise-fusion", role="primary")
@@ -789,9 +799,10 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "README.md",
-        "PKD did not make the exits more accurate than labels do, and where its last teacher was the weakest network "
-        "it made them clearly worse. WISE gained nothing over the plain fusion of the three networks. Leaving early "
-        "did not beat looking at fewer frames. The order of flatness was not found. The choices of the authors' code "
+        "PKD was not shown to make all exits together more accurate than labels do, and where its last teacher was the "
+        "weakest network it made them clearly worse. WISE was not shown to beat the plain fusion of the three "
+        "networks. Leaving early did not beat "
+        "looking at fewer frames. The order of flatness was not found. The choices of the authors' code "
         "enlarge the gain of PKD in every study that measured them.",
         lambda: (
             not any(

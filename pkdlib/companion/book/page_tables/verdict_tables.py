@@ -166,8 +166,9 @@ def effect(row: tuple) -> str:
     kind = _KINDS[row.claim]
     if kind == "order":  # logarithms of ratios, which readers want as ratios
         ratios = [float(np.exp(value)) for value in (row.estimate, row.low, row.high)]
-        told = f"{ratios[0]:.2f} times"
-        return f"{told} ({span(*ratios[1:], '{:.2f}')})" if np.isfinite(ratios[1:]).all() else told
+        form = "{:.2f}" if ratios[0] >= 0.1 else "{:.2g}"  # else an interval would be told as one number
+        told = f"{form.format(ratios[0])} times"
+        return f"{told} ({span(*ratios[1:], form)})" if np.isfinite(ratios[1:]).all() else told
     return with_interval(row, "{:+.2f}" if kind == "correlation" else "{:+.1f}")
 
 
