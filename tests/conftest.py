@@ -4,13 +4,21 @@ from pathlib import Path
 
 import filelock
 import pytest
+from hypothesis import settings
 
 from pkdlib.companion.runs import measure
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Whole files go to the workers, one after the other: those that take longest begin, so that no worker waits at the end.
-FIRST = ("test_notebooks.py", "test_end_to_end.py", "test_notebooks_elsewhere.py", "test_kills.py", "test_tables.py")
-LAST = ("test_browser.py",)  # what it looks at is made by the first
+FIRST = (
+    *("test_notebooks.py", "test_end_to_end.py", "test_reproduce.py", "test_tables.py", "test_notebooks_elsewhere.py"),
+    *("test_distributed.py", "test_notebook_edits.py", "test_conclusions.py", "test_advantages.py"),
+    *("test_links.py", "test_browser.py"),  # what they look at is made by the first
+)
+
+# No example has a limit on its time: on a busy machine any may take long.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_configure(config):
@@ -21,7 +29,7 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     """Put files in the order in which they begin, and leave the order within them."""
-    place = {name: number for number, name in enumerate(FIRST, -len(FIRST))} | dict.fromkeys(LAST, 1)
+    place = {name: number for number, name in enumerate(FIRST, -len(FIRST))}
     items.sort(key=lambda item: place.get(item.path.name, 0))
 
 

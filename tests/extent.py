@@ -2,11 +2,14 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 NIGHTLY = os.environ.get("PKD_NIGHTLY") == "1"
+# For a test that repeats, at length, what another tries shortly.
+nightly = pytest.mark.skipif(not NIGHTLY, reason="takes long: with PKD_NIGHTLY=1")
 
 
 def examples(count, **options):
-    """Settings of Hypothesis: so many examples at each change, without a limit on the time that one takes."""
-    return settings(max_examples=count * (10 if NIGHTLY else 1), deadline=None, **options)
+    """Settings of Hypothesis: so many examples at each change."""
+    return settings(max_examples=count * (10 if NIGHTLY else 1), **options)

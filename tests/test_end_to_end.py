@@ -87,7 +87,7 @@ def test_from_archives_to_the_paper_s_tables(tmp_path, monkeypatch, capfd):
         return printed.out + printed.err
 
     # The paper's networks, from weights, to their early exits; their curvature would take most of the time.
-    reproduce("--only", "06" if NIGHTLY else "05", runs="large", backbone_weights=write_weights(tmp_path), **SMALLER)
+    reproduce("--only", "06" if NIGHTLY else "02", runs="large", backbone_weights=write_weights(tmp_path), **SMALLER)
     (record,) = (tmp_path / "large").rglob("backbone-iframe/run.json")
     settings = json.loads(record.read_text(encoding="utf-8"))["settings"]
     assert (settings["size"], settings["backbone_recipe"], settings["backbone_epochs"]) == ("paper", "fine_tuning", 1)

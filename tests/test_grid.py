@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.extent import nightly
+
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ("machine", "slurm", "kubernetes")
 STEPS = ("backbones", "flatness", "internal_classifiers", "wise", "early_exit", "protocol")
@@ -80,6 +82,7 @@ TINY = ("marionette_actors=6", "marionette_actions=2", "input_size=32", "backbon
 
 
 @pytest.mark.slow
+@nightly
 def test_a_killed_grid_goes_on_with_what_is_missing_to_the_same_bits(tmp_path):
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     grid, plain = tmp_path / "grid", tmp_path / "plain"

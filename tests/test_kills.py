@@ -11,6 +11,7 @@ from pkdlib.companion.experiments import exits as run_exits
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.runs import store
 from pkdlib.training import loop
+from tests.extent import nightly
 
 TINY = {
     "marionette_actors": 6,
@@ -64,6 +65,9 @@ STEPS = {
     "teamnet exits": ("teamnet", lambda run: list(set(run_exits.of(run).steps().values())), 1),
 }
 
+# The others are trained by the same loops.
+EACH = ("backbones", "exits", "audit", "crossfit", "teamnet exits")
+
 
 class Killed(BaseException):
     """What no handler expects."""
@@ -75,7 +79,7 @@ def cache(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", [*EACH, *(pytest.param(name, marks=nightly) for name in STEPS if name not in EACH)])
 def test_a_step_killed_after_each_checkpoint_ends_in_the_same_bits(tmp_path, cache, monkeypatch, name):
     backbone, make, fewest = STEPS[name]
     monkeypatch.setattr(loop, "CHECKPOINT_SPACING", 0)

@@ -320,16 +320,20 @@ def smallest_effect(interval: Interval, power: float = 0.8) -> float:
 
 
 def _check(table: pd.DataFrame, columns: list[str], key: list[str]) -> pd.DataFrame:
-    # Give the columns asked for, ordered by the key, once it is sure that the key is unique.
+    # Give the columns asked for, ordered by the key, once it is sure that the key is unique. It is asked for
+    # thousands of small tables, where NumPy's functions take half as long as those of a frame.
     if missing := [column for column in columns if column not in table.columns]:
         raise ValueError(f"the table lacks the columns {missing}; it has {list(table.columns)}")
-    if table.empty or table[columns].isna().to_numpy().any():
+    values = {column: table[column] for column in columns}
+    if table.empty or any(column.isna().any() for column in values.values()):
         raise ValueError(f"the table has no row, or an empty value in {columns}")
-    if (repeated := table.duplicated(key)).any():
-        raise ValueError(
-            f"the table holds {_name(table[repeated], key)} more than once: select one system and part first"
-        )
-    return table[columns].sort_values(key).reset_index(drop=True)
+    places = np.stack([pd.factorize(values[name], sort=True)[0] for name in key])
+    order = np.lexsort(places[::-1])
+    ordered = pd.DataFrame({name: column.array[order] for name, column in values.items()})
+    if (repeated := (np.diff(places[:, order]) == 0).all(axis=0)).any():
+        rows = ordered[1:][repeated]
+        raise ValueError(f"the table holds {_name(rows, key)} more than once: select one system and part first")
+    return ordered
 
 
 def _counts(table: pd.DataFrame) -> pd.DataFrame:

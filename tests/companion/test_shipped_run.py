@@ -1,4 +1,4 @@
-"""The run in results/ that pages show is what training gives: its first epoch at each change, all of it each night."""
+"""The run in results/ that pages show is what its code gives: some answers at each change, all training each night."""
 
 import json
 
@@ -12,8 +12,10 @@ from pkdlib.companion import folders, results, tables, workspace
 from pkdlib.companion.experiments import backbones
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.runs import store
+from pkdlib.data import sampling
+from pkdlib.data.frame_cache import ClipFiles
 from pkdlib.training import loop
-from tests.extent import NIGHTLY
+from tests.extent import nightly
 
 SHIPPED = folders.shipped_folder(Parameters.for_profile("quick"))
 MOST_BYTES = 15_000_000
@@ -64,7 +66,25 @@ def test_its_tables_are_the_committed_ones(quick):
     assert not workspace.selected_runs(shown)[0].store.root.exists()  # nothing was trained for them
 
 
+def test_its_networks_answer_clips_that_are_drawn_here_as_they_did(quick):
+    """So the clips, their reading and sampling, and the networks are still the ones of the run."""
+    shown = quick.replace(recompute=False)
+    (run,) = workspace.selected_runs(shown)
+    data = workspace.dataset(shown)
+    files = data.files(data.splits[0].test[:8])  # no others are drawn
+    clips = ClipFiles(files, torch.zeros(len(files)), shown.candidates, round(shown.input_size * sampling.CROP_FROM))
+    shape = {"modalities": shown.plan.networks, "size": shown.input_size, "segments": shown.segments}
+    inputs = sampling.evaluation_batch(clips, range(len(files)), device="cpu", **shape)
+    logits = load_file(shipped("logits-backbones") / "logits.safetensors")
+    for modality, network in backbones.of(run).load().items():
+        with torch.no_grad():
+            found = network(inputs[modality])
+        expected = logits[f"test/{modality}/backbone/4"][: len(files)]
+        torch.testing.assert_close(found, expected, rtol=0, atol=0.02)  # weights are kept in half precision
+
+
 @pytest.mark.slow
+@nightly
 def test_the_first_epoch_of_training_is_its(quick, monkeypatch):
     found, resumable = [], loop.resumable_epochs
 
@@ -90,7 +110,7 @@ def test_the_first_epoch_of_training_is_its(quick, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not NIGHTLY, reason="trains for minutes: with PKD_NIGHTLY=1")
+@nightly
 def test_training_gives_its_weights_and_logits(quick):
     (run,) = workspace.selected_runs(quick)
     tables.all_tables(quick, ("exits", "trials"))

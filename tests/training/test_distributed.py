@@ -17,7 +17,7 @@ from pkdlib.companion.experiments import backbones as run_backbones
 from pkdlib.companion.experiments import exits as run_exits
 from pkdlib.companion.parameters import Parameters
 from pkdlib.training import distributed, trainer
-from tests.extent import NIGHTLY
+from tests.extent import nightly
 
 TINY = {
     "marionette_actors": 6,
@@ -98,8 +98,7 @@ def test_a_compiled_network_is_held_back_until_the_last_part(tmp_path, monkeypat
         torch.distributed.destroy_process_group()
 
 
-# Both are trained by the same loop; the exits' has more to keep.
-KILLED_TRAININGS = [("exits", "exits-*"), *([("residual", "backbone-residual")] if NIGHTLY else [])]
+KILLED_TRAININGS = [("exits", "exits-*"), ("residual", "backbone-residual")]
 # One of two processes ends itself, and so both, after so many checkpoints, each within an epoch.
 KILLED = """
 import os, sys
@@ -118,6 +117,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 @pytest.mark.slow
+@nightly
 @pytest.mark.parametrize(("network", "step"), KILLED_TRAININGS)
 def test_two_processes_killed_within_an_epoch_end_in_the_same_bits(tmp_path, network, step):
     p = Parameters.for_profile("smoke", runs=str(tmp_path / "alone"), cache=str(tmp_path / "cache"), **TINY)

@@ -16,6 +16,7 @@ from pkdlib.flatness.objective import mean_loss
 from pkdlib.models import backbones, registry, teamnet
 from pkdlib.training import loop, optimisers, target_loss, trainer
 from pkdlib.training.trainer import Recipe, TrainingError
+from tests.extent import nightly
 
 RECIPE = Recipe(epochs=3, lr=0.01, tuning=PLANS["coviar"].tuning)
 
@@ -253,6 +254,7 @@ def test_gradients_of_parts_add_up_to_a_step_on_the_mean_of_all(bank, tmp_path):
         torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@nightly
 def test_a_compiled_backbone_trains_as_it_does_uncompiled(bank, tmp_path):
     if shutil.which("g++") is None:
         pytest.skip("no C++ compiler")

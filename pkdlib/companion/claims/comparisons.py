@@ -356,19 +356,23 @@ def _protocol(tables: Tables) -> list[Comparison]:
 
 
 def _gains(cascade: pd.DataFrame, fewer: pd.DataFrame) -> list[dict[str, object]]:
-    # A setting has one cost in a run, that of its mean clip, also where accuracy is told by group.
-    costs = [_setting_costs(rows) for rows in (cascade, fewer)]
-    groups = cascade["group"].unique() if "group" in cascade else [None]
+    by_group = [_curves(rows) for rows in (cascade, fewer)]
     gains = []
-    for group in groups:
-        curves = []
-        for rows, cost in zip((cascade, fewer), costs, strict=True):
-            own = rows if group is None else rows[rows["group"] == group]
-            curves += [own["setting"].map(cost).to_numpy(), 100 * own["accuracy"].to_numpy()]
-        difference, start, end = matched_difference(*curves)
+    for group, curve in by_group[0].items():
+        if group not in by_group[1]:
+            raise NotMeasured(f"the group {group} is tested by one of the two systems alone")
+        difference, start, end = matched_difference(*curve, *by_group[1][group])
         gain = {"difference": difference, "start": start, "end": end}
         gains.append(gain if group is None else gain | {"group": group})
     return gains
+
+
+def _curves(rows: pd.DataFrame) -> dict[str | None, tuple[np.ndarray, np.ndarray]]:
+    # Each group's costs and accuracies in per cent; without groups, those of all clips, under None.
+    # A setting has one cost in a run, that of its mean clip, also where accuracy is told by group.
+    costs, accuracies = rows["setting"].map(_setting_costs(rows)).to_numpy(), 100 * rows["accuracy"].to_numpy()
+    groups = rows.groupby("group").indices if "group" in rows else {None: np.arange(len(rows))}
+    return {group: (costs[own], accuracies[own]) for group, own in groups.items()}
 
 
 def _setting_costs(rows: pd.DataFrame) -> pd.Series:
