@@ -144,19 +144,14 @@ def _curriculum(tables: Tables) -> list[Comparison]:
     table = table[(table["part"] == "test") & (table["lr_factor"] == 1)]
     found = []
     for kind, rows in table.groupby("kind", sort=False):
-        pkd = rows[rows["method"] == "pkd"]
+        tested = {place: own for place, own in rows.groupby(["method", "modality", "exit"])}
         for rival in rows["method"].unique():
-            if rival == "pkd" or pkd.empty:
-                continue
             # Where a method coincides with another for a modality, it stands under the other's name and counts there.
-            other = rows[rows["method"] == rival]
-            shared = sorted(set(pkd["modality"]) & set(other["modality"]))
-            exits = [
-                intervals.group_differences(*(side[_is_exit(side, m, number)] for side in (pkd, other)))
-                for m in shared
-                for number in sorted(pkd["exit"].unique())
-            ]
-            details = {"mean over the exits of": ", ".join(shared)}
+            shared = sorted(place for method, *place in tested if method == "pkd" and (rival, *place) in tested)
+            if rival == "pkd" or not shared:
+                continue
+            exits = [intervals.group_differences(tested["pkd", *place], tested[rival, *place]) for place in shared]
+            details = {"mean over the exits of": ", ".join(sorted({modality for modality, _ in shared}))}
             found.append(Comparison(f"PKD - {rival}, {kind} classifiers", (_mean(exits),), details))
     if not found:
         raise NotMeasured("the table 'trials' does not hold 'pkd' and another method on test clips")
