@@ -144,7 +144,7 @@ def _curriculum(tables: Tables) -> list[Comparison]:
     table = table[(table["part"] == "test") & (table["lr_factor"] == 1)]
     found = []
     for kind, rows in table.groupby("kind", sort=False):
-        tested = {place: own for place, own in rows.groupby(["method", "modality", "exit"])}
+        tested = dict(iter(rows.groupby(["method", "modality", "exit"])))
         for rival in rows["method"].unique():
             # Where a method coincides with another for a modality, it stands under the other's name and counts there.
             shared = sorted(place for method, *place in tested if method == "pkd" and (rival, *place) in tested)
