@@ -6,7 +6,7 @@ A cascade is kept in the run, as the repository ships it, and in one's own folde
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,9 @@ def ship(p: Parameters, target: Path, log: Callable[[str], None] = print) -> Non
 def ship_runs(p: Parameters, target: Path) -> Path:
     """Write the finished steps of every run, as the repository ships them for pages: weights in half precision.
 
-    Logits and whatever else was measured stay as they are, so that tables made of them are those of the runs. The
-    cascade for `pkd predict` is left out: it is made of the others in a moment.
+    Logits and whatever else was measured stay as they are, so that tables made of them are those of the runs. Of
+    training clips the logits of combined exits alone are kept, since no table is made of others. The cascade for `pkd
+    predict` is left out: it is made of the rest in a moment.
 
     Args:
         p: Which runs.
@@ -92,6 +93,7 @@ def ship_runs(p: Parameters, target: Path) -> Path:
     place = Path(target) / folders.shipped_folder(p).relative_to(_resources.folder("results"))
     shutil.rmtree(place, ignore_errors=True)
     for run in workspace.selected_runs(p):
+        combined = {(kind, method, "x1") for kind, method in fusion.cascades(exits.of(run))}
         for step, _ in run.store.finished("*"):
             if step.name == MODEL:
                 continue
@@ -101,7 +103,16 @@ def ship_runs(p: Parameters, target: Path) -> Path:
                 tensors = load_file(weights).items()
                 halved = {name: value.half() if value.is_floating_point() else value for name, value in tensors}
                 weights.write_bytes(save(halved))
+            for logits in to.glob("logits.safetensors"):
+                read = {key: value for key, value in load_file(logits).items() if _is_read(key, combined)}
+                logits.write_bytes(save(read))
     return place
+
+
+def _is_read(key: str, combined: Collection[tuple[str, ...]]) -> bool:
+    # Whether tables are made of logits: keys are of `backbones.logits_step` and `exits.logits_step`.
+    part, _, *of_exits, _ = key.split("/")
+    return part != "train" or of_exits == ["backbone"] or tuple(of_exits) in combined
 
 
 def export(p: Parameters, target: Path, log: Callable[[str], None] = print) -> None:
