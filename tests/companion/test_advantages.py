@@ -18,7 +18,7 @@ from pkdlib.companion.book.page_tables import advantage_tables
 from pkdlib.distillation import schedules
 from pkdlib.statistics import intervals
 from pkdlib.statistics.differences import NotMeasured
-from tests.extent import examples
+from tests.extent import examples, nightly
 
 NETWORKS = ("iframe", "motion", "residual")
 EXITS = (1, 2, 3)
@@ -297,7 +297,11 @@ def test_other_studies_cells_do_not_count():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("studies", "truth"), [(SEVERAL, straight), (SEVERAL[:1], kinked)], ids=["several", "one"])
+@pytest.mark.parametrize(
+    ("studies", "truth"),
+    [pytest.param(SEVERAL, straight, marks=nightly), (SEVERAL[:1], kinked)],
+    ids=["several", "one"],
+)
 def test_intervals_cover_the_line_through_the_true_points(studies, truth):
     rng = np.random.default_rng(0)
     covered, naive = [], []

@@ -62,6 +62,7 @@ def test_two_processes_train_as_one_does_that_accumulates(tmp_path):
 
 
 @pytest.mark.slow
+@nightly
 def test_two_processes_train_classifiers_as_one_does(tmp_path):
     p = Parameters.for_profile("smoke", runs=str(tmp_path / "one"), cache=str(tmp_path / "cache"), **TINY)
     (run,) = workspace.selected_runs(p)
