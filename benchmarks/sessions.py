@@ -1,13 +1,17 @@
 """How soon a page that is opened alone, where nothing is there, shows its first picture; and pages in Colab's versions.
 
     python benchmarks/sessions.py [--tree DIR --name before --first] [--pages 01 04]
+    python benchmarks/sessions.py --together [--pages 04 06]
     python benchmarks/sessions.py --colab
 
 The first runs pages of a checkout, each in a kernel and an empty folder of its own, notes when a cell has shown the
 first picture, and adds them under a name to results/sessions/pages.csv. What importing takes is measured beside it, in
 a kernel that imports what a page does, since that is the machine's and torch's.
 
-The second makes an environment of Python 3.13 with Colab's versions of what pages touch, and opens pages there as Colab
+The second opens two pages at once, runs both to their ends, and adds the memory that they took together to
+results/sessions/together.csv: of pages that processes share, each process counts its part.
+
+The third makes an environment of Python 3.13 with Colab's versions of what pages touch, and opens pages there as Colab
 does, with the package alone: the first cell installs it, with its address replaced by a wheel of this checkout. It
 writes what pip changed and when the first pictures came to results/sessions/colab.txt, and ends with 1 if pip changed
 what was there or a page failed. The versions are tests/sessions/colab.txt's, or those of the list that PKD_COLAB names.
@@ -19,14 +23,18 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jupytext
 import nbclient
 import nbformat
 import pandas as pd
+import psutil
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from packaging.requirements import Requirement
@@ -51,18 +59,26 @@ def main() -> None:
     parser.add_argument("--name", default="now", help="what the table calls it (%(default)s)")
     parser.add_argument("--pages", nargs="+", metavar="NN", help="only these")
     parser.add_argument("--first", action="store_true", help="stop each page at its first picture")
+    parser.add_argument("--together", action="store_true", help="open the pages at once and measure their memory")
     parser.add_argument("--colab", action="store_true", help="rehearse Colab")
     parser.add_argument("--python", default="python3.13", help="of --colab, the Python to make its environment with")
     chosen = parser.parse_args()
     if chosen.colab:
         raise SystemExit(rehearse(chosen.pages or ["01", "04", "06"], chosen.python))
-    rows = [opened(path, chosen) for path in pages(chosen.tree, chosen.pages)]
-    table = TARGET / "pages.csv"
+    if chosen.together:
+        add("together.csv", [together(pages(chosen.tree, chosen.pages or ["04", "06"]), chosen)])
+    else:
+        add("pages.csv", [opened(path, chosen) for path in pages(chosen.tree, chosen.pages)])
+
+
+def add(name: str, rows: list[dict]) -> None:
+    """Add rows to a table, each in the place of one of the same version and page."""
+    table = TARGET / name
     others = [pd.read_csv(table)] if table.is_file() else []
-    found = pd.concat([*others, pd.DataFrame(rows, columns=COLUMNS)])
+    found = pd.concat([*others, pd.DataFrame(rows)])
     TARGET.mkdir(parents=True, exist_ok=True)
     found.drop_duplicates(COLUMNS[:2], keep="last").to_csv(table, index=False)
-    _files.write_json(TARGET / store.RECORD, store.provenance())
+    _files.write_json(table.with_suffix(f".{store.RECORD}"), store.provenance())
 
 
 def pages(tree: Path, only: list[str] | None) -> list[Path]:
@@ -74,7 +90,7 @@ def pages(tree: Path, only: list[str] | None) -> list[Path]:
 def opened(path: Path, chosen: argparse.Namespace) -> dict:
     """Open a page alone, in an empty folder."""
     environment = {"PYTHONPATH": str(chosen.tree.resolve())}
-    cells = [cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code"]
+    cells = cells_of(path)
     with tempfile.TemporaryDirectory() as folder:
         imported, _, _ = run([IMPORTS], Path(folder), sys.executable, environment)
     with tempfile.TemporaryDirectory() as folder, measure.measured() as cost:
@@ -84,8 +100,51 @@ def opened(path: Path, chosen: argparse.Namespace) -> dict:
     return dict(zip(COLUMNS, row, strict=True))
 
 
+def cells_of(path: Path) -> list[str]:
+    """Give the sources of a page's cells of code."""
+    return [cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code"]
+
+
+def together(paths: list[Path], chosen: argparse.Namespace) -> dict:
+    """Open pages at once, each in an empty folder, and let all run to the end before one is closed."""
+    environment = {"PYTHONPATH": str(chosen.tree.resolve())}
+    ended, peak = threading.Barrier(len(paths)), 0.0
+
+    def open_one(path: Path) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            *_, failed = run(cells_of(path), Path(folder), sys.executable, environment, then=ended.wait)
+        if failed:
+            ended.abort()  # so that no other page waits for this one
+            raise SystemExit(f"{path.stem}: {failed}")
+
+    with ThreadPoolExecutor(len(paths)) as pool:
+        opened = [pool.submit(open_one, path) for path in paths]
+        while not all(own.done() for own in opened):
+            peak = max(peak, sum(map(proportional, psutil.Process().children(recursive=True))))
+            time.sleep(0.5)
+    for own in opened:
+        own.result()
+    row = {"version": chosen.name, "page": " ".join(path.stem for path in paths), "peak_memory_mib": round(peak)}
+    print(row)
+    return row
+
+
+def proportional(process: psutil.Process) -> float:
+    """Return the MiB that a process takes, with its part of what it shares."""
+    try:
+        return process.memory_full_info().pss / 2**20
+    except psutil.Error:  # it ended meanwhile
+        return 0.0
+
+
 def run(
-    cells: list[str], folder: Path, python: str, environment: dict[str, str], *, to_the_end: bool = True
+    cells: list[str],
+    folder: Path,
+    python: str,
+    environment: dict[str, str],
+    *,
+    to_the_end: bool = True,
+    then: Callable[[], object] = lambda: None,
 ) -> tuple[float, float | None, str]:
     """Run cells in a kernel of their own; return seconds to the end and to the first picture, and what failed."""
 
@@ -111,6 +170,7 @@ def run(
                 first = round(time.perf_counter() - began, 1)
                 if not to_the_end:
                     break
+        then()
         return round(time.perf_counter() - began, 1), first, ""
 
 
