@@ -225,7 +225,8 @@ def _book(chosen: argparse.Namespace) -> None:
 
     root = Path(chosen.root).resolve() if chosen.root else build.checkout()
     with measure.measured() as cost:
-        page = build.build(substitutions={**numbers.collect(), **effects.collect(), **collected.collect()}, root=root)
+        taken = {**numbers.collect(), **effects.collect(), **collected.collect(), "effects_picture": effects.picture()}
+        page = build.build(substitutions=taken, root=root)
     measure.remember(root / build.EXECUTED / store.TIMINGS, "build", "book", cost())
     made = {"book": page} | ({"PDF": build.print_pdf(root)} if chosen.pdf else {})
     for name, path in made.items():

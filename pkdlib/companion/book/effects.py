@@ -1,7 +1,8 @@
-"""The effects that sentences in `book/` take from the committed studies, each a figure with its interval."""
+"""The effects that the pages in `book/` take from the committed studies: figures with intervals, and their picture."""
 
 import pandas as pd
 
+from pkdlib.companion.book import display, verdict_charts
 from pkdlib.companion.book.page_tables import verdict_tables
 from pkdlib.companion.claims.verdicts import PRIMARY
 from pkdlib.companion.names import STUDY_NAMES
@@ -33,6 +34,11 @@ EFFECTS = {
     "protocol_ut_interaction": ("protocol", _UT),
 }
 
+# The claims of the first page's picture, the data set that it begins with, and what it shows in words.
+PICTURED = ("ic-gain", "wise-fusion", "early-exit", "protocol")
+FIRST = "UCF-101"
+_DESCRIPTION = "What PKD, WISE and leaving early change, and what the protocol adds: differences with their intervals"
+
 
 def collect(judged: pd.DataFrame | None = None) -> dict[str, str]:
     """Give the effects.
@@ -45,6 +51,23 @@ def collect(judged: pd.DataFrame | None = None) -> dict[str, str]:
     """
     frame = verdict_tables.judged() if judged is None else judged
     return {name: _told(frame, *wanted) for name, wanted in EFFECTS.items()}
+
+
+def picture(judged: pd.DataFrame | None = None) -> str:
+    """Draw four of the effects, of one data set after the other.
+
+    Args:
+        judged: As in `collect`.
+
+    Returns:
+        Markdown of a chart with a menu, for a substitution of the book's first page.
+    """
+    frame = verdict_tables.judged() if judged is None else judged
+    if frame.empty:
+        return MISSING
+    drawn = verdict_tables.primary_effects(frame[frame["claim"].isin(PICTURED)])
+    shown = display.show(verdict_charts.differences(drawn, first=FIRST), _DESCRIPTION)
+    return f"```{{raw}} html\n{display.inline(shown.markup)}\n```"
 
 
 def _told(frame: pd.DataFrame, claim: str, study: tuple[str, str]) -> str:

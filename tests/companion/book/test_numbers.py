@@ -1,3 +1,4 @@
+import json
 import re
 
 import pandas as pd
@@ -26,7 +27,7 @@ def test_every_number_is_one_figure(values):
 def test_pages_take_every_number_and_table_and_no_others(values):
     pages = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "book").glob("*.md")]
     taken = {name for page in pages for name in re.findall(r"{{ (\w+) }}", page)}
-    assert taken == {*values, *effects.EFFECTS, *collected.collect()}
+    assert taken == {*values, *effects.EFFECTS, *collected.collect(), "effects_picture"}
 
 
 def test_numbers_are_those_of_the_committed_results(values):
@@ -54,4 +55,14 @@ def test_effects_are_those_that_the_verdicts_rest_on():
         (judged["claim"] == "ic-gain") & (judged["data"] == "Marionette") & (judged["role"] == "primary")
     ].iloc[0]
     assert told["pkd_marionette"] == f"{row['estimate']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
-    assert set(effects.collect(pd.DataFrame()).values()) == {effects.MISSING}
+    assert set(effects.collect(pd.DataFrame()).values()) == {effects.MISSING} == {effects.picture(pd.DataFrame())}
+
+
+@pytest.mark.slow
+def test_the_first_page_draws_the_effects_that_it_tells():
+    judged = verdict_tables.judged()
+    drawn = json.loads(re.search(r'<script type="application/json">(.*?)</script>', effects.picture(judged))[1])
+    (rows,) = drawn["datasets"].values()
+    shown = {f"{row['estimate']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})" for row in rows}
+    told = {value for name, value in effects.collect(judged).items() if not name.startswith("flatness")}
+    assert told <= shown and effects.FIRST in {row["dataset"] for row in rows}
