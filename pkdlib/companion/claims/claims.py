@@ -181,7 +181,8 @@ CLAIMS = (
         notebook="04_internal_classifiers",
         tables=("trials",),
         primary=("PKD - iframe, paper classifiers", "PKD - iframe, squeezed classifiers"),
-        finding="Three teachers in turn are nowhere shown to beat the last of them, the I-frame network, alone.",
+        finding="With the paper's classifiers, three teachers in turn are nowhere shown to beat the last of them, the "
+        "I-frame network, alone.",
         caveat="The last teacher takes most of the epochs, so PKD differs least from learning from the I-frame "
         "network alone. The paper takes that network for the one that generalises best; on Marionette it is the least "
         "accurate, which decides much of it.",
@@ -202,7 +203,7 @@ CLAIMS = (
     ),
     Claim(
         id="wise-gain-largest",
-        title="WISE improves accuracy, largest gain",
+        title="WISE gains more from PKD's exits, largest gain",
         statement="At the number of exits where it helps most, WISE is more accurate than what it is compared with.",
         source=ABSTRACT,
         paper_figure=_up_to("wise-gain-largest"),
@@ -374,7 +375,7 @@ CLAIMS = (
         notebook="08_protocol",
         tables=("audit",),
         primary=("PKD - CE: all together - clean",),
-        finding="All choices of the authors' code together raise PKD's gain over labels by three to eight points, in "
+        finding="The choices of the authors' code together raise PKD's gain over labels by three to seven points, in "
         "every study that measured it.",
         caveat="The classifiers are light ones, trained for this comparison alone.",
     ),
