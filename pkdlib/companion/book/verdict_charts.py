@@ -7,10 +7,10 @@ from pkdlib.companion.book import encodings
 from pkdlib.companion.book.display import INK
 from pkdlib.companion.book.encodings import VERDICT_COLOURS
 
-ALL = "all"  # data sets, in the menu
+_ALL = "all"
 
 
-def differences(frame: pd.DataFrame, *, own: str = "", first: str = ALL, margin: float = 1.0) -> alt.FacetChart:
+def differences(frame: pd.DataFrame, *, own: str = "", first: str = _ALL, margin: float = 1.0) -> alt.FacetChart:
     """Draw differences with their intervals against zero and the margin fixed beforehand: a forest plot.
 
     Args:
@@ -27,7 +27,7 @@ def differences(frame: pd.DataFrame, *, own: str = "", first: str = ALL, margin:
     frame = frame.dropna(subset=["estimate"]).assign(zero=0.0, margin=margin)
     frame["claim"] = frame["claim"].map(lambda claim: encodings.heading(claim, 40))
     datasets = [name for name in dict.fromkeys(frame["dataset"]) if name != own]
-    menu = alt.binding_select(options=[ALL, *datasets], name="Data set: ")
+    menu = alt.binding_select(options=[_ALL, *datasets], name="Data set: ")
     chosen = alt.param("dataset", value=first, bind=menu)
     base = alt.Chart(frame)
     y = alt.Y("label:N", title=None, sort=list(dict.fromkeys(frame["label"])), axis=alt.Axis(labelLimit=270, grid=True))
@@ -56,5 +56,5 @@ def differences(frame: pd.DataFrame, *, own: str = "", first: str = ALL, margin:
     return (
         panels.resolve_scale(y="independent")
         .add_params(chosen)
-        .transform_filter(f"dataset == '{ALL}' || datum.dataset == dataset || datum.dataset == '{own}'")
+        .transform_filter(f"dataset == '{_ALL}' || datum.dataset == dataset || datum.dataset == '{own}'")
     )
