@@ -1,4 +1,4 @@
-"""Batches of training clips, epoch by epoch: read here or by processes that read ahead, whole or in parts.
+"""Batches of training clips, epoch by epoch: read ahead by a thread or by processes, whole or in parts.
 
 A batch may be cut into parts, whose gradients are added up: to fit a GPU's memory, or to be spread over processes that
 train together. Each part has batch statistics of its own, so the number of parts decides the result; who computes
@@ -23,7 +23,7 @@ from pkdlib.data.batches import MicroBatch
 from pkdlib.data.frame_cache import Frames
 from pkdlib.data.sampling import Drawn
 
-_AHEAD = 2  # batches for each process, read or being read
+_AHEAD = 2  # batches for each reader, read or being read
 _PATIENCE = 600.0  # seconds for one batch, hundreds of times what the slowest takes
 
 _Key = tuple[int, list[int]]  # an epoch, and clips
@@ -46,7 +46,7 @@ class BatchLoader:
         parts: Parts that a batch is cut into.
         seed: Of the order, the segments' frames, the crops and flips.
         device: Where the batches are wanted.
-        workers: Processes that read ahead; 0 to read here, to the same bits.
+        workers: Processes that read ahead; 0 to let a thread of this one do it, to the same bits.
         together: Processes that train together, each on its share of every batch.
         number: This one's number among them, from 0.
     """
@@ -217,8 +217,22 @@ def _read(frames: Frames, modalities: list[str], segments: int, seed: int, key: 
 
 
 def _read_here(read: Callable[[_Key], Drawn], pinned: bool, keys: list[_Key]) -> Iterator[Drawn]:
-    for key in keys:
-        yield _pin(read(key)) if pinned else read(key)
+    # Reading does without Python's lock for most of its time: a thread reads while a network works.
+    with futures.ThreadPoolExecutor(1) as thread:
+        for batch in _asked_ahead(functools.partial(thread.submit, read), keys, _AHEAD):
+            yield _pin(batch.result()) if pinned else batch.result()
+
+
+def _asked_ahead(ask: Callable[[_Key], futures.Future], keys: list[_Key], ahead: int) -> Iterator[futures.Future]:
+    following = iter(keys)
+    asked = collections.deque(map(ask, itertools.islice(following, ahead)))
+    try:
+        while asked:
+            yield asked.popleft()
+            asked.extend(map(ask, itertools.islice(following, 1)))
+    finally:
+        for batch in asked:
+            batch.cancel()
 
 
 class _Ahead:
@@ -228,19 +242,13 @@ class _Ahead:
         self._read, self._workers, self._pinned = read, workers, pinned
 
     def __call__(self, keys: list[_Key]) -> Iterator[Drawn]:
-        following = iter(keys)
-        asked = collections.deque(map(self._ask, itertools.islice(following, _AHEAD * self._workers)))
         try:
-            while asked:
-                if not futures.wait([asked[0]], _PATIENCE).done:
+            for batch in _asked_ahead(self._ask, keys, _AHEAD * self._workers):
+                if not futures.wait([batch], _PATIENCE).done:
                     self._give_up()
-                yield asked.popleft().result()
-                asked.extend(map(self._ask, itertools.islice(following, 1)))
+                yield batch.result()
         except BrokenProcessPool as error:
             raise _processes.killed("reads batches ahead") from error
-        finally:
-            for batch in asked:
-                batch.cancel()
 
     def _ask(self, key: _Key) -> futures.Future:
         batch = self._pool.submit(_read_and_share, key)
