@@ -64,9 +64,9 @@ def main() -> None:
     parser.add_argument("--python", default="python3.13", help="of --colab, the Python to make its environment with")
     chosen = parser.parse_args()
     if chosen.colab:
-        raise SystemExit(rehearse(chosen.pages or ["01", "04", "06"], chosen.python))
+        raise SystemExit(rehearse(chosen.pages or ["01", "05", "07"], chosen.python))
     if chosen.together:
-        add("together.csv", [together(pages(chosen.tree, chosen.pages or ["04", "06"]), chosen)])
+        add("together.csv", [together(pages(chosen.tree, chosen.pages or ["05", "07"]), chosen)])
     else:
         add("pages.csv", [opened(path, chosen) for path in pages(chosen.tree, chosen.pages)])
 

@@ -167,7 +167,7 @@ examples:
 takes:   a second or two, for a folder some milliseconds a clip; needs the base install only (pip install pkdlib)
 """
 _REPRODUCE_HELP = """\
-Run the eight notebooks in order through papermill, training whatever is missing. What is finished is kept:
+Run the nine notebooks in order through papermill, training whatever is missing. What is finished is kept:
 the same command again redoes only what changed, and goes on where Ctrl-C or a power cut stopped it, to the
 same tables. Two at the same time, of two seeds say, share the run folder, but need a --target each.
 

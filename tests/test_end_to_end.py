@@ -87,7 +87,7 @@ def test_from_archives_to_the_paper_s_tables(tmp_path, monkeypatch, capfd):
         return printed.out + printed.err
 
     if NIGHTLY:  # the paper's networks, from weights, to their early exits; their curvature would take most of the time
-        reproduce("--only", "06", runs="large", backbone_weights=write_weights(tmp_path), **SMALLER)
+        reproduce("--only", "07", runs="large", backbone_weights=write_weights(tmp_path), **SMALLER)
         (record,) = (tmp_path / "large").rglob("backbone-iframe/run.json")
         settings = json.loads(record.read_text(encoding="utf-8"))["settings"]
         assert (settings["size"], settings["backbone_recipe"], settings["backbone_epochs"]) == (
@@ -97,7 +97,7 @@ def test_from_archives_to_the_paper_s_tables(tmp_path, monkeypatch, capfd):
         )
 
     small = SMALLER | {"size": "small", "backbone_weights": ""}
-    numbers = [f"{number:02d}" for number in range(1, 9)] if NIGHTLY else ["02", "04"]
+    numbers = [f"{number:02d}" for number in range(1, 10)] if NIGHTLY else ["02", "05"]
     reproduce("--only", *numbers, **small)
     (folder,) = (tmp_path / "runs").glob("paper-*/ucf101")
     pages = sorted((folder / "notebooks").iterdir())

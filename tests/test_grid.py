@@ -15,7 +15,7 @@ from tests.extent import nightly
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ("machine", "slurm", "kubernetes")
-STEPS = ("backbones", "flatness", "internal_classifiers", "wise", "early_exit", "protocol")
+STEPS = ("backbones", "flatness", "early_exits", "teachers", "wise", "leaving_early", "protocol")
 
 
 def command(profile, *words):
@@ -38,11 +38,11 @@ def test_a_dry_run_lists_the_paper_s_whole_grid(tmp_path, profile):
     text = done.stdout + done.stderr
     assert done.returncode == 0, text
     counts = dict(re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE))
-    assert counts == {**dict.fromkeys(STEPS, "30"), "pages": "2", "all": "1", "total": "183"}
+    assert counts == {**dict.fromkeys(STEPS, "30"), "pages": "2", "all": "1", "total": "213"}
     assert "pkd reproduce --profile paper --backbone coviar --dataset hmdb51 --root '/data/h'" in text
     cell = "runs/grid/paper-coviar/hmdb51/split2/seed4"
-    assert f"{cell} --split 2 --seed 4 --only 06_early_exit\n" in text
-    assert f"{cell}/notebooks/06_early_exit.ipynb" in text
+    assert f"{cell} --split 2 --seed 4 --only 07_leaving_early\n" in text
+    assert f"{cell}/notebooks/07_leaving_early.ipynb" in text
 
 
 STUB = """#!/bin/bash

@@ -67,11 +67,11 @@ def shows(drawn, name):
 
 @pytest.mark.slow
 def test_a_schedule_a_kind_of_exit_and_a_loss_of_ones_own(run_page):
-    before, drawn, _ = run_page("04", until="### In all committed studies")
+    before, drawn, _ = run_page("05", until="### In all committed studies")
     assert not shows(drawn, "mine")
 
     schedule = ('    "self": ', '    "mine": progressive(iframe=1 / 2, own=1 / 2),\n    "self": ')
-    after, drawn, steps = run_page("04", schedule, until="### In all committed studies")
+    after, drawn, steps = run_page("05", schedule, until="### In all committed studies")
     assert [name.split("-")[0] for name in sorted(steps)] == [".exits", ".logits"]
     assert {"mine"} == set(after["exits"]["method"]) - set(before["exits"]["method"])
     assert (
@@ -83,7 +83,7 @@ def test_a_schedule_a_kind_of_exit_and_a_loss_of_ones_own(run_page):
 
     own = "def own_kind(*shape):\n    return exit_heads.paper_classifiers(*shape)\n"
     kind = ("kinds = exit_heads.KINDS\n", f'{own}\n\nkinds = {{**exit_heads.KINDS, "light": own_kind}}\n')
-    after, _, steps = run_page("04", kind, until="## When a teacher helps")
+    after, _, steps = run_page("05", kind, until="## When a teacher helps")
     assert [name.split("-")[0] for name in sorted(steps)] == [".exits", ".logits"]
     light = before["trials"]["kind"] == "light"
     assert not after["trials"][light]["correct"].equals(before["trials"][light]["correct"])
@@ -96,7 +96,7 @@ def test_a_schedule_a_kind_of_exit_and_a_loss_of_ones_own(run_page):
         ("exit_rows, method_rows = [], []\n", f"{squared}exit_rows, method_rows = [], []\n"),
         ("loss=soft_cross_entropy", "loss=squared"),
     )
-    after, _, steps = run_page("04", *loss, until="## When a teacher helps")
+    after, _, steps = run_page("05", *loss, until="## When a teacher helps")
     assert [name.split("-")[0] for name in sorted(steps)] == [".exits", ".logits"]
     labelled = before["trials"]["method"] == "ce"
     assert after["trials"][labelled].equals(before["trials"][labelled])
@@ -106,7 +106,7 @@ def test_a_schedule_a_kind_of_exit_and_a_loss_of_ones_own(run_page):
 @pytest.mark.slow
 def test_a_penalty_of_wise_of_ones_own(run_page):
     rule = ('    "uniform": ', '    "wise_ridge": partial(wise.wise_weights, ridge=1.0),\n    "uniform": ')
-    found, drawn, _ = run_page("05", rule, until="## The weights")
+    found, drawn, _ = run_page("06", rule, until="## The weights")
     assert "wise_ridge" in set(found["ensembles"]["rule"])
     assert len(shows(drawn, "wise_ridge")) == 1  # the chart of every rule; the other one is of five rules
 
@@ -116,6 +116,6 @@ def test_an_exit_criterion_of_ones_own(run_page, monkeypatch):
     monkeypatch.setattr(policies, "CRITERIA", dict(policies.CRITERIA))
     line = 'CRITERIA["top"] = lambda scores: scores.max(axis=-1)\n'
     criterion = ("first, *other_orders = p.plan.orders\n", f"{line}first, *other_orders = p.plan.orders\n")
-    found, drawn, _ = run_page("06", criterion, until="## Policies, chosen on validation")
+    found, drawn, _ = run_page("07", criterion, until="## Policies, chosen on validation")
     assert "top" in set(found["curves"]["criterion"])
     assert len(shows(drawn, '"top"')) == 1

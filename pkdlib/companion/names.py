@@ -78,8 +78,8 @@ CRITERION_NAMES = Names(
         "patience": "exits in a row that agree",
     }
 )
-# In charts that show both.
-SERIES_NAMES = Names({**METHOD_NAMES, **RULE_NAMES})
+# In charts that show them alike.
+SERIES_NAMES = Names({**METHOD_NAMES, **RULE_NAMES, **KIND_NAMES})
 
 
 def order_name(order: Iterable[str]) -> str:

@@ -12,8 +12,14 @@ import pandas as pd
 from pkdlib.companion.book import encodings
 from pkdlib.companion.book.display import INK, cards, folded, photograph, picture, show, table
 from pkdlib.companion.book.encodings import MODALITY_COLOURS, SERIES_COLOURS
-from pkdlib.companion.flatness_controls import MEASURES
-from pkdlib.companion.names import DATASET_LABELS, EXIT_LABELS, METHOD_NAMES, MODALITY_LABELS, SERIES_NAMES
+from pkdlib.companion.names import (
+    DATASET_LABELS,
+    EXIT_LABELS,
+    KIND_NAMES,
+    METHOD_NAMES,
+    MODALITY_LABELS,
+    SERIES_NAMES,
+)
 from pkdlib.distillation.schedules import METHODS
 
 __all__ = [
@@ -21,13 +27,12 @@ __all__ = [
     "accuracy_by_exit",
     "accuracy_by_method",
     "cards",
-    "exit_costs",
-    "flatness",
     "folded",
     "gain_by_advantage",
     "modality_profile",
     "photograph",
     "picture",
+    "priced_exits",
     "published",
     "show",
     "table",
@@ -106,100 +111,56 @@ def accuracy_by_exit(summary: pd.DataFrame) -> alt.FacetChart:
     return alt.layer(*layers).properties(width=190, height=220).facet(column=encodings.modality_facet(frame))
 
 
-def exit_costs(cost: pd.DataFrame) -> alt.FacetChart:
-    """Draw what leaving at each exit costs, with the share of the internal classifiers (ICs) set apart.
+def priced_exits(cost: pd.DataFrame, segments: int = 1) -> alt.LayerChart:
+    """Draw networks with their exits as lengths of cost, with a menu of the kinds of exits and a number of segments.
 
     Args:
-        cost: One row per (modality, exit) with the columns gmac (to leave here, with every IC passed),
-            gmac_ic (this exit's IC alone; 0 at the network's end) and gmac_bare (the backbone to its end,
-            without ICs). Rows of several runs are averaged.
+        cost: One row per (kind, modality, exit) with the columns gmac (to leave here, with every exit passed), gmac_ic
+            (this exit alone; 0 at the network's end) and gmac_bare (the network to its end, without exits). Rows of
+            several runs are averaged.
+        segments: Of a clip, in these costs; all of them are paid once a segment.
 
     Returns:
-        A chart with one column per modality; the vertical line is the whole bare backbone.
+        A chart with a row for each network: its pieces, dark, each followed by the exit behind it, pale.
     """
-    frame = cost.groupby(["modality", "exit"], as_index=False)[["gmac", "gmac_ic", "gmac_bare"]].mean()
-    frame = frame.sort_values(["modality", "exit"])
-    frame["classifiers"] = frame.groupby("modality")["gmac_ic"].cumsum()
-    frame["network"] = frame["gmac"] - frame["classifiers"]
-    frame["exit"] = frame["exit"].map(EXIT_LABELS)
-    parts = {"network": "network up to the exit", "classifiers": "ICs passed"}
-    long = frame.melt(["modality", "exit", "gmac", "gmac_bare"], list(parts), var_name="part")
-    long["rank"] = (long["part"] == "classifiers").astype(int)
-    long["part"] = long["part"].map(parts)
-    y = alt.Y("exit:N", title=None, sort=list(EXIT_LABELS.values()), axis=alt.Axis(grid=False))
-    bars = (
-        alt.Chart(long)
-        .mark_bar(height=18)
-        .encode(
-            y=y,
-            x=alt.X("value:Q", title="GMAC (dashed: bare network)"),
-            color=encodings.modality_colour(),
-            opacity=alt.Opacity(
-                "part:O",
-                title=None,
-                scale=alt.Scale(domain=list(parts.values()), range=[1, 0.45]),
-                legend=alt.Legend(symbolType="square", symbolFillColor=SERIES_COLOURS[0], symbolStrokeWidth=0),
-            ),
-            order=alt.Order("rank:Q"),
-            tooltip=[
-                "exit:N",
-                "part:N",
-                *encodings.tips(long, value="GMAC", gmac="GMAC in all", gmac_bare="bare GMAC"),
-            ],
-        )
+    keys, costs = ["kind", "modality", "exit"], ["gmac", "gmac_ic", "gmac_bare"]
+    frame = cost.groupby(keys, as_index=False, sort=False)[costs].mean()
+    frame[costs] /= segments
+    frame["classifier"] = frame["kind"].map(KIND_NAMES)
+    frame["leaves"] = frame["exit"].map(EXIT_LABELS)
+    passed = frame.groupby(["kind", "modality"])["gmac"].shift(fill_value=0)
+    begins_exit = frame["gmac"] - frame["gmac_ic"]
+    pieces = pd.concat(
+        [
+            frame.assign(piece="network", begins=passed, ends=begins_exit),
+            frame.assign(piece="exit", begins=begins_exit, ends=frame["gmac"]),
+        ]
     )
-    bare = alt.Chart(long).mark_rule(strokeDash=[4, 3], strokeWidth=1.5).encode(x="mean(gmac_bare):Q")
-    panel = alt.layer(bars, bare).properties(width=180, height=alt.Step(30))
-    return panel.facet(column=encodings.modality_facet(frame))
+    kinds = list(dict.fromkeys(frame["classifier"]))
+    menu = alt.param("kind", value=kinds[0], bind=alt.binding_select(options=kinds, name="Exits: "))
+    slider = alt.binding_range(min=1, max=max(8, segments), step=1, name="Segments: ")
+    count = alt.param("segments", value=segments, bind=slider)
 
-
-def flatness(frame: pd.DataFrame) -> alt.ConcatChart:
-    """Draw every flatness measure by modality: a point per run with its standard error, a bar for the mean.
-
-    Args:
-        frame: One row per run, of one control, with the columns split, seed, modality, measure, value, standard_error
-            (of the estimator; may be missing). Measures that `flatness_controls.MEASURES` does not name are left out,
-            but for the loss.
-
-    Returns:
-        A chart with one panel and one scale per measure, logarithmic where values span more than 20-fold.
-    """
-    panels = []
-    for measure in (name for name in ("loss", *MEASURES) if name in set(frame["measure"])):
-        part = frame[frame["measure"] == measure].copy()
-        part["run"] = encodings.run_names(part)
-        # Runs stand side by side in the order of their names, so that no point hides another.
-        rank = part.groupby("modality")["run"].rank(method="dense")
-        part["shift"] = (rank - (rank.max() + 1) / 2) / max(rank.max(), 4)
-        part["low"] = part["value"] - part["standard_error"].fillna(0)
-        part["high"] = part["value"] + part["standard_error"].fillna(0)
-        wide = part["low"].min() > 0 and part["high"].max() > 20 * part["low"].min()
-        scale = (
-            encodings.logarithmic(tickCount=5)
-            if wide
-            else {"scale": alt.Scale(zero=True), "axis": alt.Axis(tickCount=5)}
+    def base(rows: pd.DataFrame, begins: str, ends: str) -> alt.Chart:
+        return (
+            alt.Chart(rows)
+            .transform_filter("datum.classifier === kind")
+            .transform_calculate(low=f"datum.{begins} * segments", high=f"datum.{ends} * segments")
+            .encode(
+                y=alt.Y("modality:N", title=None, axis=alt.Axis(labelExpr=encodings.label_expression(MODALITY_LABELS))),
+                color=encodings.modality_colour(),
+            )
         )
-        y_title = MEASURES.get(measure, "training loss (nats)") + (" (log scale)" if wide else "")
-        y = alt.Y("value:Q", title=y_title, **scale)
-        base = alt.Chart(part).encode(
-            x=alt.X(
-                "modality:N",
-                title=None,
-                sort=list(MODALITY_COLOURS),
-                axis=alt.Axis(labelAngle=0, labelExpr=encodings.label_expression(MODALITY_LABELS, wrap=True)),
-            ),
-            color=encodings.modality_colour(),
-        )
-        shift = alt.XOffset("shift:Q", scale=alt.Scale(domain=[-0.7, 0.7]))
-        tips = ["run:N", *encodings.tips(part, value=MEASURES.get(measure, "loss"), standard_error="standard error")]
-        panels.append(
-            alt.layer(
-                base.mark_tick(thickness=2, size=38, opacity=0.55).encode(y=alt.Y("mean(value):Q", title=y_title)),
-                base.mark_rule().encode(y="low:Q", y2="high:Q", xOffset=shift),
-                base.mark_point(size=45).encode(y=y, xOffset=shift, tooltip=tips),
-            ).properties(width=185, height=190)
-        )
-    return alt.concat(*panels, columns=3)
+
+    x = alt.X("low:Q", title="GMAC of a clip (tall line: the bare network)", scale=alt.Scale(zero=True))
+    tips = ["classifier:N", "leaves:N", "piece:N", alt.Tooltip("high:Q", title="GMAC up to here", format=".3~g")]
+    dark = alt.Opacity("piece:N", legend=None, scale=alt.Scale(domain=["network", "exit"], range=[0.9, 0.35]))
+    bars = base(pieces, "begins", "ends").mark_bar(height=20).encode(x=x, x2="high:Q", opacity=dark, tooltip=tips)
+    leave = base(frame, "gmac", "gmac").mark_tick(height=28, thickness=2).encode(x=x, tooltip=tips[:2] + tips[3:])
+    numbers = leave.mark_text(dy=-29, align="center").encode(text="exit:N", color=alt.value(INK))
+    bare = base(frame, "gmac_bare", "gmac_bare").mark_tick(height=44, thickness=2).encode(x=x, color=alt.value(INK))
+    chart = alt.layer(bars, bare, leave, numbers).properties(width=460, height=alt.Step(58))
+    return chart.add_params(*([menu] if len(kinds) > 1 else [alt.param("kind", value=kinds[0])]), count)
 
 
 def published(frame: pd.DataFrame) -> alt.FacetChart:

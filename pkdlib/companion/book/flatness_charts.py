@@ -3,14 +3,19 @@
 Conventions are those of `charts`; loss is in nats.
 """
 
+import json
+
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from pkdlib.companion.book import encodings
-from pkdlib.companion.flatness_controls import MEASURES
+from pkdlib.companion.book.overlay import YOURS
+from pkdlib.companion.flatness_controls import CONTROLS, MEASURES, PRIMARY_MEASURE
+from pkdlib.companion.names import MODALITY_LABELS
 from pkdlib.flatness.quadrature import Quadrature
 
+TITLES = {"loss": "training loss", **MEASURES}
 DENSITY_POINTS, DENSITY_BLUR = 200, 0.01  # the blur is a share of the span
 
 
@@ -98,27 +103,105 @@ def spectrum(frame: pd.DataFrame) -> alt.FacetChart:
     )
 
 
-def slices(frame: pd.DataFrame) -> alt.FacetChart:
+def by_measure(frame: pd.DataFrame) -> alt.LayerChart:
+    """Draw one measure of the networks at a time: a point a run, a bar for the mean, on a logarithmic scale.
+
+    Menus choose networks and measure. A switch gives input curvature by the input itself, and not by its standard
+    deviation. Values that are not above 0 are left out.
+
+    Args:
+        frame: The table `flatness` of several studies, with the columns study and dataset; a reader's own run, whose
+            study is `overlay.YOURS`, is drawn pale over those of its data set and control, and by itself.
+
+    Returns:
+        The chart; larger is sharper.
+    """
+    where = ["study", "dataset", "control", "split", "seed", "modality"]
+    deviation = frame[frame["measure"] == "input_deviation"].set_index(where)["value"].rename("deviation")
+    drawn = frame[frame["measure"].isin(TITLES) & (frame["value"] > 0)].join(deviation, on=where)
+    by_input = drawn["measure"].str.startswith("input_")
+    drawn["by_unit"] = drawn["value"] / drawn["deviation"].where(by_input, 1.0) ** 2
+    drawn["measure"] = drawn["measure"].map(TITLES)
+    drawn["run"] = encodings.run_names(drawn)
+    drawn["networks"] = drawn["study"] + ": " + drawn["control"].map(lambda name: CONTROLS[name].title)
+    own = drawn[drawn["study"] == YOURS]
+    committed = drawn[drawn["study"] != YOURS]
+    alike = own.drop(columns="networks").merge(committed[["networks", "dataset", "control"]].drop_duplicates())
+    drawn = pd.concat([committed, alike, own], ignore_index=True)
+    rank = drawn.groupby([*where[:3], "networks", "modality"])["run"].rank(method="dense")
+    drawn["shift"] = rank.where(drawn["study"] != YOURS, 0.0)
+
+    names = list(dict.fromkeys(drawn["networks"]))
+    networks = alt.param("networks", value=names[0], bind=alt.binding_select(options=names, name="Networks: "))
+    measures = [title for title in TITLES.values() if title in set(drawn["measure"])]
+    first = TITLES[PRIMARY_MEASURE] if TITLES[PRIMARY_MEASURE] in measures else measures[0]
+    measure = alt.param("measure", value=first, bind=alt.binding_select(options=measures, name="Measure: "))
+    plain = alt.param("plain", value=False, bind=alt.binding_checkbox(name="Input in its own unit: "))
+    base = (
+        alt.Chart(drawn)
+        .transform_filter("datum.networks === networks && datum.measure === measure")
+        .transform_calculate(shown="plain ? datum.by_unit : datum.value")
+        .encode(
+            x=alt.X(
+                "modality:N",
+                title=None,
+                sort=list(encodings.MODALITY_COLOURS),
+                axis=alt.Axis(labelAngle=0, labelExpr=encodings.label_expression(MODALITY_LABELS)),
+            ),
+            color=encodings.modality_colour(),
+        )
+    )
+    scale = encodings.logarithmic(tickCount=5)
+    tips = ["run:N", alt.Tooltip("shown:Q", title="value", format=".4~g")]
+    pale = alt.condition(f"datum.study === {json.dumps(YOURS)}", alt.value(0.4), alt.value(0.9))
+    points = base.mark_point(size=55).encode(
+        y=alt.Y("shown:Q", title="value (log scale; higher is sharper)", **scale),
+        xOffset=alt.XOffset("shift:Q"),
+        opacity=pale,
+        tooltip=tips,
+    )
+    means = base.mark_tick(thickness=3, size=70, opacity=0.6).encode(
+        y=alt.Y("mean(shown):Q", **scale), detail="study:N"
+    )
+    return alt.layer(means, points).properties(width=420, height=240).add_params(networks, measure, plain)
+
+
+def slices(frame: pd.DataFrame) -> alt.LayerChart:
     """Draw the loss along random directions: the median, and the band of all directions and runs of a study.
+
+    A slider sets how far to look, and a switch counts the loss from where each network was trained to.
 
     Args:
         frame: The table `flatness_slices`.
 
     Returns:
-        A panel a modality, on common scales.
+        All networks in one panel.
     """
-    grouped = frame.groupby([*encodings.kept(frame), "modality", "position"])["loss"]
-    drawn = grouped.agg(low="min", middle="median", high="max").reset_index()
-    base = alt.Chart(drawn).encode(
-        x=alt.X("position:Q", title="position (norms of the filters)"), color=encodings.modality_colour()
+    lines = [*encodings.kept(frame), "split", "seed", "modality", "direction"]
+    ends = frame[frame["position"] == 0].set_index(lines)["loss"].rename("end")
+    rises = frame.join(ends, on=lines).assign(rise=lambda rows: rows["loss"] - rows["end"])
+    grouped = rises.groupby([*encodings.kept(frame), "modality", "position"])
+    parts = [
+        grouped[name].agg(low="min", middle="median", high="max").reset_index().assign(rise=name == "rise")
+        for name in ("loss", "rise")
+    ]
+    far = float(frame["position"].abs().max())
+    radius = alt.param(
+        "radius", value=far, bind=alt.binding_range(min=far / 5, max=far, step=far / 5, name="How far to look: ")
+    )
+    rise = alt.param("rise", value=False, bind=alt.binding_checkbox(name="Count from each minimum: "))
+    base = (
+        alt.Chart(pd.concat(parts))
+        .transform_filter("datum.rise === rise && abs(datum.position) <= radius * 1.001")
+        .encode(x=alt.X("position:Q", title="position (norms of the filters)"), color=encodings.modality_legend(frame))
     )
     y = alt.Y("low:Q", title="training loss (nats)")
-    band = base.mark_area(opacity=0.25).encode(
+    band = base.mark_area(opacity=0.2).encode(
         y=y, y2="high:Q", fill=encodings.modality_colour(), stroke=alt.value(None)
     )
-    tips = ["position:Q", *encodings.tips(drawn, low="lowest", middle="median", high="highest")]
+    tips = ["position:Q", *encodings.tips(parts[0], low="lowest", middle="median", high="highest")]
     line = base.mark_line(point=True).encode(y="middle:Q", tooltip=tips)
-    return alt.layer(band, line).properties(width=190, height=200).facet(column=encodings.modality_facet(drawn))
+    return alt.layer(band, line).properties(width=420, height=240).add_params(radius, rise)
 
 
 def surface(frame: pd.DataFrame) -> alt.FacetChart:
@@ -174,23 +257,29 @@ def exits(frame: pd.DataFrame) -> alt.FacetChart:
     )
 
 
-def by_scene_bias(frame: pd.DataFrame) -> alt.FacetChart:
-    """Draw the measures of the networks by how often a scene tells the action.
+def by_scene_bias(frame: pd.DataFrame) -> alt.LayerChart:
+    """Draw a measure of the networks by how often a scene tells the action, with a menu of the measures.
 
     Args:
         frame: The table `flatness_biases`.
 
     Returns:
-        A panel for the loss and each measure, with a scale of its own: the mean over runs.
+        The mean over runs.
     """
-    titles = {"loss": "training loss", **MEASURES}
-    drawn = frame[frame["measure"].isin(titles)].copy()
-    drawn["measure"] = drawn["measure"].map(titles)
-    base = alt.Chart(drawn).encode(x=alt.X("scene_bias:Q", title="scene bias"), color=encodings.modality_legend(drawn))
-    y = alt.Y("mean(value):Q", title=None, axis=alt.Axis(tickCount=4))
+    drawn = frame[frame["measure"].isin(TITLES)].copy()
+    drawn["measure"] = drawn["measure"].map(TITLES)
+    menu = alt.binding_select(options=list(TITLES.values()), name="Measure: ")
+    base = (
+        alt.Chart(drawn)
+        .transform_filter("datum.measure === measure")
+        .encode(
+            x=alt.X("scene_bias:Q", title="scene bias", axis=alt.Axis(tickCount=5)),
+            color=encodings.modality_legend(drawn),
+        )
+    )
+    y = alt.Y("mean(value):Q", title="value (higher is sharper)", axis=alt.Axis(tickCount=5))
     return (
         alt.layer(base.mark_line().encode(y=y), base.mark_point(size=40).encode(y=y))
-        .properties(width=165, height=130)
-        .facet(facet=alt.Facet("measure:N", title=None, sort=list(titles.values())), columns=3)
-        .resolve_scale(y="independent")
+        .properties(width=420, height=220)
+        .add_params(alt.param("measure", value=TITLES["loss"], bind=menu))
     )

@@ -1,7 +1,7 @@
 """Figures of the committed studies, with a reader's own run laid over the study of the same data, as theirs."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import altair as alt
 import pandas as pd
@@ -17,21 +17,23 @@ Draw = Callable[[pd.DataFrame], alt.TopLevelMixin]
 Summarise = Callable[[pd.DataFrame], pd.DataFrame]
 
 
-def over_studies(draw: Draw, summarise: Summarise, table: str, own: pd.DataFrame, dataset: str) -> alt.TopLevelMixin:
+def over_studies(
+    draw: Draw, summarise: Summarise, table: str | Sequence[str], own: pd.DataFrame, dataset: str
+) -> alt.TopLevelMixin:
     """Draw a figure of every committed study, of which a menu shows one, with a reader's own run over its own data.
 
     Args:
         draw: Of a chart, which keeps its frame's columns study and dataset.
         summarise: Makes of a result table what `draw` takes.
-        table: Its name; studies without it are left out.
-        own: The same table of the reader's own run; it may be empty.
+        table: Its name, or those of several whose rows it takes together; studies that lack one are left out.
+        own: The same rows of the reader's own run; there may be none.
         dataset: Of that run.
 
     Returns:
         The chart with a menu of the studies. What is the reader's own is pale, and is shown with studies of its data
         set alone.
     """
-    parts = _parts(summarise, table, own, dataset)
+    parts = _parts(summarise, [table] if isinstance(table, str) else table, own, dataset)
     chart = _marked(draw(pd.concat(parts.values(), ignore_index=True)))
     of = {title: part["dataset"].iloc[0] for title, part in parts.items() if title != YOURS}
     return _chosen(chart, list(of), f" || ({_THEIRS} && datum.dataset === {json.dumps(of)}[study])")
@@ -52,16 +54,31 @@ def one_by_one(draw: Draw, summarise: Summarise, table: str, own: pd.DataFrame, 
     Returns:
         The chart with a menu of the studies, and last of the reader's own run.
     """
-    parts = _parts(summarise, table, own, dataset)
+    parts = _parts(summarise, [table], own, dataset)
     return _chosen(draw(pd.concat(parts.values(), ignore_index=True)), list(parts), "")
 
 
-def _parts(summarise: Summarise, table: str, own: pd.DataFrame, dataset: str) -> dict[str, pd.DataFrame]:
+def with_studies(table: str, own: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Put a result table of every committed study and of a reader's own run under one another.
+
+    Args:
+        table: Its name; studies without it are left out.
+        own: The same table of the reader's own run; it may be empty.
+        dataset: Of that run.
+
+    Returns:
+        The rows, with the columns study (YOURS for the reader's own) and dataset.
+    """
+    return pd.concat(_parts(lambda rows: rows, [table], own, dataset).values(), ignore_index=True)
+
+
+def _parts(summarise: Summarise, tables: Sequence[str], own: pd.DataFrame, dataset: str) -> dict[str, pd.DataFrame]:
     parts = {}
     for profile, name in results.published_sets(verdicts.MIN_SEEDS):
-        if (found := results.published_table(profile, name, table)) is not None:
+        found = [results.published_table(profile, name, table) for table in tables]
+        if all(table is not None for table in found):
             named = {"study": study_name(profile, name), "dataset": dataset_name(name)}
-            parts[named["study"]] = summarise(found).assign(**named)
+            parts[named["study"]] = summarise(pd.concat(found, ignore_index=True)).assign(**named)
     if len(own):
         parts[YOURS] = summarise(own).assign(study=YOURS, dataset=dataset_name(dataset))
     return parts

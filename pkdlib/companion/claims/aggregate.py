@@ -71,6 +71,20 @@ def accuracy_summary(exits: pd.DataFrame, part: str = "test") -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values(["modality", "method", "exit"], ignore_index=True)
 
 
+def kind_summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Summarise the test accuracy of exits that learned from labels by their kind, beside the network's own end.
+
+    Args:
+        rows: Of the tables `trials` and `exits`, together.
+
+    Returns:
+        modality, method (the kind of the exits), exit, accuracy, low, high; fractions in 0..1.
+    """
+    plain = (rows["method"] == "ce") & (rows["lr_factor"] == 1) & (rows["epochs_factor"] == 1)  # of `trials` alone
+    ends = rows[rows["method"] == "backbone"]
+    return accuracy_summary(pd.concat([rows[plain].assign(method=rows.loc[plain, "kind"]), ends]))
+
+
 def method_summary(trials: pd.DataFrame) -> pd.DataFrame:
     """Summarise the accuracy of light internal classifiers by what trained them, the mean over the three exits.
 

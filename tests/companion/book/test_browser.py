@@ -284,7 +284,7 @@ def test_axe_finds_nothing_serious_in_either_theme(visits):
 def test_every_control_moves_its_picture_by_keys(visits):
     assert {page: visit.stuck for page, visit in visits.items() if visit.stuck} == {}
     playable = {page for place, page in visits if visits[place, page].moved}
-    assert {"01_compressed_domain", "05_wise", "06_early_exit"} <= playable
+    assert {"01_compressed_domain", "04_early_exits", "06_wise", "07_leaving_early"} <= playable
 
 
 def _faults_of_colour(chart):
@@ -334,7 +334,7 @@ def _said(chart, pattern):
 
 @pytest.mark.slow
 def test_the_cascade_says_what_the_table_says(html, page):
-    chart = _play(page, html, "06_early_exit", 3)
+    chart = _play(page, html, "07_leaving_early", 3)
     table = results.published("full-lite", "ucf101-25")["early_exit"]
     run = table[(table["split"] == 0) & (table["seed"] == 0) & (table["kind"] == "light") & (table["method"] == "ce")]
     rows = run[(run["order"] == "residual motion iframe") & (run["rule"] == "wise") & (run["setting"] == 0.9)]
@@ -351,7 +351,7 @@ def test_the_cascade_says_what_the_table_says(html, page):
 
 @pytest.mark.slow
 def test_the_weights_give_what_the_table_says(html, page):
-    chart = _play(page, html, "05_wise", 17)
+    chart = _play(page, html, "06_wise", 17)
     table = results.published("full-lite", "ucf101-25")["ensembles"]
     rows = table[(table["split"] == 0) & (table["seed"] == 0) & (table["part"] == "test") & (table["prefix"] == 12)]
     for choice, rule in (("learned (WISE)", "wise"), ("equal", "uniform")):
@@ -403,7 +403,7 @@ def test_the_schedule_builder_trains_what_the_library_trains(html, page):
     place = recording.committed()["ucf101-25"]
     counts = pd.read_csv(place / recording.ACCURACY)
     counts["accuracy"] = 100 * counts["correct"] / counts["clips"]
-    (path,) = html.glob("notebooks/04_internal_classifiers.html")
+    (path,) = html.glob("notebooks/05_teachers.html")
     page.goto(path.as_uri())
     builder = page.locator(".pkd-schedules")
     means = {}

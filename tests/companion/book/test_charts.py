@@ -13,7 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pkdlib.companion.book import cascade_charts, charts, diagrams, display, encodings, flatness_charts, verdict_charts
+from pkdlib.companion.book import (
+    cascade_charts,
+    charts,
+    diagrams,
+    display,
+    encodings,
+    flatness_charts,
+    overlay,
+    verdict_charts,
+)
 from pkdlib.companion.claims import claims
 from pkdlib.distillation.schedules import METHODS
 
@@ -96,12 +105,17 @@ def _switches():
 
 def _cost():
     exits = [(1, 1.5, 0.5), (2, 2.6, 0.6), (3, 3.9, 0.7), (4, 4.8, 0.0)]
-    return pd.concat([_runs(exit=e, gmac=g, gmac_ic=i, gmac_bare=3.0) for e, g, i in exits])
+    return pd.concat([_runs(kind="light", exit=e, gmac=g, gmac_ic=i, gmac_bare=3.0) for e, g, i in exits])
 
 
 def _flatness():
-    wide = _runs(measure="trace", value=lambda s, m: 10.0 ** (m + 1) + s, standard_error=0.5)
-    return pd.concat([wide, _runs(measure="loss", value=lambda s, m: 0.3 + 0.1 * m, standard_error=np.nan)])
+    measured = [("average_sharpness", 1.0), ("input_trace", 8.0), ("input_deviation", 2.0)]
+    parts = [
+        _runs(study=study, dataset="here", control="same", measure=measure, value=value * times)
+        for study, times in (("a study", 1), (overlay.YOURS, 3))
+        for measure, value in measured
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _orders():
@@ -200,8 +214,8 @@ CHARTS = {
     cascade_charts.accuracy_against_cost: _early_exit,
     cascade_charts.accuracy_by_rule: _rules,
     cascade_charts.gains_by_switch: _switches,
-    charts.exit_costs: _cost,
-    charts.flatness: _flatness,
+    charts.priced_exits: _cost,
+    flatness_charts.by_measure: _flatness,
     flatness_charts.orders: _orders,
     flatness_charts.spectrum: _spectrum,
     flatness_charts.slices: _slices,
@@ -300,7 +314,7 @@ class _Sanitised(HTMLParser):
 
 
 def test_a_chart_is_seen_in_a_notebook_that_is_not_trusted():
-    shown = charts.show(charts.exit_costs(_cost()), "Costs.")
+    shown = charts.show(charts.accuracy_by_exit(_summary()), "Costs.")
     (_, (tag, image)) = _Sanitised(shown.markup).kept
     assert tag == "img" and image["alt"] == "Costs."
     assert image["style"] == "max-width:100%;height:auto"
@@ -323,7 +337,7 @@ def test_text_of_the_data_cannot_end_the_script_element():
 def test_two_charts_on_a_page_share_no_names():
     names = [
         {node.get("id") for node in _svg(charts.show(draw(CHARTS[draw]()), "A chart.")).iter()} - {None}
-        for draw in (charts.exit_costs, verdict_charts.differences)
+        for draw in (charts.priced_exits, verdict_charts.differences)
     ]
     assert not names[0] & names[1]
 
@@ -371,11 +385,20 @@ def test_prefixes_are_those_of_the_papers_classifiers():
     assert min(row["accuracy"] for row in rows) > 0
 
 
-def test_costs_are_split_into_the_network_and_the_classifiers_passed():
-    rows = [row for row in _rows(charts.exit_costs(_cost())) if row["modality"] == "motion" and row["exit"] == "IC 3"]
-    parts = {row["part"]: row["value"] for row in rows}
-    assert parts["ICs passed"] == pytest.approx(0.5 + 0.6 + 0.7)
-    assert sum(parts.values()) == pytest.approx(3.9)
+def test_costs_are_split_into_networks_and_exits():
+    rows = [row for row in _rows(charts.priced_exits(_cost(), 2)) if row["modality"] == "motion" and "piece" in row]
+    lengths = {(row["piece"], row["exit"]): row["ends"] - row["begins"] for row in rows}
+    assert [lengths["exit", exit_] for exit_ in (1, 2, 3, 4)] == pytest.approx([0.25, 0.3, 0.35, 0])
+    assert [lengths["network", exit_] for exit_ in (1, 2, 3, 4)] == pytest.approx([0.5, 0.25, 0.3, 0.45])
+    assert max(row["ends"] for row in rows) == pytest.approx(4.8 / 2)
+
+
+def test_a_menu_of_exits_is_there_where_there_are_two_kinds():
+    bound = [
+        [param["name"] for param in charts.priced_exits(cost).to_dict()["params"] if "bind" in param]
+        for cost in (_cost(), pd.concat([_cost(), _cost().assign(kind="paper")]))
+    ]
+    assert bound == [["segments"], ["kind", "segments"]]
 
 
 def test_a_claim_without_an_estimate_is_left_out():
@@ -405,16 +428,26 @@ def test_one_move_raises_the_loss_more_in_the_sharp_minimum():
 
 
 def test_a_small_chart_is_not_drawn_larger_than_it_is():
-    shown = charts.show(charts.exit_costs(_cost().query("modality == 'motion'")), "Costs.")
+    shown = charts.show(charts.priced_exits(_cost().query("modality == 'motion'")), "Costs.")
     assert f'style="--pkd-width: {_svg(shown).get("width")}px"' in shown.markup
     (still,) = re.findall(r"<img [^>]*>", shown.markup)
     assert f'width="{_svg(shown).get("width")}"' in still and 'style="max-width:100%;height:auto"' in still
 
 
-def test_flatness_takes_a_logarithm_only_where_values_span_widely():
-    panels = charts.flatness(_flatness()).to_dict()["concat"]
-    scales = [panel["layer"][2]["encoding"]["y"]["scale"].get("type") for panel in panels]
-    assert scales == [None, "log"]
+def test_a_readers_measures_lie_over_the_study_of_the_same_data_and_stand_by_themselves():
+    rows = [row for row in _rows(flatness_charts.by_measure(_flatness())) if row["modality"] == "motion"]
+    theirs = [row["networks"] for row in rows if row["study"] == overlay.YOURS]
+    recipe = "one architecture, one recipe"
+    assert set(theirs) == {f"a study: {recipe}", f"{overlay.YOURS}: {recipe}"}
+    units = {(row["measure"], row["value"], row["by_unit"]) for row in rows if row["study"] == "a study"}
+    assert units == {("average adaptive sharpness", 1.0, 1.0), ("input Hessian trace", 8.0, 2.0)}  # 2 is half the unit
+
+
+def test_slices_can_be_counted_from_where_each_network_ends():
+    rows = [row for row in _rows(flatness_charts.slices(_slices())) if row["modality"] == "motion"]
+    by_place = {(row["rise"], row["position"]): row["middle"] for row in rows}
+    assert by_place[True, 0.0] == 0 and by_place[False, 0.0] == pytest.approx(0.1)
+    assert by_place[True, 1.0] == pytest.approx(by_place[False, 1.0] - 0.1)
 
 
 def test_a_picture_keeps_its_pixels_and_says_what_it_shows():

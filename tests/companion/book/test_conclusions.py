@@ -98,6 +98,20 @@ def methods(study: tuple[str, str]) -> pd.DataFrame:
 
 
 @functools.cache
+def labelled(study: tuple[str, str]) -> pd.Series:
+    """Test accuracy of each exit that learned from labels, by network, kind and exit, per cent."""
+    plain = table(study, "trials").query("part == 'test' and method == 'ce' and lr_factor == 1 and epochs_factor == 1")
+    sums = plain.groupby(["modality", "kind", "exit"])[["correct", "clips"]].sum()
+    return sums["correct"] / sums["clips"] * 100
+
+
+def lead_of_paper_kind(exit_: int) -> list[float]:
+    """What the paper's classifiers are ahead of light ones at an exit, of each network and study of three."""
+    by_kind = [labelled(study).xs(exit_, level="exit").unstack("kind") for study in studies_of_three()]
+    return [lead for kinds in by_kind for lead in kinds["paper"] - kinds["light"]]
+
+
+@functools.cache
 def orders(study: tuple[str, str]) -> dict[tuple[str, str], tuple[set[str], set[str]]]:
     """(control, pair) -> the measures by which the first, and by which the second network is the sharper."""
     own = flatness_tables.orders(judged()[judged()["data"] == title(study)])
@@ -495,20 +509,29 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         "The means by input curvature are in the paper's order where scenes tell little, and not where they tell all.",
         lambda: in_order(0.3) and not in_order(1.0),
     ),
+    (
+        "notebooks/03_flatness.md",
+        "give the input in its own unit: the motion network's figure grows more than fortyfold",
+        lambda: all(
+            found["flatness"].query("measure == 'input_deviation' and modality == 'motion'")["value"].max() ** -2 > 40
+            for found in (results.published(*study) for study in studies_of_three())
+            if "flatness" in found
+        ),
+    ),
     # 04
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/05_teachers.md",
         "In the committed studies of three networks there is no exit at which PKD is shown to beat cross-entropy.",
         lambda: "holds" not in words("ic-gain", *studies_of_three()),
     ),
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/05_teachers.md",
         "On UCF-101 with the strong I-frame network, the two are within two points of each other on the mean over all "
         "exits, by the whole interval.",
         lambda: compared("ic-gain", UCF, role="primary")[["low", "high"]].abs().max(axis=None) < 2,
     ),
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/05_teachers.md",
         "On Marionette PKD takes more than ten points from every exit of the paper's kind in the motion and the "
         "residual network: its last teacher, the I-frame network, is wrong more often than they are.",
         lambda: (
@@ -520,7 +543,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/05_teachers.md",
         "On UCF-101 with the strong I-frame network, PKD beats the reversed order, the motion teacher alone and the "
         "version that ends on the network's own end. It is not shown to beat labels, or the I-frame teacher alone.",
         lambda: (
@@ -532,7 +555,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/05_teachers.md",
         "On Marionette the I-frame teacher alone is the worst choice for both other networks, and PKD beats it there.",
         lambda: (
             all(
@@ -544,7 +567,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/05_teachers.md",
         "By the straight line through the points of light classifiers, the gain grows with the advantage, and a "
         "teacher as good as the student's network loses to labels; only teachers that are stronger by some twenty "
         "points or more beat them.",
@@ -555,13 +578,13 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/05_teachers.md",
         "among teachers that are weaker than the student's network. Among stronger ones a further advantage adds "
         "nothing that can be told.",
         lambda: slopes("bent")[0].low > 0 and holds_nought((slopes("bent")[1].low, slopes("bent")[1].high)),
     ),
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/05_teachers.md",
         "By that line, teachers that are weaker by five points or more cost accuracy, and so do some stronger ones, by "
         "eight to 22 points. No teacher, however strong, is shown to raise it.",
         lambda: (
@@ -571,7 +594,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/05_teachers.md",
         "The slope of the straight line stays positive without any one study or source of clips.",
         lambda: all(
             next(own.slopes().itertuples()).low > 0
@@ -580,12 +603,12 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/05_teachers.md",
         "For light classifiers that is worse, whoever teaches, than the same teacher at 1 and than labels.",
         lambda: max(temperature_of_light()) < 0,
     ),
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/05_teachers.md",
         "At three times the rate cross-entropy is more accurate in every committed study of three networks, so that "
         "neither method was given its best rate:",
         lambda: all(
@@ -601,7 +624,19 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/04_early_exits.md",
+        "In every committed study of three networks the paper's classifiers know far more than light ones behind the "
+        "first stage, by ten to 49 points of test accuracy, and more behind the second.",
+        lambda: [round(f(lead_of_paper_kind(1))) for f in (min, max)] == [11, 49] and min(lead_of_paper_kind(2)) > 0,
+    ),
+    (
+        "notebooks/04_early_exits.md",
+        "On Marionette the first exit of the motion network, of the paper's kind, is within five points of the "
+        "network's own end.",
+        lambda: 0 < backbones(MARIONETTE)["motion"] - labelled(MARIONETTE)["motion", "paper", 1] < 5,
+    ),
+    (
+        "notebooks/04_early_exits.md",
         "Of the small networks, the bare motion and residual network cost less to their ends than to leave at the "
         "third of the paper's classifiers. With light classifiers every exit is cheaper than running the full "
         "network.",
@@ -612,12 +647,13 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     (
-        "notebooks/04_internal_classifiers.md",
-        "With the paper's classifiers, leaving at the third exit costs more than each bare network to its end.",
-        lambda: dear(paper_costs(), "paper", 3).min() > 1,
+        "notebooks/04_early_exits.md",
+        "So leaving at the third exit costs more than each bare network to its end: with these classifiers, early exit "
+        "can pay only through the first two exits.",
+        lambda: dear(paper_costs(), "paper", 3).min() > 1 > dear(paper_costs(), "paper", 2).max(),
     ),
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/05_teachers.md",
         "In them PKD costs TEAM-Net's exits 15 points or more. The three networks lose less than TEAM-Net does "
         "with the paper's classifiers. With light ones, which are as cheap as TEAM-Net's, no loss is shown.",
         lambda: (
@@ -628,18 +664,18 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     # 05
     (
-        "notebooks/05_wise.md",
+        "notebooks/06_wise.md",
         "In the committed studies WISE over all exits gains much over the last exit alone,",
         lambda: (compared("wise-fusion", name="the last exit alone")["low"] > 1).all(),
     ),
     (
-        "notebooks/05_wise.md",
+        "notebooks/06_wise.md",
         "Over the late fusion of the bare networks with fitted weights, which needs no exits, it shows no gain in any"
         " of them.",
         lambda: "holds" not in words("wise-fusion", role="primary"),
     ),
     (
-        "notebooks/05_wise.md",
+        "notebooks/06_wise.md",
         "On Marionette and UT-Interaction that fusion is as good as WISE by the margin fixed beforehand; on UCF-101 "
         "this stays undecided.",
         lambda: (
@@ -648,12 +684,12 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     (
-        "notebooks/05_wise.md",
+        "notebooks/06_wise.md",
         "is far below WISE on UCF-101.",
         lambda: compared("wise-fusion", UCF, PLAIN, name="stacking")["low"].min() > 10,
     ),
     (
-        "notebooks/05_wise.md",
+        "notebooks/06_wise.md",
         "on Marionette the motion network's own end weighs the most over all exits; on UT-Interaction the three "
         "networks' own ends are the three heaviest. On UCF-101 with the strong I-frame network, an exit inside the "
         "motion network weighs more than any own end.",
@@ -664,13 +700,13 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     (
-        "notebooks/05_wise.md",
+        "notebooks/06_wise.md",
         "in every study that has both TEAM-Net and the three networks, WISE shows no gain over it.",
         lambda: of_both(lambda three, team: over_last_exit(team).low <= 0, "ensembles"),
     ),
     # 06
     (
-        "notebooks/06_early_exit.md",
+        "notebooks/07_leaving_early.md",
         "In the committed studies of small networks no cascade, by either kind of classifiers, beats bare networks on "
         "fewer segments at equal cost; most are less accurate.",
         lambda: (
@@ -679,7 +715,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     (
-        "notebooks/06_early_exit.md",
+        "notebooks/07_leaving_early.md",
         "With the paper's networks on Marionette, light classifiers beat them, and for the paper's classifiers it is "
         "undecided.",
         lambda: (
@@ -688,7 +724,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     (
-        "notebooks/06_early_exit.md",
+        "notebooks/07_leaving_early.md",
         "In the committed studies half the cost without loss is shown for the paper's networks on Marionette alone. "
         "On UCF-101 such policies lose more than the margin with either I-frame network, and elsewhere it is "
         "undecided.",
@@ -699,7 +735,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     (
-        "notebooks/06_early_exit.md",
+        "notebooks/07_leaving_early.md",
         "In the committed results of both, TEAM-Net is less accurate at equal cost than the three networks, bare with "
         "fewer segments.",
         lambda: all(bare_at_equal_cost(found).high < 0 for _, found in second_backbone.studies()),
@@ -957,7 +993,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/05_teachers.md",
         "On UCF-101, with two seeds, it is undecided whether that helps, against learning from the run's own I-frame "
         "network: the estimate over all exits is below 0, and the interval on both sides of it.",
         lambda: (
@@ -972,7 +1008,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         lambda: fused_on_ut_interaction().low > 40,  # chance is 17 %
     ),
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/04_early_exits.md",
         "| ResNet-18, residual | 1.81 GMAC | 1.12 | 1.65 | 2.18 | 2.59 | "
         "| ResNet-18, motion | 1.77 | 1.08 | 1.61 | 2.14 | 2.55 | "
         "| ResNet-50, I-frame | 4.09 | 1.25 | 3.20 | 6.52 | 7.33 |",
@@ -983,7 +1019,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         ),
     ),
     (
-        "notebooks/04_internal_classifiers.md",
+        "notebooks/04_early_exits.md",
         "leaving costs 2.5, 15.3, 30.1 and 61.4 GMAC.",
         lambda: paper_costs("teamnet", 8).sort_values("exit")["gmac"].round(1).tolist() == [2.5, 15.3, 30.1, 61.4],
     ),

@@ -58,7 +58,7 @@ def test_a_recording_is_small_enough_for_a_page():
 
 @pytest.mark.slow
 def test_the_exits_of_a_run_answer_the_same_from_its_recording(smoke, smoke_page, tmp_path):
-    smoke_page("04")
+    smoke_page("05")
     (run,) = workspace.selected_runs(smoke)
     recorded = recording.record(run)
     own, kind = exits.of(run), smoke.plan.light

@@ -27,26 +27,26 @@ def test_a_page_is_made_of_a_run_whose_memory_could_not_be_measured(tmp_path, mo
 
 def test_a_page_says_what_it_takes_at_its_own_profile_in_order_and_alone(tmp_path, monkeypatch):
     place = tmp_path / "results" / "quick" / "marionette"
-    for number, seconds in (("02_backbones", 200.0), ("04_internal_classifiers", 10.0), ("05_wise", 7.0)):
+    for number, seconds in (("02_backbones", 200.0), ("05_teachers", 10.0), ("06_wise", 7.0)):
         measure.remember(place / "timings.json", "notebooks", number, measure.Cost(seconds, 1024.0))
     (place / "runs").mkdir()
     (tmp_path / "results" / "sessions").mkdir()
     (tmp_path / "results" / "sessions" / "pages.csv").write_text(
         "version,page,import_seconds,first_result_seconds,whole_seconds,peak_memory_mib\n"
-        "before,04_internal_classifiers,6,347,,1100\nnow,04_internal_classifiers,6,9,13,512\n",
+        "before,05_teachers,6,347,,1100\nnow,05_teachers,6,9,13,512\n",
         encoding="utf-8",
     )
     folder = _resources.folder
     monkeypatch.setattr(_resources, "folder", lambda name: tmp_path / name if name == "results" else folder(name))
     p = Parameters.for_profile("quick", device="cpu", recompute=False)
-    told = run_tables.about("04", p).to_numpy().tolist()
+    told = run_tables.about("05", p).to_numpy().tolist()
     assert [row[1] for row in told[:3]] == [
         "10 s, 1.0 GB",
         "at most 3.5 min",
         "first picture after 9 s; all 13 s, 0.5 GB",
     ]
-    assert len(run_tables.about("04", p.replace(exit_epochs=1))) == len(told) - 3  # it is no run of the profile's
-    assert len(run_tables.about("04", Parameters.for_profile("smoke", recompute=False))) == 1
+    assert len(run_tables.about("05", p.replace(exit_epochs=1))) == len(told) - 3  # it is no run of the profile's
+    assert len(run_tables.about("05", Parameters.for_profile("smoke", recompute=False))) == 1
 
 
 def test_a_page_records_every_parameter_as_one_would_type_it_and_the_versions():
