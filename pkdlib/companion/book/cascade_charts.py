@@ -181,11 +181,12 @@ def gains_by_switch(summary: pd.DataFrame) -> alt.VConcatChart:
     panels = []
     for gain, frame in summary.groupby("gain", sort=False):
         unit = frame["unit"].iloc[0]
+        order = list(dict.fromkeys(frame["switch"]))
         base = alt.Chart(frame).encode(
-            y=alt.Y("switch:N", title=None, sort=list(frame["switch"]), axis=alt.Axis(labelLimit=260, minExtent=230)),
+            y=alt.Y("switch:N", title=None, sort=order, axis=alt.Axis(labelLimit=260, minExtent=230)),
             color=alt.condition("datum.switch == 'clean'", alt.value(SERIES_COLOURS[3]), alt.value(SERIES_COLOURS[1])),
         )
-        zero = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(opacity=0.7).encode(x="at:Q")
+        zero = alt.Chart(frame).mark_rule(opacity=0.7).encode(x=alt.datum(0))
         intervals = base.mark_rule(strokeWidth=3, opacity=0.6).encode(x=alt.X("low:Q", title=unit), x2="high:Q")
         tips = ["switch:N", *encodings.tips(frame, difference=unit, low="from", high="to")]
         points = base.mark_point(size=90).encode(x="difference:Q", tooltip=tips)

@@ -90,7 +90,16 @@ def _chosen(chart: alt.TopLevelMixin, titles: list[str], others: str) -> alt.Top
         return chart
     menu = alt.binding_select(options=titles, name="Study: ")
     chosen = alt.param("study", value=titles[0], bind=menu)
-    return chart.add_params(chosen).transform_filter(f"datum.study === study{others}")
+    return _filtered(chart, f"datum.study === study{others}").add_params(chosen)
+
+
+def _filtered(chart: alt.TopLevelMixin, which: str) -> alt.TopLevelMixin:
+    # Vega-Lite reads the transforms of a concatenation's parts, and not its own.
+    for parts in ("hconcat", "vconcat", "concat"):
+        if (own := getattr(chart, parts, alt.Undefined)) is not alt.Undefined:
+            setattr(chart, parts, [_filtered(part, which) for part in own])
+            return chart
+    return chart.transform_filter(which)
 
 
 def _marked(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:

@@ -266,7 +266,8 @@ def _move(control):
     elif control.get_attribute("type") == "checkbox":
         control.press("Space")
     else:
-        control.press("ArrowLeft")
+        lowest = control.evaluate("(element) => element.value === element.min")
+        control.press("ArrowRight" if lowest else "ArrowLeft")
 
 
 @pytest.mark.slow
