@@ -66,11 +66,11 @@ def normalise(planes: Tensor, modality: str) -> Tensor:
         return torch.cat([normalise(planes[..., PLANES[part], :, :], part) for part in PARTS[modality]], dim=-3)
     scaled = planes / 255
     if modality == "motion":
-        return scaled - 0.5
+        return scaled.sub_(0.5)
     std = scaled.new_tensor(IMAGENET_STD).view(3, 1, 1)
     if modality == "residual":
-        return (scaled - 0.5) / std
-    return (scaled - scaled.new_tensor(IMAGENET_MEAN).view(3, 1, 1)) / std
+        return scaled.sub_(0.5).div_(std)
+    return scaled.sub_(scaled.new_tensor(IMAGENET_MEAN).view(3, 1, 1)).div_(std)
 
 
 def segment_draws(num_frames: int, segments: int, rng: np.random.Generator) -> list[int]:
