@@ -5,7 +5,7 @@ import signal
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context, parent_process
+from multiprocessing import current_process, get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -42,6 +42,20 @@ def pool(
             f"no process can be started beside this one: /dev/shm cannot be used ({error.strerror}); make room there, "
             "or ask for no more processes (workers = 0 to train, threads = 1, `pkd data --workers 1`)"
         ) from error
+
+
+def refuse_if_starting() -> None:
+    """Refuse to work in a process of a pool that only reads the program that started it, which is what it begins with.
+
+    Raises:
+        ProcessError: If it is such a process: the program's own work stands outside `if __name__ == "__main__":`, and
+            would wait here for what the program itself is at.
+    """
+    if getattr(current_process(), "_inheriting", False):  # as multiprocessing itself asks before it starts another
+        raise ProcessError(
+            "a process that works for this program would begin it again: put its own work under "
+            '`if __name__ == "__main__":`'
+        )
 
 
 def killed(what: str) -> ProcessError:

@@ -25,7 +25,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pkdlib import __version__, _files, _resources
+from pkdlib import __version__, _files, _processes, _resources
 from pkdlib.companion.runs import fingerprints
 
 RECORD = "run.json"
@@ -77,13 +77,15 @@ class Store:
 
         Raises:
             RunError: If the step was finished with other settings, or the folder cannot be written.
-        """
+            ProcessError: If a program without `if __name__ == "__main__":` begins again in a process that it started.
+        """  # noqa: DOC502
         final = self.root / name
         wanted = as_json({"settings": settings, "made_by": made_by or {}})
         if self._is_usable(final, wanted):
             return final
         if self.shipped and self._is_usable(self.shipped / name, wanted):
             return self.shipped / name
+        _processes.refuse_if_starting()
         partial = final.with_name(f".{name}.partial")
         try:
             partial.mkdir(parents=True, exist_ok=True)

@@ -48,6 +48,25 @@ def test_an_own_run_lies_over_the_studies_of_its_data_alone(study, seen):
     assert drawn(over(ends(0.9)), study) == seen
 
 
+def test_a_menu_moves_every_part_of_a_chart_of_several():
+    def side_by_side(table):
+        return charts.accuracies(table) | charts.accuracies(table)
+
+    chart = overlay.over_studies(side_by_side, lambda table: table, "exits", ends(0.9), "marionette")
+    assert drawn(chart, SMALL) == {"60", "90"}
+
+
+def test_several_tables_are_taken_together_and_a_study_that_lacks_one_is_left_out(monkeypatch):
+    def published(profile, dataset, name):
+        return ends(0.3 if name == "trials" else 0.6) if profile == "full" or name == "trials" else None
+
+    monkeypatch.setattr(results, "published_table", published)
+    rows = overlay.over_studies(charts.accuracies, lambda rows: rows, ("trials", "exits"), ends(0.9), "ucf101")
+    assert drawn(rows) == {"30", "60"}
+    (menu,) = (param for param in rows.to_dict()["params"] if "bind" in param)
+    assert menu["bind"]["options"] == [SMALL]
+
+
 def test_the_first_study_of_the_papers_regime_is_shown_first():
     assert drawn(over(ends(0.9))) == {"70"}
 

@@ -28,6 +28,16 @@ def test_a_summary_gives_every_method_the_networks_end(exits):
     assert (first["ce", 1], first["pkd", 1]) == (0.4, 0.6)
 
 
+def test_exits_that_learned_from_labels_are_told_by_their_kind(exits):
+    plain = {"modality": "motion", "method": "ce", "exit": 1, "lr_factor": 1.0, "epochs_factor": 1.0}
+    others = {"method": "pkd"}, {"lr_factor": 3.0}, {"epochs_factor": 2.0}, {"part": "validation"}
+    trials = [counts(**plain, kind=kind, correct=right) for kind, right in (("light", 3), ("paper", 6))]
+    trials += [counts(**plain, kind="light", correct=9) | other for other in others]
+    summary = aggregate.kind_summary(pd.concat([pd.DataFrame(trials), exits], ignore_index=True))
+    found = summary.set_index(["method", "exit"])["accuracy"].to_dict()
+    assert found == {("light", 1): 0.3, ("paper", 1): 0.6, ("light", 4): 0.8, ("paper", 4): 0.8}
+
+
 BASE = ("residual motion iframe", "wise", "max_softmax")
 CURVES = ["system", "kind", "method", "order", "rule", "criterion", "setting", "group", "gmac", "accuracy", "clips"]
 

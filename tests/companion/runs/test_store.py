@@ -147,6 +147,33 @@ def test_a_step_of_other_code_stays_until_the_new_one_is_whole(tmp_path):
     assert (tmp_path / "step" / "value.txt").read_text(encoding="utf-8") == "old"
 
 
+UNGUARDED = """
+import sys
+from pkdlib import _processes
+from pkdlib.companion.runs.store import Store
+
+def work(folder):
+    with _processes.pool(1, "spawn") as others:
+        others.submit(abs, -1).result()
+
+Store(sys.argv[1]).step("step", work, {})
+"""
+
+
+def test_a_program_that_its_own_processes_would_begin_again_is_told_so_and_does_not_hang(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "runs")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        encoding="utf-8",
+    )
+    assert done.returncode and 'put its own work under `if __name__ == "__main__":`' in done.stderr
+
+
 @pytest.mark.parametrize("outdated", [False, True])
 @pytest.mark.parametrize("call", range(4))
 def test_a_whole_step_survives_a_kill_at_each_of_its_last_moves(tmp_path, monkeypatch, outdated, call):
