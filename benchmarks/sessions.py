@@ -1,7 +1,7 @@
 """How soon a page that is opened alone, where nothing is there, shows its first picture; and pages in Colab's versions.
 
-    python benchmarks/sessions.py [--tree DIR --name before --first] [--pages 01 04]
-    python benchmarks/sessions.py --together [--pages 04 06]
+    python benchmarks/sessions.py [--tree DIR --name before --first] [--pages 01 05]
+    python benchmarks/sessions.py --together [--pages 05 07]
     python benchmarks/sessions.py --colab
 
 The first runs pages of a checkout, each in a kernel and an empty folder of its own, notes when a cell has shown the

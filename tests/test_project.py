@@ -148,7 +148,7 @@ def test_results_take_less_than_30_megabytes():
 
 
 def test_the_chapters_are_all_there():
-    assert [source.stem[:2] for source in SOURCES] == [f"{number:02}" for number in range(1, 9)]
+    assert [source.stem[:2] for source in SOURCES] == [f"{number:02}" for number in range(1, 10)]
 
 
 def test_readme_names_the_commands_of_the_makefile():
