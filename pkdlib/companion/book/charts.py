@@ -141,18 +141,21 @@ def priced_exits(cost: pd.DataFrame, segments: int = 1) -> alt.LayerChart:
     slider = alt.binding_range(min=1, max=max(8, segments), step=1, name="Segments: ")
     count = alt.param("segments", value=segments, bind=slider)
 
+    names = alt.Axis(labelExpr=encodings.label_expression(MODALITY_LABELS), minExtent=110)
+
     def base(rows: pd.DataFrame, begins: str, ends: str) -> alt.Chart:
         return (
             alt.Chart(rows)
             .transform_filter("datum.classifier === kind")
             .transform_calculate(low=f"datum.{begins} * segments", high=f"datum.{ends} * segments")
             .encode(
-                y=alt.Y("modality:N", title=None, axis=alt.Axis(labelExpr=encodings.label_expression(MODALITY_LABELS))),
+                y=alt.Y("modality:N", title=None, axis=names),
                 color=encodings.modality_colour(),
             )
         )
 
-    x = alt.X("low:Q", title="GMAC of a clip (tall line: the bare network)", scale=alt.Scale(zero=True))
+    title = "GMAC of a clip (tall line: the bare network)"
+    x = alt.X("low:Q", title=title, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=6))
     tips = ["classifier:N", "leaves:N", "piece:N", alt.Tooltip("high:Q", title="GMAC up to here", format=".3~g")]
     dark = alt.Opacity("piece:N", legend=None, scale=alt.Scale(domain=["network", "exit"], range=[0.9, 0.35]))
     bars = base(pieces, "begins", "ends").mark_bar(height=20).encode(x=x, x2="high:Q", opacity=dark, tooltip=tips)
