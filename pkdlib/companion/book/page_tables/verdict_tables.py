@@ -1,6 +1,6 @@
 """The verdicts on all claims, as tables: one row a claim, and of each committed study all that was compared."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -108,6 +108,24 @@ def every_comparison(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
             "smallest effect": rows["smallest_effect"].map(figure).where(~rows["claim"].isin(_NOT_IN_POINTS), ""),
         }
         yield data, pd.DataFrame(columns)
+
+
+def by_study(claim: str, comparisons: Mapping[str, str]) -> pd.DataFrame:
+    """Set out some comparisons of one claim, a row for each committed study of several seeds.
+
+    Args:
+        claim: Its id.
+        comparisons: Title -> the comparison's name, as `every_comparison` gives it.
+
+    Returns:
+        The study, and under each title the effect with its interval, and the verdict; empty where not measured.
+    """
+    rows = []
+    frame = judged(claims=[claim])
+    for study, found in every_comparison(frame[frame["low"].notna()] if len(frame) else frame):
+        told = (found["effect (interval)"] + ": " + found["verdict"]).set_axis(found["comparison"])
+        rows.append({"study": study, **{title: told.get(name, "") for title, name in comparisons.items()}})
+    return pd.DataFrame(rows, columns=["study", *comparisons])
 
 
 def what_they_rest_on(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -62,6 +62,20 @@ def test_every_measured_comparison_stands_in_words_with_what_it_rests_on():
     assert table["what limits it"].tolist()[:3] == ["small data", "", "small data"]
 
 
+def test_comparisons_of_a_claim_stand_in_a_row_for_each_study(monkeypatch):
+    monkeypatch.setattr(verdict_tables, "judged", lambda claims: judged()[judged()["claim"].isin(claims)])
+    found = verdict_tables.by_study("early-exit", {"first": "a", "second": "b", "third": "no such comparison"})
+    assert found.to_dict("records") == [
+        {
+            "study": "x, strong",
+            "first": "-1.0 (-2.0 to +0.0): does not hold (reversed)",
+            "second": "+2.0 (+1.0 to +3.0): holds",
+            "third": "",
+        }
+    ]
+    assert list(verdict_tables.by_study("no such claim", {"first": "a"}).columns) == ["study", "first"]
+
+
 @pytest.mark.parametrize(
     ("key", "words"),
     [
