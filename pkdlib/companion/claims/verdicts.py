@@ -7,7 +7,7 @@ named in `claims`, stands by itself; its secondary ones share the level among th
 
 import functools
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -199,9 +199,10 @@ def _interval(comparison: Comparison, kind: str, level: float) -> Interval:
     if kind == "maximum":
         return intervals.max_t_interval(comparison.tables, level)
     (table,) = comparison.tables
-    if "group" in table:
-        return intervals.two_way_interval(table, level)
-    return intervals.run_interval(table, level)
+    interval = (intervals.two_way_interval if "group" in table else intervals.run_interval)(table, level)
+    if kind == "correlation" and np.isfinite(interval.standard_error):  # of which none lies beyond -1 and 1
+        interval = replace(interval, low=max(interval.low, -1.0), high=min(interval.high, 1.0))
+    return interval
 
 
 def _points(margin: float) -> str:

@@ -540,6 +540,17 @@ def test_flatness_is_related_to_the_gap_within_each_run():
     assert row.estimate == pytest.approx(0.5)  # ranks 1, 3, 2 against 1, 2, 3
 
 
+def test_the_interval_of_a_correlation_ends_where_correlations_do():
+    table = pd.DataFrame({"split": 0, "seed": range(5), "difference": [1.0, 1.0, 0.5, 1.0, 1.0]})
+    wide = intervals.run_interval(table, 0.95)
+    assert wide.high > 1
+    cut = verdicts._interval(comparisons.Comparison("", [table]), "correlation", 0.95)
+    assert (cut.low, cut.high) == (wide.low, 1.0)
+    assert verdicts._interval(comparisons.Comparison("", [table]), "difference", 0.95) == wide
+    alone = verdicts._interval(comparisons.Comparison("", [table.iloc[:1]]), "correlation", 0.95)
+    assert np.isinf([alone.low, alone.high]).all()
+
+
 def test_flatter_classifiers_are_told_by_the_ratio_of_methods():
     rng = np.random.default_rng(5)
     rows = [
