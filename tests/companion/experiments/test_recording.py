@@ -35,6 +35,7 @@ def test_a_committed_recording_is_of_its_study(committed):
             assert abs(of_exits[:, number - 1].sum() - counts[network, "ce", number]) <= 1
 
 
+@pytest.mark.slow
 def test_what_the_library_trains_on_it_stands_beside_it(committed):
     written = pd.read_csv(recording.committed()[NAME] / recording.ACCURACY)
     again = recording.accuracies(committed, {"ce": METHODS["ce"]})
