@@ -29,7 +29,7 @@ def trained(cache, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("number", NUMBERS[1:] if NIGHTLY else ["07"])
+@pytest.mark.parametrize("number", NUMBERS[1:] if NIGHTLY else ["04"])
 def test_a_page_takes_teamnet(trained, number):
     assert trained(number, backbone="teamnet") == {"smoke-teamnet/marionette/split0/seed0/backbone-joint"}
 
@@ -42,7 +42,7 @@ def ucf101_part(ucf101_mini, tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("number", NUMBERS if NIGHTLY else ["06"])
+@pytest.mark.parametrize("number", NUMBERS if NIGHTLY else ["04"])
 def test_a_page_takes_a_part_of_ucf101(trained, ucf101_part, number):
     found = trained(number, dataset="ucf101", root=str(ucf101_part), split=0)
     networks = ("iframe", "motion", "residual") if number != "01" else ()
