@@ -130,7 +130,6 @@ class PackedFrames:
             (frames, planes, height, width) uint8.
         """
         numbers, planes = wanted
-        parts = [number for number, part in enumerate(PARTS["joint"]) if _holds(planes, PLANES[part])]
         frames = np.empty((len(numbers), planes.stop - planes.start, *self.shape[2:]), np.uint8)
         parts = {n: PLANES[part] for n, part in enumerate(PARTS["joint"]) if _holds(planes, PLANES[part])}
         for frame, number in zip(frames, numbers, strict=True):
