@@ -32,8 +32,9 @@ def orders(frame: pd.DataFrame) -> alt.FacetChart:
     drawn = frame.assign(study=(frame["data"] + ": " + frame["control"]).map(encodings.heading))
     drawn[["estimate", "low", "high"]] = np.exp(drawn[["estimate", "low", "high"]])
     pairs = list(dict.fromkeys(drawn["pair"]))
+    names = alt.Axis(labelLimit=200, minExtent=165, grid=True)  # a reader's letters may be wider than those drawn with
     base = alt.Chart(drawn).encode(
-        y=alt.Y("measure:N", title=None, sort=list(MEASURES.values()), axis=alt.Axis(labelLimit=200, grid=True)),
+        y=alt.Y("measure:N", title=None, sort=list(MEASURES.values()), axis=names),
         yOffset=alt.YOffset("pair:N", sort=pairs),
         color=alt.Color(
             "verdict:N",
