@@ -97,7 +97,7 @@ def test_from_archives_to_the_paper_s_tables(tmp_path, monkeypatch, capfd):
         )
 
     small = SMALLER | {"size": "small", "backbone_weights": ""}
-    numbers = [f"{number:02d}" for number in range(1, 10)] if NIGHTLY else ["02", "05"]
+    numbers = [f"{number:02d}" for number in range(1, 10)] if NIGHTLY else ["02", "06"]
     reproduce("--only", *numbers, **small)
     (folder,) = (tmp_path / "runs").glob("paper-*/ucf101")
     pages = sorted((folder / "notebooks").iterdir())
@@ -108,7 +108,8 @@ def test_from_archives_to_the_paper_s_tables(tmp_path, monkeypatch, capfd):
     (written,) = (folder / "tables").glob("split0_seed0_*")  # not the methods of the profile
     curves = pd.read_csv(written / "curves.csv")
     assert sorted(curves["modality"]) == ["iframe", "motion", "residual"] and set(curves["epoch"]) == {0}
-    exits = pd.read_csv(written / "exits.csv").query("part == 'test' and method == 'backbone'")
-    assert set(exits.groupby("modality")["clips"].sum()) == {4}
-    assert set(exits["group"]) == {"Rising/g01", "Sliding/g01"}
+    ensembles = pd.read_csv(written / "ensembles.csv").query("part == 'test' and rule == 'wise'")
+    assert set(ensembles["method"]) == {"ce", "pkd"} and set(ensembles["prefix"]) == set(range(1, 13))
+    assert set(ensembles.groupby(["kind", "method", "prefix"])["clips"].sum()) == {4}
+    assert set(ensembles["group"]) == {"Rising/g01", "Sliding/g01"}
     assert reproduce("--only", *numbers, **small).count("up to date") == len(numbers)

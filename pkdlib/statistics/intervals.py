@@ -49,28 +49,32 @@ class Interval:
     level: float
 
 
-def group_differences(table_a: pd.DataFrame, table_b: pd.DataFrame) -> pd.DataFrame:
+def group_differences(table_a: pd.DataFrame, table_b: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """Give the paired difference in accuracy, a minus b, of every cell.
 
     Args:
         table_a: counts of one system, with columns `split`, `seed`, `group`, `clips`, `correct`, one row a cell.
         table_b: counts of the other system on the same clips.
+        by: further columns that make a cell, such as `exit`, where a table holds several comparisons.
 
     Returns:
-        Columns `split`, `seed`, `group`, `clips`, `difference`; the difference in percentage points, -100 to 100.
+        The columns of `by`, `split`, `seed`, `group`, `clips`, `difference`, ordered by all before `clips`; the
+        difference in percentage points, -100 to 100.
 
     Raises:
         ValueError: If a table lacks a column or repeats a cell, or the two hold other cells or clips.
     """
-    a, b = _counts(table_a), _counts(table_b)
-    if len(a) != len(b) or any((a[name].to_numpy() != b[name].to_numpy()).any() for name in CELL):
-        both = a.merge(b, on=CELL, how="outer", indicator=True)
+    cell = [*by, *CELL]
+    a, b = _counts(table_a, cell), _counts(table_b, cell)
+    if len(a) != len(b) or any((a[name].to_numpy() != b[name].to_numpy()).any() for name in cell):
+        both = a.merge(b, on=cell, how="outer", indicator=True)
         alone = both[both["_merge"] != "both"]
-        raise ValueError(f"the tables do not hold the same cells: {_name(alone)} is in one only")
+        raise ValueError(f"the tables do not hold the same cells: {_name(alone, cell)} is in one only")
     if (unequal := a["clips"] != b["clips"]).any():
-        raise ValueError(f"the tables do not hold the same clips: their numbers differ at {_name(a[unequal])}")
+        told = _name(a[unequal], cell)
+        raise ValueError(f"the tables do not hold the same clips: their numbers differ at {told}")
     difference = 100.0 * (a["correct"] - b["correct"]) / a["clips"]
-    return a[[*CELL, "clips"]].assign(difference=difference)
+    return a[[*cell, "clips"]].assign(difference=difference)
 
 
 def two_way_interval(differences: pd.DataFrame, level: float = 0.95) -> Interval:
@@ -336,11 +340,11 @@ def _check(table: pd.DataFrame, columns: list[str], key: list[str]) -> pd.DataFr
     return ordered
 
 
-def _counts(table: pd.DataFrame) -> pd.DataFrame:
-    counts = _check(table, [*CELL, "clips", "correct"], CELL)
+def _counts(table: pd.DataFrame, cell: list[str] = CELL) -> pd.DataFrame:
+    counts = _check(table, [*cell, "clips", "correct"], cell)
     wrong = (counts["clips"] < 1) | (counts["correct"] < 0) | (counts["correct"] > counts["clips"])
     if wrong.any():
-        raise ValueError(f"counts make no sense at {_name(counts[wrong])}: need 0 <= correct <= clips and clips >= 1")
+        raise ValueError(f"counts make no sense at {_name(counts[wrong], cell)}: need 0 <= correct <= clips and clips >= 1")
     return counts
 
 

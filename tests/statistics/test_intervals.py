@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pkdlib.statistics import intervals
-from tests.extent import examples
+from tests.extent import NIGHTLY, examples
 
 quick = examples(50)
 
@@ -266,14 +266,14 @@ def test_run_interval_of_several_splits_is_students_over_their_means():
 @pytest.mark.parametrize("split_spread", [0, 0.5, 1, 3])
 @pytest.mark.parametrize(("splits", "seeds"), [(3, 5), (5, 5), (1, 8)])
 def test_run_intervals_cover_whatever_the_spread_of_splits(splits, seeds, split_spread):
-    rng = np.random.default_rng(9)
-    of_splits = split_spread * rng.standard_normal((1000, splits, 1))
-    values = of_splits + rng.standard_normal((1000, splits, seeds))
+    rng, count = np.random.default_rng(9), 1000 if NIGHTLY else 300
+    of_splits = split_spread * rng.standard_normal((count, splits, 1))
+    values = of_splits + rng.standard_normal((count, splits, seeds))
     found = [intervals.run_interval(by_run(own)) for own in values]
     # The truth: 0, the mean of all splits; with one split nothing is known of others, and it is that split's own mean.
-    truth = np.zeros(1000) if splits > 1 else of_splits.ravel()
+    truth = np.zeros(count) if splits > 1 else of_splits.ravel()
     covered = np.mean([own.low <= true <= own.high for own, true in zip(found, truth, strict=True)])
-    assert covered == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / 1000))
+    assert covered == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / count))
 
 
 def test_one_exit_and_its_copies_have_the_two_way_interval():

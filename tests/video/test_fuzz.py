@@ -120,7 +120,7 @@ def test_a_fault_is_found(tmp_path, fault):
         (folder / "__init__.py").touch()
     (package / "reader.py").write_text(STAND_IN.format(files=files, fault=code), encoding="utf-8")
     (package / "transcode.py").write_text(TRANSCODE, encoding="utf-8")
-    limit = 0.3 if fault == "hang" else 2  # what takes no processor time is given 30 times as long
+    limit = 0.1 if fault == "hang" else 2  # what takes no processor time is given 30 times as long
     arguments = ["--count", 6, "--replay", 5, "--limit", limit, "--clips", "none", "--keep", kept]
     result = fuzz(*arguments, python_path=tmp_path)
     assert result.returncode == 1, result.stdout + result.stderr

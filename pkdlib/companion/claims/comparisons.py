@@ -16,6 +16,7 @@ from pkdlib.statistics import intervals
 from pkdlib.statistics.differences import Comparison, NotMeasured, Tables, required
 from pkdlib.statistics.intervals import CELL, RUN
 
+EXIT = ["modality", "exit"]
 LAST_TEACHER = METHODS["pkd"].stages[-1].teacher
 
 
@@ -99,14 +100,17 @@ def at_equal_cost(name: str, system: pd.DataFrame, rival: pd.DataFrame) -> Compa
 def _internal_classifiers(tables: Tables) -> dict[str, pd.DataFrame]:
     table = required(tables, "exits", [*CELL, "modality", "method", "exit", "part", "clips", "correct"])
     table = table[(table["part"] == "test") & table["exit"].between(1, 3)]
-    differences = {}
-    for (modality, exit_), rows in table.groupby(["modality", "exit"]):
-        pkd, ce = (rows[rows["method"] == method] for method in ("pkd", "ce"))
-        if len(pkd) and len(ce):
-            differences[f"{modality} exit {exit_}"] = intervals.group_differences(pkd, ce)
-    if not differences:
+    pkd, ce = _of_shared_exits(*(table[table["method"] == method] for method in ("pkd", "ce")))
+    if pkd.empty:
         raise NotMeasured("the table 'exits' does not hold both methods, 'pkd' and 'ce', on test clips")
-    return differences
+    found = intervals.group_differences(pkd, ce, by=EXIT)
+    return {f"{modality} exit {exit_}": own for (modality, exit_), own in found.groupby(EXIT)}
+
+
+def _of_shared_exits(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    # Only the rows of exits that both tables hold.
+    places = [pd.MultiIndex.from_frame(rows[EXIT]) for rows in (a, b)]
+    return a[places[0].isin(places[1])], b[places[1].isin(places[0])]
 
 
 def _exits(tables: Tables) -> list[Comparison]:
@@ -144,14 +148,14 @@ def _curriculum(tables: Tables) -> list[Comparison]:
     table = table[(table["part"] == "test") & (table["lr_factor"] == 1)]
     found = []
     for kind, rows in table.groupby("kind", sort=False):
-        tested = dict(iter(rows.groupby(["method", "modality", "exit"])))
-        for rival in rows["method"].unique():
+        by_method = dict(iter(rows.groupby("method")))
+        for rival in rows["method"].unique() if "pkd" in by_method else ():
             # Where a method coincides with another for a modality, it stands under the other's name and counts there.
-            shared = sorted(place for method, *place in tested if method == "pkd" and (rival, *place) in tested)
-            if rival == "pkd" or not shared:
+            pkd, other = _of_shared_exits(by_method["pkd"], by_method[rival])
+            if rival == "pkd" or pkd.empty:
                 continue
-            exits = [intervals.group_differences(tested["pkd", *place], tested[rival, *place]) for place in shared]
-            details = {"mean over the exits of": ", ".join(sorted({modality for modality, _ in shared}))}
+            exits = [own for _, own in intervals.group_differences(pkd, other, by=EXIT).groupby(EXIT)]
+            details = {"mean over the exits of": ", ".join(sorted(pkd["modality"].unique()))}
             found.append(Comparison(f"PKD - {rival}, {kind} classifiers", (_mean(exits),), details))
     if not found:
         raise NotMeasured("the table 'trials' does not hold 'pkd' and another method on test clips")
@@ -208,11 +212,12 @@ def _ensemble(tables: Tables, rule: str, method: str = "pkd") -> pd.DataFrame:
 
 def _by_prefix(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, pd.DataFrame]:
     # A single exit is no ensemble, so prefixes start at 2.
-    prefixes = sorted(prefix for prefix in set(a["prefix"]) & set(b["prefix"]) if prefix >= 2)
+    prefixes = [prefix for prefix in set(a["prefix"]) & set(b["prefix"]) if prefix >= 2]
     if not prefixes:
         raise NotMeasured("the table 'ensembles' has no two exits to combine")
-    pairs = {prefix: (a[a["prefix"] == prefix], b[b["prefix"] == prefix]) for prefix in prefixes}
-    return {f"the first {prefix} exits": intervals.group_differences(*pair) for prefix, pair in pairs.items()}
+    a, b = (rows[rows["prefix"].isin(prefixes)] for rows in (a, b))
+    found = intervals.group_differences(a, b, by=["prefix"])
+    return {f"the first {prefix} exits": own for prefix, own in found.groupby("prefix")}
 
 
 def _wise_largest(tables: Tables) -> list[Comparison]:

@@ -32,7 +32,7 @@ TINY = {
     "exit_epochs": 1,
     "threads": 1,
     "light_methods": "ce,pkd",
-    "flatness_clips": 4,
+    "flatness_clips": 2,
     "flatness_probes": 2,
     "flatness_controls": "same,matched,mix",
     "flatness_biases": "0.3",
