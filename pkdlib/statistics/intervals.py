@@ -344,7 +344,8 @@ def _counts(table: pd.DataFrame, cell: list[str] = CELL) -> pd.DataFrame:
     counts = _check(table, [*cell, "clips", "correct"], cell)
     wrong = (counts["clips"] < 1) | (counts["correct"] < 0) | (counts["correct"] > counts["clips"])
     if wrong.any():
-        raise ValueError(f"counts make no sense at {_name(counts[wrong], cell)}: need 0 <= correct <= clips and clips >= 1")
+        told = _name(counts[wrong], cell)
+        raise ValueError(f"counts make no sense at {told}: need 0 <= correct <= clips and clips >= 1")
     return counts
 
 

@@ -69,6 +69,22 @@ def test_differences_are_paired_whatever_the_order_of_rows():
     np.testing.assert_allclose(found["difference"], [-25.0, 60.0])
 
 
+def test_differences_of_several_exits_at_once_are_those_of_each():
+    one = counts([0, 0, 1], [0, 1, 0], ["x", "y", "z"], [4, 10, 5], [4, 9, 5])
+    two = counts([0, 0, 1], [0, 1, 0], ["x", "y", "z"], [4, 10, 5], [1, 2, 3])
+    rivals = {3: two, 1: one}
+    a, b = (pd.concat([f.assign(exit=e) for e, f in own.items()]) for own in ({1: two, 3: one}, rivals))
+    found = intervals.group_differences(a.sample(frac=1, random_state=1), b, by=["exit"])
+    for number, own in {1: two, 3: one}.items():
+        expected = intervals.group_differences(own, rivals[number])
+        rows = found[found["exit"] == number].drop(columns="exit").reset_index(drop=True)
+        pd.testing.assert_frame_equal(rows, expected)
+    with pytest.raises(ValueError, match="exit 3, split 0, seed 0, group x is in one only"):
+        intervals.group_differences(a, b[b["exit"] == 1], by=["exit"])
+    with pytest.raises(ValueError, match="more than once"):
+        intervals.group_differences(a, b)
+
+
 def test_differences_refuse_other_clips_and_repeated_cells():
     a = counts([0, 0], [1, 1], ["x", "y"], [4, 5], [3, 5])
     with pytest.raises(ValueError, match=r"same cells.*group y"):
