@@ -92,6 +92,7 @@ reproduce.run_notebook(Path(sys.argv[1]), Path(sys.argv[2]), {"clip": sys.argv[3
 """
 
 
+@pytest.mark.slow
 def test_a_notebook_is_executed(environment, tmp_path):
     cells = ["clip = ''", "print('a ≤ b: é 跑步', len(clip))\nfrom pkdlib.companion.parameters import Parameters"]
     cells[1] += "\nprint(Parameters.for_profile('quick').profile)"

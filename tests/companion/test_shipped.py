@@ -104,6 +104,7 @@ def test_what_is_asked_for_otherwise_is_trained(elsewhere, change):
     assert sorted(made) == [".backbone-iframe.partial", ".backbone-motion.partial", ".backbone-residual.partial"]
 
 
+@pytest.mark.slow
 def test_another_machine_and_another_recipe_of_the_exits_take_the_backbones(elsewhere):
     p, made = elsewhere
     (run,) = workspace.selected_runs(p.replace(exit_epochs=1, threads=2))

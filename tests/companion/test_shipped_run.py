@@ -66,6 +66,7 @@ def test_its_tables_are_the_committed_ones(quick):
     assert not workspace.selected_runs(shown)[0].store.root.exists()  # nothing was trained for them
 
 
+@pytest.mark.slow
 def test_its_networks_answer_clips_that_are_drawn_here_as_they_did(quick):
     """So the clips, their reading and sampling, and the networks are still the ones of the run."""
     shown = quick.replace(recompute=False)

@@ -104,6 +104,7 @@ class Units(nn.Module):
         return self.network(inputs * self.unit)
 
 
+@pytest.mark.slow
 @given(unit=st.floats(0.01, 100))
 def test_curvature_per_deviation_does_not_change_with_the_inputs_unit(unit):
     objective = make_objective()
