@@ -215,8 +215,7 @@ def _by_prefix(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, pd.DataFrame]:
     prefixes = [prefix for prefix in set(a["prefix"]) & set(b["prefix"]) if prefix >= 2]
     if not prefixes:
         raise NotMeasured("the table 'ensembles' has no two exits to combine")
-    a, b = (rows[rows["prefix"].isin(prefixes)] for rows in (a, b))
-    found = intervals.group_differences(a, b, by=["prefix"])
+    found = intervals.group_differences(*(own[own["prefix"].isin(prefixes)] for own in (a, b)), by=["prefix"])
     return {f"the first {prefix} exits": own for prefix, own in found.groupby("prefix")}
 
 
