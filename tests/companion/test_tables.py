@@ -366,11 +366,11 @@ def test_published_results_come_back_and_are_judged(p, found, tmp_path, monkeypa
     mine = verdicts.judge(found, "marionette")
     both = judged.merge(mine, on=["claim", "comparison"], suffixes=("", "_mine")).dropna(subset=["estimate"])
     np.testing.assert_allclose(both["estimate_mine"], both["estimate"], atol=1e-6)  # the same runs
-    told = verdict_tables.findings(judged, mine).set_index("claim")
-    row = told.loc["PKD improves internal classifiers"]
-    assert row["Marionette"].startswith(row[verdict_tables.YOURS]) and row["Marionette"].endswith(
-        "(fewer than 5 seeds)"
-    )
+    told = verdict_tables.findings(judged).set_index("claim")["Marionette"]
+    own = verdict_tables.own_figures(mine).set_index("claim")[verdict_tables.YOURS]
+    assert "PKD improves internal classifiers" in own.index
+    for claim, figure in own.items():
+        assert told[claim].startswith(f"{figure}: ") and "(fewer than 5 seeds)" in told[claim]
     assert set(verdict_tables.primary_effects(judged, mine)["label"]) == {f"marionette ({p.variant})", "your run"}
     ((name, accuracies),) = verdict_tables.accuracies(fewest_seeds=1)
     assert name == f"marionette ({p.variant})"

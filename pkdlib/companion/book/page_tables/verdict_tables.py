@@ -39,15 +39,14 @@ def judged(*, claims: Collection[str] = verdicts.EVERY, fewest_seeds: int = verd
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def findings(frame: pd.DataFrame, own: pd.DataFrame | None = None) -> pd.DataFrame:
+def findings(frame: pd.DataFrame) -> pd.DataFrame:
     """Set every claim out in one row: what was found in words, then each data set's figure, interval and verdict.
 
     Args:
         frame: Of `judged`.
-        own: Rows of `verdicts.judge` of a reader's own run, of which only the figures are shown.
 
     Returns:
-        claim, what was found, a column a data set (its first study's primary comparison) and, with `own`, your run.
+        claim, what was found, and a column a data set (its first study's primary comparison).
     """
     rows = []
     for claim in CLAIMS:
@@ -55,11 +54,21 @@ def findings(frame: pd.DataFrame, own: pd.DataFrame | None = None) -> pd.DataFra
         primary = frame[(frame["claim"] == claim.id) & (frame["role"] == PRIMARY)] if len(frame) else frame
         for dataset in frame["dataset"].unique() if len(frame) else ():
             row[dataset] = _told(primary[primary["dataset"] == dataset])
-        if own is not None:
-            mine = own[(own["claim"] == claim.id) & (own["role"] == PRIMARY)]
-            row[YOURS] = effect(next(mine.itertuples())) if len(mine) else ""
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def own_figures(own: pd.DataFrame) -> pd.DataFrame:
+    """Set out the primary figure of every claim that a reader's own run measures.
+
+    Args:
+        own: Rows of `verdicts.judge` of that run.
+
+    Returns:
+        claim and your run: the figure with its interval, and no verdict.
+    """
+    measured = own[(own["role"] == PRIMARY) & own["estimate"].notna()]
+    return pd.DataFrame({"claim": measured["title"], YOURS: [effect(row) for row in measured.itertuples()]})
 
 
 def primary_effects(frame: pd.DataFrame, own: pd.DataFrame | None = None) -> pd.DataFrame:

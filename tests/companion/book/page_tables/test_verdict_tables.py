@@ -35,9 +35,11 @@ def test_every_claim_has_one_row_with_words_figure_interval_and_verdict():
 
 
 def test_a_readers_own_run_stands_beside_without_a_verdict():
-    own = judged().assign(estimate=7.0, low=np.nan, high=np.nan)
-    table = verdict_tables.findings(judged(), own).set_index("claim")
-    assert table.loc[TITLE["early-exit"], "your run"] == "+7.0" and table.loc[TITLE["transfer"], "your run"] == ""
+    own = judged().assign(estimate=[7.0, 7.0, np.nan, 7.0, np.log(2), 7.0], low=np.nan, high=np.nan)
+    assert verdict_tables.own_figures(own).to_numpy().tolist() == [
+        [TITLE["early-exit"], "+7.0"],
+        [TITLE["flatness-order"], "2.00 times"],
+    ]
     drawn = verdict_tables.primary_effects(judged(), judged().assign(estimate=7.0))
     assert drawn[["claim", "label", "estimate", "verdict"]].to_numpy().tolist() == [
         [TITLE["ic-gain"], "x, strong", 0.5, "undecided"],
