@@ -211,6 +211,17 @@ def heaviest(study: tuple[str, str]) -> list[str]:
     return list(last.groupby("member")["weight"].mean().sort_values(ascending=False).index)
 
 
+def weight_by_split(study: tuple[str, str], member: str) -> pd.Series:
+    weights = table(study, "weights")
+    last = weights[(weights["method"] == "pkd") & (weights["prefix"] == weights["prefix"].max())]
+    return last[last["member"] == member].groupby("split")["weight"].mean()
+
+
+def light_exits_gain_a_point() -> bool:
+    gain = compared("ic-curriculum", UCF, name="- ce, light")
+    return set(gain["verdict"]) == {"holds"} and round(gain["estimate"].item()) == 1
+
+
 @functools.cache
 def audits() -> dict[str, pd.DataFrame]:
     return {data: frame.set_index(["gain", "switch"]) for data, frame in aggregate.audited_studies()}
@@ -526,9 +537,9 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/05_teachers.md",
-        "On UCF-101 with the strong I-frame network, the two are within two points of each other on the mean over all "
+        "On UCF-101 with the strong I-frame network, the two are within a point of each other on the mean over all "
         "exits, by the whole interval.",
-        lambda: compared("ic-gain", UCF, role="primary")[["low", "high"]].abs().max(axis=None) < 2,
+        lambda: compared("ic-gain", UCF, role="primary")[["low", "high"]].abs().max(axis=None) < 1,
     ),
     (
         "notebooks/05_teachers.md",
@@ -544,14 +555,19 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/05_teachers.md",
-        "On UCF-101 with the strong I-frame network, PKD beats the reversed order, the motion teacher alone and the "
-        "version that ends on the network's own end. It is not shown to beat labels, or the I-frame teacher alone.",
+        "On UCF-101 with the strong I-frame network, light exits gain a point from PKD over labels. PKD also beats "
+        "every single teacher there, the reversed order and the version that ends on the network's own end. Its first "
+        "two teachers in the other order, or labels mixed in, change less than a point.",
         lambda: (
-            all(
+            light_exits_gain_a_point()
+            and all(
                 words("ic-curriculum", UCF, name=f"- {rival}, light") == {"holds"}
-                for rival in ("anti", "motion_only", "pkd_reference")
+                for rival in ("self", "iframe", "motion_only", "residual_only", "anti", "pkd_reference")
             )
-            and all("holds" not in words("ic-curriculum", UCF, name=f"- {rival}, light") for rival in ("ce", "iframe"))
+            and all(
+                compared("ic-curriculum", UCF, name=f"- {rival}, light")[["low", "high"]].abs().max(axis=None) < 1
+                for rival in ("swapped", "pkd+labels")
+            )
         ),
     ),
     (
@@ -585,13 +601,9 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/05_teachers.md",
-        "By that line, teachers that are weaker by five points or more cost accuracy, and so do some stronger ones, by "
-        "eight to 22 points. No teacher, however strong, is shown to raise it.",
-        lambda: (
-            costs_where_weaker_by_five()
-            and (8, 22) in [(round(low), round(high)) for low, high in line("bent").decided(-1)]
-            and not line("bent").decided(1)
-        ),
+        "By that line, teachers that are weaker by five points or more cost accuracy. No teacher, however strong, is "
+        "shown to raise it.",
+        lambda: costs_where_weaker_by_five() and not line("bent").decided(1),
     ),
     (
         "notebooks/05_teachers.md",
@@ -676,11 +688,11 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/06_wise.md",
-        "On Marionette and UT-Interaction that fusion is as good as WISE by the margin fixed beforehand; on UCF-101 "
-        "this stays undecided.",
+        "On Marionette, UT-Interaction and, with the plain I-frame network, UCF-101 that fusion is as good as WISE by "
+        "the margin fixed beforehand; with the strong one this stays undecided.",
         lambda: (
-            words("bare-fusion", MARIONETTE, LARGE, UT) == {"holds"}
-            and words("bare-fusion", UCF, PLAIN) == {"undecided"}
+            words("bare-fusion", MARIONETTE, LARGE, UT, PLAIN) == {"holds"}
+            and words("bare-fusion", UCF) == {"undecided"}
         ),
     ),
     (
@@ -691,12 +703,14 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     (
         "notebooks/06_wise.md",
         "on Marionette the motion network's own end weighs the most over all exits; on UT-Interaction the three "
-        "networks' own ends are the three heaviest. On UCF-101 with the strong I-frame network, an exit inside the "
-        "motion network weighs more than any own end.",
+        "networks' own ends are the three heaviest. On UCF-101 with the strong I-frame network, its own end weighs "
+        "the most, and the motion network's third exit next. But that exit weighs two thirds on one split and nothing "
+        "on the other: such weights are not well known.",
         lambda: (
             heaviest(MARIONETTE)[0] == heaviest(LARGE)[0] == "motion-4"
             and set(heaviest(UT)[:3]) == {"iframe-4", "residual-4", "motion-4"}
-            and heaviest(UCF)[0] in ("motion-1", "motion-2", "motion-3")
+            and heaviest(UCF)[:2] == ["iframe-4", "motion-3"]
+            and sorted(weight_by_split(UCF, "motion-3").round(1)) == [0, 0.7]
         ),
     ),
     (
@@ -791,19 +805,15 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     # the first page
     (
         "book/intro.md",
-        "**No gain from PKD was shown over all exits.** Against exits that learn from labels it is {{ pkd_ucf101 }} on "
-        "UCF-101,",
+        "**No gain from PKD was shown over all exits of the paper's kind.** Against exits that learn from labels it is "
+        "{{ pkd_ucf101 }} on UCF-101,",
         lambda: all("holds" not in words(claim, role="primary") for claim in ("ic-gain", "ic-gain-largest")),
     ),
     (
         "book/intro.md",
-        "On UCF-101 light exits that train for half as long do gain a point",
-        lambda: (
-            audits()[title(UCF)].loc[("PKD - CE", "clean"), "low"] > 0
-            and 0.5 < audits()[title(UCF)].loc[("PKD - CE", "clean"), "difference"] < 1.5
-            and (ours := Parameters.for_profile("full", dataset="ucf101", root=".")).exit_epochs
-            == 2 * ours.audit_epochs
-        ),
+        "On UCF-101 {term}`light exits <light classifier>`, which cost almost nothing, do gain a point where the "
+        "I-frame network is strong",
+        light_exits_gain_a_point,
     ),
     (
         "book/intro.md",
@@ -859,8 +869,8 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "book/intro.md",
-        "UCF-101 is here with 25 of its 101 classes and, so far, one of its three splits.",
-        lambda: {table(study, "exits")["split"].nunique() for study in (UCF, PLAIN)} == {1},
+        "UCF-101 is here with 25 of its 101 classes and, so far, two of its three splits.",
+        lambda: {table(study, "exits")["split"].nunique() for study in (UCF, PLAIN)} == {2},
     ),
     (
         "book/intro.md",
@@ -885,8 +895,9 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "README.md",
-        "PKD was not shown to make all exits together more accurate than labels do, and where its last teacher was the "
-        "weakest network it made them clearly worse. WISE was not shown to beat the plain fusion of the three "
+        "PKD was not shown to make all exits of the paper's kind together more accurate than labels do. Exits of one "
+        "linear layer gained a point from it on UCF-101. Where its last teacher was the weakest network it made exits "
+        "clearly worse. WISE was not shown to beat the plain fusion of the three "
         "networks. Leaving early did not beat "
         "looking at fewer frames. The order of flatness was not found. The choices of the authors' code "
         "enlarge the gain of PKD in every study that measured them.",
@@ -902,6 +913,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
                     "flatness-mix",
                 )
             )
+            and light_exits_gain_a_point()
             and reversed_("ic-gain", MARIONETTE, LARGE, role="primary")
             and words("protocol", role="primary") == {"holds"}
         ),
@@ -951,19 +963,21 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "book/ucf101.md",
-        "PKD's gain over labels, on the mean over all exits, is undecided with the strong teacher and does not hold "
-        "with the plain one.",
+        "On the mean over all exits of the paper's kind, PKD's gain over labels is less than a point with either "
+        "teacher. Light exits gain a point with the strong teacher, and none is shown with the plain one.",
         lambda: (
-            words("ic-gain", UCF, role="primary") == {"undecided"}
-            and words("ic-gain", PLAIN, role="primary") == {"does not hold"}
+            words("ic-gain", UCF, PLAIN, role="primary") == {"does not hold"}
+            and light_exits_gain_a_point()
+            and words("ic-curriculum", PLAIN, name="- ce, light") == {"undecided"}
         ),
     ),
     (
         "book/ucf101.md",
-        "The two intervals overlap: a difference between the arms is not shown.",
-        lambda: (
-            max(compared("ic-gain", study, role="primary")["low"].item() for study in (UCF, PLAIN))
-            < min(compared("ic-gain", study, role="primary")["high"].item() for study in (UCF, PLAIN))
+        "But the intervals of the arms overlap: a difference between them is not shown.",
+        lambda: all(
+            max(compared(claim, study, name=name)["low"].item() for study in (UCF, PLAIN))
+            < min(compared(claim, study, name=name)["high"].item() for study in (UCF, PLAIN))
+            for claim, name in (("ic-gain", "mean over all exits"), ("ic-curriculum", "- ce, light"))
         ),
     ),
     (
@@ -1127,13 +1141,17 @@ FINDINGS: dict[str, Callable[[], bool]] = {
         and related(MARIONETTE).drop(columns="all").map(holds_nought).all(axis=None)
     ),
     "ic-gain": lambda: (
-        compared("ic-gain", UCF, role="primary")[["low", "high"]].abs().max(axis=None) < 2
+        compared("ic-gain", UCF, role="primary")[["low", "high"]].abs().max(axis=None) < 1
+        and light_exits_gain_a_point()
         and backbones(UCF).idxmax() == "iframe"
         and (compared("ic-gain", MARIONETTE, LARGE, role="primary")["estimate"] <= -10).all()
         and all(backbones(study).idxmin() == "iframe" for study in (MARIONETTE, LARGE))
     ),
     "ic-gain-largest": lambda: "holds" not in words("ic-gain", name="exit") | words("ic-gain-largest"),
-    "ic-curriculum": lambda: "holds" not in words("ic-curriculum", role="primary"),
+    "ic-curriculum": lambda: (
+        "holds" not in words("ic-curriculum", role="primary")
+        and words("ic-curriculum", UCF, PLAIN, MARIONETTE, LARGE, name="- iframe, light") == {"holds"}
+    ),
     "ic-flatness": lambda: (
         0.05 < compared("ic-flatness", MARIONETTE, role="primary")["estimate"].item() < 0.15
         and all(heads(name)["qualifier"] == "reversed" for name in ("trace", "gauss_newton_trace"))
@@ -1149,7 +1167,7 @@ FINDINGS: dict[str, Callable[[], bool]] = {
         and "holds" not in words("wise-fusion", role="primary")
     ),
     "bare-fusion": lambda: (
-        words("bare-fusion", MARIONETTE, LARGE, UT) == {"holds"} and words("bare-fusion", UCF, PLAIN) == {"undecided"}
+        words("bare-fusion", MARIONETTE, LARGE, UT, PLAIN) == {"holds"} and words("bare-fusion", UCF) == {"undecided"}
     ),
     "early-exit": lambda: (
         "holds" not in words("early-exit", *small_studies())
