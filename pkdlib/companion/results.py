@@ -1,6 +1,6 @@
 """Read the committed results: the tables that the book shows and judges. Needs no torch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -34,23 +34,22 @@ def folder(profile: str, dataset: str) -> Path:
     return _resources.folder("results") / profile / dataset
 
 
-def published(profile: str, dataset: str) -> dict[str, pd.DataFrame]:
-    """Read committed results.
+def published(profile: str, dataset: str) -> Mapping[str, pd.DataFrame]:
+    """Find committed results.
 
     Args:
         profile: Of the runs.
         dataset: Of the runs.
 
     Returns:
-        Name -> table; empty where none are committed. Tables of the time when there was one backbone do not name it: it
-        is the default.
+        Name -> table, which is read when it is first asked for; empty where none are committed. Tables of
+        the time when there was one backbone do not name it: it is the default.
     """
-    found = _tables(folder(profile, dataset), NAMES, PACKED)
-    return {name: table.assign(backbone=table.get("backbone", presets.DEFAULT)) for name, table in found.items()}
+    return _Tables(_paths(folder(profile, dataset), NAMES, PACKED))
 
 
 def published_table(profile: str, dataset: str, name: str) -> pd.DataFrame | None:
-    """Read one table of committed results, which takes less time and memory than all.
+    """Read one table of committed results.
 
     Args:
         profile: Of the runs.
@@ -60,8 +59,7 @@ def published_table(profile: str, dataset: str, name: str) -> pd.DataFrame | Non
     Returns:
         The table as `published` gives it; None where it is not committed.
     """
-    found = _tables(folder(profile, dataset), (name,), PACKED).get(name)
-    return None if found is None else found.assign(backbone=found.get("backbone", presets.DEFAULT))
+    return published(profile, dataset).get(name)
 
 
 def published_sets(fewest_seeds: int = 1) -> list[tuple[str, str]]:
@@ -149,6 +147,31 @@ def _rank(names: tuple[str, str]) -> tuple:
     return not dataset.startswith("ucf101"), not strong, profile, dataset
 
 
-def _tables(place: str | Path, names: Iterable[str], ending: str = ".csv") -> dict[str, pd.DataFrame]:
+def _tables(place: str, names: Iterable[str]) -> dict[str, pd.DataFrame]:
+    return {name: pd.read_csv(path) for name, path in _paths(place, names, ".csv").items()}
+
+
+def _paths(place: str | Path, names: Iterable[str], ending: str) -> dict[str, Path]:
     paths = {name: _resources.folder("results") / place / f"{name}{ending}" for name in names}
-    return {name: pd.read_csv(path) for name, path in paths.items() if path.is_file()}
+    return {name: path for name, path in paths.items() if path.is_file()}
+
+
+class _Tables(Mapping[str, pd.DataFrame]):
+    # Tables by name. Most readers want two or three of a study's twenty, and some tables are long.
+    def __init__(self, paths: Mapping[str, Path]):
+        self._paths, self._read = paths, {}
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self._read:
+            table = pd.read_csv(self._paths[name])
+            self._read[name] = table.assign(backbone=table.get("backbone", presets.DEFAULT))
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._paths
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)

@@ -7,6 +7,7 @@ import pytest
 from pkdlib import _resources
 from pkdlib.companion import results
 from pkdlib.companion.claims import aggregate
+from pkdlib.companion.names import study_name
 
 
 def committed(name):
@@ -39,7 +40,8 @@ def test_committed_results_are_whole_and_of_the_clean_protocol(profile, dataset)
     unmeasured = {"crossfit", "temperatures", *(name for name in results.NAMES if name.startswith("flatness"))}
     unmeasured |= {"latency", "decoding"} if profile == "large" else set()
     unmeasured |= {"audit", "latency", "decoding"} if dataset.startswith("ucf101") else set()
-    assert set(found) >= set(results.NAMES) - unmeasured
+    only_teachers = "scene bias" in study_name(profile, dataset)  # for what their advantage is worth
+    assert set(found) >= ({"exits", "trials"} if only_teachers else set(results.NAMES) - unmeasured)
     for name, frame in found.items():
         own = folder / f"{name}.run.json"
         record = json.loads((own if own.is_file() else folder / "run.json").read_text(encoding="utf-8"))
@@ -48,10 +50,11 @@ def test_committed_results_are_whole_and_of_the_clean_protocol(profile, dataset)
         there = set(zip(frame["split"], frame["seed"], strict=True))
         assert there <= made if name in ("flatness_surface", "flatness_biases", "crossfit") else there == made, name
     # The summary that is committed beside them is what the tables give.
-    summary = pd.read_csv(folder / "accuracy.csv")
-    again = aggregate.accuracy_table(found)
-    assert summary["system"].tolist() == again["system"].tolist()
-    np.testing.assert_allclose(summary["accuracy"], again["accuracy"], atol=1e-3)
+    if not only_teachers:
+        summary = pd.read_csv(folder / "accuracy.csv")
+        again = aggregate.accuracy_table(found)
+        assert summary["system"].tolist() == again["system"].tolist()
+        np.testing.assert_allclose(summary["accuracy"], again["accuracy"], atol=1e-3)
     # A group of test clips is never one of validation within a run.
     exits = found["exits"]
     for _, run in exits.groupby(["split", "seed"]):

@@ -6,7 +6,7 @@ named in `claims`, stands by itself; its secondary ones share the level among th
 """
 
 import functools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def verdict(interval: Interval, *, seeds: int, kind: str = "difference", margin:
     return Verdict(word, qualifier)
 
 
-def judge(tables: dict[str, pd.DataFrame], dataset: str, claims: Collection[str] = EVERY) -> pd.DataFrame:
+def judge(tables: Mapping[str, pd.DataFrame], dataset: str, claims: Collection[str] = EVERY) -> pd.DataFrame:
     """Judge claims from the result tables of one data set.
 
     Accuracies are compared on test clips, with the two-way interval over groups and runs; "up to" claims with one
@@ -135,12 +135,10 @@ def judge_committed(profile: str, dataset: str, claims: Collection[str] = EVERY)
 def _judge_committed(
     profile: str, dataset: str, claims: tuple[str, ...], files: tuple[tuple[Path, int], ...]
 ) -> pd.DataFrame:
-    wanted = dict.fromkeys(name for claim in CLAIMS if claim.id in claims for name in claim.tables)
-    found = {name: results.published_table(profile, dataset, name) for name in wanted}
-    return judge({name: table for name, table in found.items() if table is not None}, dataset, claims)
+    return judge(results.published(profile, dataset), dataset, claims)
 
 
-def _judge_claim(claim: Claim, tables: dict[str, pd.DataFrame], dataset: str) -> Iterator[dict[str, object]]:
+def _judge_claim(claim: Claim, tables: Mapping[str, pd.DataFrame], dataset: str) -> Iterator[dict[str, object]]:
     comparisons = [Comparison("", missing=claim.not_measured)] if claim.not_measured else compare(claim.id, tables)
     comparisons = sorted(comparisons, key=lambda comparison: comparison.name not in claim.primary)
     secondary = [own for own in comparisons if own.name not in claim.primary and not own.missing]

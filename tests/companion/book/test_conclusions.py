@@ -217,6 +217,11 @@ def weight_by_split(study: tuple[str, str], member: str) -> pd.Series:
     return last[last["member"] == member].groupby("split")["weight"].mean()
 
 
+def at_scene_bias(bias: str) -> pd.DataFrame:
+    points = advantages.points(advantages.studies())
+    return points[points["data"] == f"Marionette, scene bias {bias}"]
+
+
 def light_exits_gain_a_point() -> bool:
     gain = compared("ic-curriculum", UCF, name="- ce, light")
     return set(gain["verdict"]) == {"holds"} and round(gain["estimate"].item()) == 1
@@ -580,6 +585,19 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
                 for modality in ("motion", "residual")
             )
             and words("ic-curriculum", MARIONETTE, LARGE, name="- iframe, light") == {"holds"}
+        ),
+    ),
+    (
+        "notebooks/05_teachers.md",
+        "at 0.3, the I-frame network is more than 50 points behind the other two, and PKD, which ends with it, takes "
+        "more than 35 points from each of their exits of the paper's kind.",
+        lambda: (
+            (own := at_scene_bias("0.3").query("kind == 'paper' and method == 'pkd' and student != 'iframe'"))[
+                "gain"
+            ].max()
+            < -35
+            and own["advantage"].max() < -50
+            and len(own) == 6
         ),
     ),
     (
