@@ -166,8 +166,8 @@ CLAIMS = (
         notebook="05_teachers",
         tables=("exits",),
         primary=("PKD - CE, largest over the exits",),
-        finding="No exit shows a gain in any study. The abstract reports the largest gain, so this row looks at the "
-        "best exit alone: it hides what PKD does to all others.",
+        finding="No exit of the paper's kind shows a gain in any study. The abstract reports the largest gain, so this "
+        "row looks at the best exit alone: it hides what PKD does to all others.",
         caveat="The paper's code trains PKD twice as long as cross-entropy and picks epochs on test clips; here "
         "budgets are equal. Which teacher is good differs, too: see the claim on each exit.",
     ),
@@ -229,8 +229,8 @@ CLAIMS = (
         notebook="06_wise",
         tables=("ensembles",),
         primary=("WISE over all exits - late fusion of bare networks, fitted weights",),
-        finding="WISE beats the last exit alone in every study, and the late fusion of the three bare networks in "
-        "none: its gain is that of fusion.",
+        finding="With three networks WISE beats the last exit alone in every study, and the late fusion of these networks, "
+        "bare, in none: its gain is that of fusion.",
         caveat="Fusion of three networks is credited to WISE where it is compared with one; late fusion of the bare "
         "networks, at less cost, separates the two. Few validation clips also cost the fitted weights.",
     ),
