@@ -229,8 +229,8 @@ CLAIMS = (
         notebook="06_wise",
         tables=("ensembles",),
         primary=("WISE over all exits - late fusion of bare networks, fitted weights",),
-        finding="With three networks WISE beats the last exit alone in every study, and the late fusion of these networks, "
-        "bare, in none: its gain is that of fusion.",
+        finding="With three networks WISE beats the last exit alone in every study, and the late fusion of these "
+        "networks, bare, in none: its gain is that of fusion.",
         caveat="Fusion of three networks is credited to WISE where it is compared with one; late fusion of the bare "
         "networks, at less cost, separates the two. Few validation clips also cost the fitted weights.",
     ),
