@@ -1,11 +1,11 @@
-"""Pages opened alone, of another backbone and of an official data set: one of both, and all with PKD_NIGHTLY."""
+"""Pages opened alone, of another backbone and of an official data set: one of each, and all with PKD_NIGHTLY."""
 
 import pytest
 
 from pkdlib.companion import reproduce
 from pkdlib.data.official import preparation, ucf101
 from tests.conftest import REPOSITORY
-from tests.extent import nightly
+from tests.extent import NIGHTLY, nightly
 
 pytestmark = pytest.mark.slow
 NUMBERS = [source.stem[:2] for source in reproduce.notebooks()]
@@ -43,13 +43,12 @@ def ucf101_part(ucf101_mini, tmp_path_factory):
     return root
 
 
-def test_a_page_takes_teamnet_on_a_part_of_ucf101(trained, ucf101_part):
+def test_a_page_takes_teamnet_on_a_part_of_ucf101_too(trained, ucf101_part):
     found = trained("04", backbone="teamnet", dataset="ucf101", root=str(ucf101_part), split=0)
     assert found == {"smoke-teamnet/ucf101-4/split0/seed0/backbone-joint"}
 
 
-@nightly
-@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("number", NUMBERS if NIGHTLY else ["04"])
 def test_a_page_takes_a_part_of_ucf101(trained, ucf101_part, number):
     found = trained(number, dataset="ucf101", root=str(ucf101_part), split=0)
     networks = ("iframe", "motion", "residual") if number != "01" else ()

@@ -63,9 +63,8 @@ STUDY_NAMES = {
     ("full", "ucf101-25"): "UCF-101, plain I-frame network",
     ("full", "marionette"): "Marionette",
     ("large", "marionette"): "Marionette, the paper's networks",
-    # Of other scene biases, for what a teacher's advantage is worth; a digest of the changed parameter names them.
+    # For what a teacher's advantage is worth; a digest of the changed parameter names it.
     ("full-2ba049fa", "marionette"): "Marionette, scene bias 0.3",
-    ("full-7e7dd1f3", "marionette"): "Marionette, scene bias 1",
     ("full", "ut_interaction"): "UT-Interaction",
     ("quick", "marionette"): "Marionette, one short run",
     ("quick", "ut_interaction"): "UT-Interaction, short runs",

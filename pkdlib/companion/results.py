@@ -48,20 +48,6 @@ def published(profile: str, dataset: str) -> Mapping[str, pd.DataFrame]:
     return _Tables(_paths(folder(profile, dataset), NAMES, PACKED))
 
 
-def published_table(profile: str, dataset: str, name: str) -> pd.DataFrame | None:
-    """Read one table of committed results.
-
-    Args:
-        profile: Of the runs.
-        dataset: Of the runs.
-        name: Of the table, one of `NAMES`.
-
-    Returns:
-        The table as `published` gives it; None where it is not committed.
-    """
-    return published(profile, dataset).get(name)
-
-
 def published_sets(fewest_seeds: int = 1) -> list[tuple[str, str]]:
     """List the committed results.
 

@@ -61,8 +61,11 @@ def test_committed_results_are_whole_and_of_the_clean_protocol(profile, dataset)
         assert not set(run.query("part == 'test'")["group"]) & set(run.query("part == 'validation'")["group"])
 
 
-def test_one_table_is_read_as_all_are():
-    whole = results.published("full", "ut_interaction")
-    pd.testing.assert_frame_equal(results.published_table("full", "ut_interaction", "trials"), whole["trials"])
-    assert results.published_table("full", "ut_interaction", "flatness_biases") is None
-    assert results.published_table("full", "nowhere", "trials") is None
+def test_a_table_is_read_when_it_is_asked_for(monkeypatch):
+    reads, read = [], pd.read_csv
+    monkeypatch.setattr(pd, "read_csv", lambda path: reads.append(path.name) or read(path))
+    found = results.published("full", "ut_interaction")
+    assert "trials" in found and len(found) > 10 and found.get("flatness_biases") is None and not reads
+    assert found["trials"] is found["trials"] and set(found["trials"]["backbone"]) == {"coviar"}
+    assert reads == [f"trials{results.PACKED}"]
+    assert not results.published("full", "nowhere")

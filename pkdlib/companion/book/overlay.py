@@ -75,10 +75,11 @@ def with_studies(table: str, own: pd.DataFrame, dataset: str) -> pd.DataFrame:
 def _parts(summarise: Summarise, tables: Sequence[str], own: pd.DataFrame, dataset: str) -> dict[str, pd.DataFrame]:
     parts = {}
     for profile, name in results.published_sets(verdicts.MIN_SEEDS):
-        found = [results.published_table(profile, name, table) for table in tables]
-        if all(table is not None for table in found):
+        found = results.published(profile, name)
+        if all(table in found for table in tables):
             named = {"study": study_name(profile, name), "dataset": dataset_name(name)}
-            parts[named["study"]] = summarise(pd.concat(found, ignore_index=True)).assign(**named)
+            rows = pd.concat([found[table] for table in tables], ignore_index=True)
+            parts[named["study"]] = summarise(rows).assign(**named)
     if len(own):
         parts[YOURS] = summarise(own).assign(study=YOURS, dataset=dataset_name(dataset))
     return parts
