@@ -51,6 +51,7 @@ def test_a_package_says_where_to_start_reading(name):
         assert "\nBegin with `" in text and not unnamed
 
 
+@pytest.mark.slow
 def test_importing_the_library_costs_nothing():
     program = (
         "import sys, pkdlib, pkdlib.distillation, pkdlib.ensemble, pkdlib.models; from pkdlib import labels;"

@@ -26,6 +26,7 @@ def test_it_is_thirty_lines_and_needs_nothing_of_the_study():
     assert not re.search("companion|run_folder|frame_cache|parameters", SOURCE.replace("net.parameters()", ""))
 
 
+@pytest.mark.slow
 def test_the_example_runs_anywhere(tmp_path):
     program = (
         f"import runpy, sys; runpy.run_path({str(ROOT / 'examples' / 'own_project.py')!r});"

@@ -427,6 +427,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(root, tmp_path):
     for person in PEOPLE:
         for number in range(2, 12):

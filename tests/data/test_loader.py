@@ -196,6 +196,7 @@ def small_shared_memory(request):
     return prefix
 
 
+@pytest.mark.slow
 def test_too_small_a_shared_memory_is_said_at_once(frames, small_shared_memory):
     done = feed_in_a_process(frames, *small_shared_memory)
     *batches, line = done.stdout.splitlines()
@@ -204,6 +205,7 @@ def test_too_small_a_shared_memory_is_said_at_once(frames, small_shared_memory):
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_temporary_folder_of_any_length_will_do(frames, tmp_path):
     folder = tmp_path / ("long" * 30)
     folder.mkdir()
@@ -238,6 +240,7 @@ def test_a_process_that_reads_for_ever_is_ended(bank, monkeypatch):
     assert not left
 
 
+@pytest.mark.slow
 def test_no_process_outlives_a_killed_one(frames):
     command = [sys.executable, "-c", FEED, str(frames), "stop"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}

@@ -120,6 +120,7 @@ def test_a_training_that_begins_below_its_level_ends_with_the_first_epoch(bank, 
     assert reached < level and trained.epoch == 0
 
 
+@pytest.mark.slow
 def test_a_descent_killed_after_any_checkpoint_ends_with_the_same_bits(bank, tmp_path, monkeypatch):
     whole, _, _ = descend(bank, tmp_path / "whole", 0.3)
     write, saved = loop._files.write_atomically, []
@@ -182,6 +183,7 @@ def test_a_killed_training_ends_with_the_same_bits(bank, tmp_path, monkeypatch, 
     assert same_weights(resumed.backbone, whole.backbone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reads", "backbone"), [("motion", "coviar"), ("joint", "teamnet")])
 def test_a_training_killed_within_an_epoch_goes_on_at_its_next_batch(bank, tmp_path, monkeypatch, reads, backbone):
     recipe = dataclasses.replace(RECIPE, tuning=PLANS[backbone].tuning)

@@ -266,7 +266,7 @@ def gain_by_advantage(points: pd.DataFrame, lines: pd.DataFrame) -> alt.LayerCha
     """Draw what learning from a teacher gains over labels against how much better than the student it is.
 
     Args:
-        points: Of `advantages.points`; an interval without end is not drawn.
+        points: Of `advantages.points`; an interval without end is not drawn, a long one as far as the picture reaches.
         lines: Of `advantage_tables.panels`; there may be none.
 
     Returns:
@@ -283,11 +283,14 @@ def gain_by_advantage(points: pd.DataFrame, lines: pd.DataFrame) -> alt.LayerCha
         list(dict.fromkeys(column)) for column in (frame["data"], lines["shape"], ("one teacher", *names.values()))
     )
     x = alt.X("advantage:Q", title="teacher's advantage (percentage points)")
+    # The picture is as high as the points and lines need: a study of two seeds has intervals far longer than that.
+    shown = pd.concat([frame["gain"], lines["estimate"]])
+    scale = alt.Scale(domain=[shown.min() - 3, shown.max() + 3], nice=True)
     y_title = "gain over labels (percentage points)"
     zero = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(opacity=0.5)
     base = alt.Chart(frame).encode(x=x, color=encodings.series_colour("data", studies, columns=2))
-    intervals = base.mark_rule(strokeWidth=1, opacity=0.3).encode(
-        y=alt.Y("gain_low:Q", title=y_title), y2="gain_high:Q"
+    intervals = base.mark_rule(strokeWidth=1, opacity=0.3, clip=True).encode(
+        y=alt.Y("gain_low:Q", scale=scale, title=y_title), y2="gain_high:Q"
     )
     tips = ["data:N", "taught by:N", "student:N", "exit:N", "teacher:N"]
     tips += encodings.tips(
@@ -300,17 +303,19 @@ def gain_by_advantage(points: pd.DataFrame, lines: pd.DataFrame) -> alt.LayerCha
         gain_high="gain to",
     )
     marks = base.mark_point(size=45).encode(
-        y=alt.Y("gain:Q", title=y_title),
+        y=alt.Y("gain:Q", scale=scale, title=y_title),
         shape=encodings.series_shape("taught by", kinds).legend(
             orient="bottom", columns=1, symbolFillColor=SERIES_COLOURS[0], symbolStrokeWidth=0
         ),
         tooltip=tips,
     )
     fitted = alt.Chart(lines).encode(x=x)
-    band = fitted.mark_area(opacity=0.12, color=INK).encode(y="low:Q", y2="high:Q", detail="shape:N")
+    band = fitted.mark_area(opacity=0.12, color=INK, clip=True).encode(
+        y=alt.Y("low:Q", scale=scale), y2="high:Q", detail="shape:N"
+    )
     dashes = alt.Scale(domain=shapes, range=[[1, 0], [5, 3]][: len(shapes)])
     line = fitted.mark_line(color=INK).encode(
-        y="estimate:Q",
+        y=alt.Y("estimate:Q", scale=scale),
         strokeDash=alt.StrokeDash("shape:N", scale=dashes, legend=encodings.stroke_legend("bottom", columns=1)),
     )
     below, above = ([band], [line]) if len(lines) else ([], [])

@@ -115,6 +115,7 @@ def test_what_is_kept_is_shown_as_it_was(folders, made, monkeypatch, capsys):
     assert kinds_of(made) == ["backbone"] * 3 + ["exits", "logits", "logits-backbones"]
 
 
+@pytest.mark.slow
 def test_the_caches_are_kept_under_the_code_that_fills_them(folders, monkeypatch):
     p = Parameters.for_profile("smoke", **folders, **TINY)
     clips, frames = workspace.dataset(p).clips[0].path.parents[1], workspace.frame_bank(p).paths[0].parent

@@ -142,6 +142,7 @@ def test_what_is_left_out_is_not_followed(digest_of):
         assert digest_of([change], without=[without]) == digest_of(without=[without])
 
 
+@pytest.mark.slow
 def test_the_digest_of_the_code_that_runs_is_the_same_in_every_process():
     code = (
         "from pkdlib.companion.runs import fingerprints as f;"

@@ -246,6 +246,7 @@ def test_clips_that_changed_are_made_again(ucf, tmp_path, copied):
     assert "28 of 30 clips are there, their checksums right" in said
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(ucf, tmp_path):
     root = tmp_path / "root"
     code = (

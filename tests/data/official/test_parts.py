@@ -65,6 +65,7 @@ def prepare(clips, root, spec=UCF, **settings):
     return preparation.prepare_part(spec, root, clips, log=said.append, **settings), said
 
 
+@pytest.mark.slow
 def test_a_part_of_ucf101_is_a_data_set(ucf101_mini, tmp_path):
     clips, lists = ucf101_mini
     said, root = [], tmp_path / "root"
