@@ -8,10 +8,11 @@ from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.runs import fingerprints, store
 from pkdlib.data import folder, ut_interaction
 from pkdlib.data.datasets import Dataset, DatasetError
-from pkdlib.data.marionette import marionette
+from pkdlib.data.marionette import marionette, marionette_2
 from pkdlib.data.official import hmdb51, official, ucf101
 from pkdlib.video.transcode import transcode
 
+_GENERATED = {"marionette": marionette.describe, "marionette_2": marionette_2.describe}
 _OFFICIAL = {spec.name: spec for spec in (ucf101.SPEC, hmdb51.SPEC)}
 
 
@@ -29,10 +30,11 @@ def dataset(p: Parameters) -> Dataset:
         DatasetError: If the data cannot be used.
     """
     cache = folders.cache_folder(p)
-    if p.dataset == "marionette":
+    if p.dataset in _GENERATED:
         shape = {name.removeprefix("marionette_"): value for name, value in p.only("marionette_").items()}
-        place = cache / f"marionette-{store.digest([shape, *drawn(p).values()])}"
-        return marionette.describe(place, **shape, workers=p.threads)
+        shape.pop({"marionette": "appearance", "marionette_2": "scene_bias"}[p.dataset])  # the other's dial
+        place = cache / f"{p.dataset}-{store.digest([shape, *drawn(p).values()])}"
+        return _GENERATED[p.dataset](place, **shape, workers=p.threads)
     if not p.root:
         raise DatasetError(f"dataset = {p.dataset!r} needs the parameter root: the folder that holds its clips")
     if p.dataset in _OFFICIAL:
@@ -55,6 +57,7 @@ def drawn(p: Parameters) -> dict[str, dict[str, str]]:
     Returns:
         `clips`: as `fingerprints.fingerprint`; nothing of a data set that is not drawn.
     """
-    if p.dataset != "marionette":
+    if p.dataset not in _GENERATED:
         return {}
-    return {"clips": fingerprints.fingerprint(marionette.describe, without=("_files", "_processes", "_progress"))}
+    describe = _GENERATED[p.dataset]
+    return {"clips": fingerprints.fingerprint(describe, without=("_files", "_processes", "_progress"))}

@@ -55,7 +55,13 @@ RULE_NAMES = Names(
     }
 )
 DATASET_LABELS = Names(
-    {"ucf101": "UCF-101", "hmdb51": "HMDB-51", "marionette": "Marionette", "ut_interaction": "UT-Interaction"}
+    {
+        "ucf101": "UCF-101",
+        "hmdb51": "HMDB-51",
+        "marionette": "Marionette",
+        "marionette_2": "Marionette 2",
+        "ut_interaction": "UT-Interaction",
+    }
 )
 # Committed results by profile and data set. UCF-101 is a part of it everywhere: 25 of its 101 classes.
 STUDY_NAMES = {

@@ -45,7 +45,7 @@ class Parameters(pydantic.BaseModel):
 
     profile: str
     """Which file of `profiles/` gives the values that are not named."""
-    dataset: Literal["marionette", "ut_interaction", "ucf101", "hmdb51", "folder"] = "marionette"
+    dataset: Literal["marionette", "marionette_2", "ut_interaction", "ucf101", "hmdb51", "folder"] = "marionette"
     """The data set: generated, or one of which `root` says where it lies."""
     root: str = ""
     """Where the clips of a data set that is not generated lie; for `ucf101` and `hmdb51`, the folder that `pkd data`
@@ -101,7 +101,9 @@ class Parameters(pydantic.BaseModel):
     marionette_frames: _Count
     """Frames a clip."""
     marionette_scene_bias: Annotated[float, Field(ge=0, le=1)] = 0.8
-    """How often a clip's kind of scene belongs to its action."""
+    """`marionette` only: how often a clip's kind of scene belongs to its action."""
+    marionette_appearance: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """`marionette_2` only: how often a clip's place and prop belong to its action."""
     splits: _Count
     """How many splits run when none is named, at most; of a folder of one's own all folds do."""
     seeds: _Count

@@ -1,9 +1,8 @@
 """The articulated figure of Marionette: actors, their bodies, and how they are drawn.
 
-A body is a set of tapered capsules whose ends follow from joint angles (forward kinematics). Each is drawn
-within its bounding box only, anti-aliased by its signed distance, shaded like a cylinder, with a cloth
-texture that moves with the limb, so that a codec finds motion in it. Lengths are in body heights until they
-are scaled to pixels; pictures are planar float32 (3, height, width) with values from 0 to 255.
+A body is a set of tapered capsules whose ends follow from joint angles (forward kinematics); one hand holds a prop.
+Lengths are in body heights until they are scaled to pixels; pictures are planar float32 (3, height, width) with values
+from 0 to 255.
 """
 
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pkdlib.data.marionette._actions import SIDES, Angles
+from pkdlib.data.marionette._props import Prop, draw_in_hand
+from pkdlib.data.marionette._shapes import capsule, disc, draw_weave, shadow
 
-_TILE = 64  # side of a cloth texture, a power of two so that coordinates wrap by a mask
 _SEGMENTS = {"torso": 0.29, "upper_arm": 0.165, "forearm": 0.15, "thigh": 0.235, "shin": 0.235}
 
 
@@ -67,7 +67,7 @@ def draw_actor(rng: np.random.Generator, *, manner: float) -> Actor:
         lengths=lengths,
         build=rng.uniform(0.82, 1.22),
         colours={name: colour.astype(np.float32) for name, colour in colours.items()},
-        cloth=_cloth(rng),
+        cloth=draw_weave(rng),
         long_sleeves=bool(rng.random() < 0.5),
         amplitude=1 + manner * rng.uniform(-0.22, 0.18),
         tempo=float(np.exp(manner * rng.uniform(-0.2, 0.2))),
@@ -131,6 +131,7 @@ def pose(actor: Actor, angles: Angles, *, view: str, height: float, facing: int)
 def draw(
     picture: np.ndarray,
     actor: Actor,
+    prop: Prop | None,
     joints: dict[str, np.ndarray],
     frame: int,
     *,
@@ -139,11 +140,12 @@ def draw(
     facing: int,
     ground: tuple[float, float],
 ) -> None:
-    """Draw one frame's figure into a picture.
+    """Draw one frame's figure, with what it holds, into a picture.
 
     Args:
         picture: float32 (3, height, width), changed in place.
         actor: Who.
+        prop: What the near hand holds, if anything.
         joints: From `pose`.
         frame: Which of its frames.
         view: "side" or "front".
@@ -157,17 +159,17 @@ def draw(
     front = view == "front"
     light = -0.16 * facing
     feet = 0.5 * (at["ankle_near"] + at["ankle_far"])
-    _shadow(picture, (feet[0], ground[1] + 2), 0.17 * height, 0.03 * height)
+    shadow(picture, (feet[0], ground[1] + 2), 0.17 * height, 0.03 * height)
 
     def part(start: str, end: str, radii: tuple[float, float], colour: str, shade: float) -> None:
         cloth = (colours["second"], actor.cloth) if colour == "shirt" else (colours[colour] * 0.8, actor.cloth)
         radii = (radii[0] * width, radii[1] * width)
-        _capsule(picture, at[start], at[end], radii, colours[colour] * shade, *cloth, light=light)
+        capsule(picture, at[start], at[end], radii, colours[colour] * shade, *cloth, light=light)
 
     def arm(side: str, shade: float) -> None:
         sleeve = "shirt" if actor.long_sleeves else "skin"
         part(f"elbow_{side}", f"hand_{side}", (0.025, 0.019), sleeve, shade)
-        _disc(picture, at[f"hand_{side}"], 0.027 * width, colours["skin"] * shade)
+        disc(picture, at[f"hand_{side}"], 0.027 * width, colours["skin"] * shade)
         part(f"shoulder_{side}", f"elbow_{side}", (0.036, 0.029), "shirt", shade)
 
     def leg(side: str, shade: float) -> None:
@@ -189,12 +191,12 @@ def draw(
         up = up / np.hypot(*up)
         size = 0.062 * height
         back = np.array([0.0 if front else -0.3 * facing, 0.0])
-        _disc(picture, at["head"] + size * (0.28 * up + back), size * 1.06, colours["hair"])
-        _disc(picture, at["face"] - 0.12 * size * up, size * 0.88, colours["skin"])
+        disc(picture, at["head"] + size * (0.28 * up + back), size * 1.06, colours["hair"])
+        disc(picture, at["face"] - 0.12 * size * up, size * 0.88, colours["skin"])
         eyes = (-0.36, 0.36) if front else (0.46 * facing,)
         for eye in eyes:
             across = np.array([-up[1], up[0]])
-            _disc(picture, at["face"] + size * (eye * across + 0.02 * up), 0.13 * size, np.full(3, 25.0))
+            disc(picture, at["face"] + size * (eye * across + 0.02 * up), 0.13 * size, np.full(3, 25.0))
 
     if front:
         leg("far", 0.95)
@@ -202,102 +204,17 @@ def draw(
         trunk()
         head()
         arm("far", 1.0)
-        arm("near", 1.0)
     else:
         arm("far", 0.66)
         leg("far", 0.7)
         leg("near", 1.0)
         trunk()
         head()
-        arm("near", 1.08)
+    if prop:
+        draw_in_hand(picture, prop, at["elbow_near"], at["hand_near"], height=height)
+    arm("near", 1.0 if front else 1.08)
 
 
 def _ray(degrees: np.ndarray, outward: int) -> np.ndarray:
     radians = np.radians(degrees)
     return np.stack([outward * np.sin(radians), np.cos(radians)], axis=1)
-
-
-def _cloth(rng: np.random.Generator) -> np.ndarray:
-    along, across = np.mgrid[:_TILE, :_TILE]
-    stripes = 2 ** rng.integers(1, 4)
-    kind = rng.integers(3)
-    if kind == 0:
-        pattern = np.sin(2 * np.pi * along * stripes / _TILE)
-    elif kind == 1:
-        pattern = np.sin(2 * np.pi * across * stripes / _TILE) * np.sin(2 * np.pi * along * stripes / _TILE)
-    else:
-        pattern = np.kron(rng.uniform(-1, 1, (16, 16)), np.ones((4, 4)))
-    weave = rng.uniform(-0.25, 0.25, (_TILE, _TILE))
-    return np.clip(0.5 + 0.5 * pattern * rng.uniform(0.2, 1.0) + weave, 0, 1).astype(np.float32)
-
-
-def _box(picture: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple | None:
-    rows, columns = picture.shape[1:]
-    left, top = max(int(low[0]), 0), max(int(low[1]), 0)
-    right, bottom = min(int(high[0]) + 2, columns), min(int(high[1]) + 2, rows)
-    if left >= right or top >= bottom:
-        return None
-    x = np.arange(left, right, dtype=np.float32)[None, :]
-    y = np.arange(top, bottom, dtype=np.float32)[:, None]
-    return picture[:, top:bottom, left:right], x, y
-
-
-def _capsule(
-    picture: np.ndarray,
-    start: np.ndarray,
-    end: np.ndarray,
-    radii: tuple[float, float],
-    colour: np.ndarray,
-    second: np.ndarray,
-    cloth: np.ndarray,
-    *,
-    light: float,
-) -> None:
-    reach = max(radii) + 1
-    box = _box(picture, np.minimum(start, end) - reach, np.maximum(start, end) + reach)
-    if box is None:
-        return
-    pixels, x, y = box
-    dx, dy = x - np.float32(start[0]), y - np.float32(start[1])
-    axis = (end - start).astype(np.float32)
-    length = float(np.hypot(*axis))
-    if length < 1e-3:  # seen end on, a limb has no direction of its own; any will do
-        axis, length = np.array([0, 1e-3], np.float32), 1e-3
-    ux, uy = np.float32(axis[0] / length), np.float32(axis[1] / length)
-    along = dx * ux + dy * uy
-    across = dy * ux - dx * uy
-    beyond = along - np.clip(along, 0, np.float32(length))
-    radius = np.float32(radii[0]) + (along - beyond) * np.float32((radii[1] - radii[0]) / length)
-    coverage = np.clip(radius - np.sqrt(beyond * beyond + across * across) + np.float32(0.5), 0, 1)
-    rounded = across / radius
-    shade = 1 - np.float32(0.32) * rounded * rounded + np.float32(light) * rounded
-    woven = cloth[along.astype(np.int32) & (_TILE - 1), across.astype(np.int32) & (_TILE - 1)]
-    weight = coverage * shade
-    pixels *= 1 - coverage
-    pixels += weight * (1 - woven) * colour.astype(np.float32)[:, None, None]
-    pixels += weight * woven * second.astype(np.float32)[:, None, None]
-
-
-def _disc(picture: np.ndarray, centre: np.ndarray, radius: float, colour: np.ndarray) -> None:
-    box = _box(picture, centre - radius - 1, centre + radius + 1)
-    if box is None:
-        return
-    pixels, x, y = box
-    dx, dy = x - np.float32(centre[0]), y - np.float32(centre[1])
-    squared = dx * dx + dy * dy
-    coverage = np.clip(np.float32(radius + 0.5) - np.sqrt(squared), 0, 1)
-    shade = 1 - squared * np.float32(0.22 / (radius * radius))
-    pixels *= 1 - coverage
-    pixels += coverage * shade * colour.astype(np.float32)[:, None, None]
-
-
-def _shadow(picture: np.ndarray, centre: tuple[float, float], half_width: float, half_height: float) -> None:
-    low = np.array([centre[0] - half_width, centre[1] - half_height])
-    high = np.array([centre[0] + half_width, centre[1] + half_height])
-    box = _box(picture, low, high)
-    if box is None:
-        return
-    pixels, x, y = box
-    squared = ((x - np.float32(centre[0])) / np.float32(half_width)) ** 2
-    squared = squared + ((y - np.float32(centre[1])) / np.float32(half_height)) ** 2
-    pixels *= 1 - np.float32(0.45) * np.clip(1 - squared, 0, 1)

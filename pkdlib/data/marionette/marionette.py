@@ -12,7 +12,7 @@ numpy and PyAV on the same kind of processor give the same bytes.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -28,6 +28,7 @@ from pkdlib.data._workers import results
 from pkdlib.data.datasets import Clip, Dataset, DatasetError, Split, split_by_group
 from pkdlib.data.marionette._actions import ACTIONS, Action, rest
 from pkdlib.data.marionette._figure import Actor, draw, draw_actor, pose
+from pkdlib.data.marionette._props import Prop
 from pkdlib.data.marionette._scene import FAMILIES, draw_scene, view
 from pkdlib.video.transcode import encode
 
@@ -119,26 +120,50 @@ def describe(
     Raises:
         DatasetError: If a parameter is out of range, or the folder holds clips made with other parameters or
             cannot be written.
+    """  # noqa: DOC502
+    shape = {"clips_per_pair": clips_per_pair, "actors": actors, "actions": actions, "frames": frames, "seed": seed}
+    parameters = {"drawing": _DRAWING, "scene_bias": scene_bias, "difficulty": asdict(DIFFICULTY)}
+    recipe = partial(Recipe, difficulty=DIFFICULTY, scene_bias=scene_bias)
+    return described("marionette", folder, shape, "scene_bias", parameters, recipe, workers)
+
+
+def described(
+    name: str,
+    folder: str | Path,
+    shape: Mapping[str, int],
+    dial: str,
+    drawing: Mapping[str, Any],
+    recipe: "Callable[[int, int, int, int, int], Recipe]",
+    workers: int,
+) -> Dataset:
+    """Describe a data set whose clips are drawn when they are asked for.
+
+    Args:
+        name: Of the data set.
+        folder: Where the clips and their `manifest.json` go.
+        shape: clips_per_pair, actors, actions, frames and seed, as for `describe`.
+        dial: Which value of `drawing` is a probability.
+        drawing: What else decides how clips are drawn, for the manifest.
+        recipe: Makes a clip's recipe from seed, action, actor, index and frames.
+        workers: Processes that draw and encode.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DatasetError: As `describe` does.
     """
-    problem = _problem(clips_per_pair, actors, actions, frames, scene_bias, seed, workers)
+    problem = _problem({**shape, "workers": workers}, dial, drawing[dial])
     if problem:
-        raise DatasetError(f"marionette: {problem}")
-    parameters = {
-        "drawing": _DRAWING,
-        "clips_per_pair": clips_per_pair,
-        "actors": actors,
-        "actions": list(CLASSES[:actions]),
-        "frames": frames,
-        "scene_bias": scene_bias,
-        "seed": seed,
-        "difficulty": asdict(DIFFICULTY),
-    }
+        raise DatasetError(f"{name}: {problem}")
+    classes, actors = CLASSES[: shape["actions"]], shape["actors"]
+    parameters = {**shape, "actions": list(classes), **drawing}
     manifest = Manifest(Path(folder), parameters)
     recipes = [
-        Recipe(seed, action, actor, index, frames, scene_bias)
-        for action in range(actions)
+        recipe(shape["seed"], action, actor, index, shape["frames"])
+        for action in range(len(classes))
         for actor in range(actors)
-        for index in range(clips_per_pair)
+        for index in range(shape["clips_per_pair"])
     ]
 
     def make(indices: Sequence[int]) -> None:
@@ -164,7 +189,7 @@ def describe(
     )
     checksum = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
     splits = _splits(clips, actors)
-    return Dataset("marionette", CLASSES[:actions], clips, splits, checksum, CITATION, LICENCE, make=make, lend=lend)
+    return Dataset(name, classes, clips, splits, checksum, CITATION, LICENCE, make=make, lend=lend)
 
 
 def home_family(action: int) -> str:
@@ -183,14 +208,32 @@ def home_family(action: int) -> str:
 
 
 @dataclass(frozen=True)
+class Staging:
+    """What of a clip may go with its action.
+
+    Attributes:
+        movement: Index of the action whose movement is shown.
+        family: The kind of scene.
+        light: float32, factors on RGB of all that is seen, to be multiplied with (3, rows, columns).
+        prop: What the actor holds, if anything.
+    """
+
+    movement: int
+    family: str
+    light: np.ndarray
+    prop: Prop | None
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """All that one clip is made from (together with `DIFFICULTY`)."""
+    """All that one clip is made from."""
 
     seed: int
     action: int
     actor: int
     index: int
     frames: int = 36
+    difficulty: Difficulty = DIFFICULTY
     scene_bias: float = SCENE_BIAS
 
     @property
@@ -199,18 +242,30 @@ class Recipe:
         name = ACTIONS[self.action].name
         return f"{name}/{name}_{_group(self.actor)}_c{self.index:02d}.mp4"
 
+    def staged(self, rng: np.random.Generator) -> Staging:
+        """Choose what is shown.
+
+        Args:
+            rng: Where the chances come from.
+
+        Returns:
+            The action's own movement, in daylight, and its own scene or a random one.
+        """
+        own_scene = rng.random() < self.scene_bias
+        any_family = FAMILIES[rng.integers(len(FAMILIES))]
+        family = home_family(self.action) if own_scene else any_family
+        return Staging(self.action, family, np.float32(1), None)
+
     def render(self) -> Iterator[np.ndarray]:
         """Draw the clip.
 
         Yields:
             Frames, uint8 (256, 340, 3) RGB.
         """
-        actor = draw_actor(_random(self.seed, _ACTOR, self.actor), manner=DIFFICULTY.manner)
+        actor = draw_actor(_random(self.seed, _ACTOR, self.actor), manner=self.difficulty.manner)
         rng = _random(self.seed, _CLIP, self.action, self.actor, self.index)
-        action = ACTIONS[self.action]
-        own_scene = rng.random() < self.scene_bias
-        any_family = FAMILIES[rng.integers(len(FAMILIES))]
-        family = home_family(self.action) if own_scene else any_family
+        staging = self.staged(rng)
+        action = ACTIONS[staging.movement]
         figure = {
             "view": action.view,
             "height": rng.uniform(155, 195),
@@ -220,45 +275,36 @@ class Recipe:
         horizon = ground[1] - rng.uniform(22, 60)
         gain = rng.uniform(0.75, 1.12)
         flicker = 1 + 0.02 * np.sin(rng.uniform(0, 6.3) + rng.uniform(0.1, 0.9) * np.arange(self.frames))
-        phase = _phase(rng, action, actor, self.frames)
-        joints = pose(actor, _angles(rng, action, actor, phase), **figure)
+        phase = _phase(rng, action, actor, self)
+        joints = pose(actor, _angles(rng, action, actor, phase, self.difficulty.looseness), **figure)
         ahead = figure["facing"] * figure["height"] * action.travel * (phase - phase.mean())
-        camera = _camera(rng, ahead)
+        camera = _camera(rng, ahead, self.difficulty)
         left, top = np.floor(camera.min(axis=0)).astype(int)
         right, bottom = np.ceil(camera.max(axis=0)).astype(int)
         size = {"height": HEIGHT + bottom - top + 2, "width": WIDTH + right - left + 2}
-        scene = draw_scene(family, rng, horizon=round(horizon) - top, **size)
-        noise = DIFFICULTY.noise * rng.standard_normal((3, HEIGHT + 32, WIDTH + 32), np.float32)
+        scene = draw_scene(staging.family, rng, horizon=round(horizon) - top, **size)
+        noise = self.difficulty.noise * rng.standard_normal((3, HEIGHT + 32, WIDTH + 32), np.float32)
         for frame in range(self.frames):
             x, y = camera[frame]
             picture = view(scene, x - left, y - top, height=HEIGHT, width=WIDTH)
             on_screen = (ground[0] + ahead[frame] - x, ground[1] - y)
-            draw(picture, actor, joints, frame, ground=on_screen, **figure)
-            picture *= np.float32(gain * flicker[frame])
+            draw(picture, actor, staging.prop, joints, frame, ground=on_screen, **figure)
+            picture *= np.float32(gain * flicker[frame]) * staging.light
             row, column = rng.integers(0, 33, 2)
             picture += noise[:, row : row + HEIGHT, column : column + WIDTH]
             np.clip(picture, 0, 255, out=picture)
             yield np.ascontiguousarray(picture.astype(np.uint8).transpose(1, 2, 0))
 
 
-def _problem(
-    clips_per_pair: int, actors: int, actions: int, frames: int, scene_bias: float, seed: int, workers: int
-) -> str:
-    at_least = {
-        "clips_per_pair": (clips_per_pair, 1),
-        "actors": (actors, NUM_SPLITS),
-        "actions": (actions, 2),
-        "frames": (frames, 1),
-        "seed": (seed, 0),
-        "workers": (workers, 1),
-    }
-    for name, (value, least) in at_least.items():
-        if value < least:
-            return f"{name} is {value}, must be at least {least}"
-    if actions > len(ACTIONS):
-        return f"actions is {actions}, there are {len(ACTIONS)}"
-    if not 0 <= scene_bias <= 1:
-        return f"scene_bias is {scene_bias}, must be a probability"
+def _problem(numbers: Mapping[str, int], dial: str, probability: float) -> str:
+    least = {"clips_per_pair": 1, "actors": NUM_SPLITS, "actions": 2, "frames": 1, "seed": 0, "workers": 1}
+    for name, value in numbers.items():
+        if value < least[name]:
+            return f"{name} is {value}, must be at least {least[name]}"
+    if numbers["actions"] > len(ACTIONS):
+        return f"actions is {numbers['actions']}, there are {len(ACTIONS)}"
+    if not 0 <= probability <= 1:
+        return f"{dial} is {probability}, must be a probability"
     return ""
 
 
@@ -305,19 +351,21 @@ def _random(seed: int, *key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def _phase(rng: np.random.Generator, action: Action, actor: Actor, frames: int) -> np.ndarray:
-    tempo = actor.tempo * np.exp(rng.normal(0, 0.05 * DIFFICULTY.manner))
-    phase = rng.random() + np.arange(frames) * tempo / action.period
+def _phase(rng: np.random.Generator, action: Action, actor: Actor, recipe: Recipe) -> np.ndarray:
+    tempo = actor.tempo * np.exp(rng.normal(0, 0.05 * recipe.difficulty.manner))
+    phase = rng.random() + np.arange(recipe.frames) * tempo / action.period
     return phase + 0.5 * actor.skew * np.sin(2 * np.pi * phase) / (2 * np.pi)
 
 
-def _angles(rng: np.random.Generator, action: Action, actor: Actor, phase: np.ndarray) -> dict[str, np.ndarray]:
+def _angles(
+    rng: np.random.Generator, action: Action, actor: Actor, phase: np.ndarray, looseness: float
+) -> dict[str, np.ndarray]:
     still = rest(action.view)
     moving = action.angles(phase)
     angles = {}
     for joint, resting in still.items():
         kind = joint.split("_")[0]
-        own = rng.normal(0, DIFFICULTY.looseness)
+        own = rng.normal(0, looseness)
         angle = resting + actor.amplitude * (moving.get(joint, resting) - resting) + np.zeros(len(phase))
         if kind != "lift":
             angle = angle + actor.posture.get(kind, 0.0) + own * (0.4 if kind in {"hip", "lean"} else 1.0)
@@ -327,14 +375,14 @@ def _angles(rng: np.random.Generator, action: Action, actor: Actor, phase: np.nd
     return angles
 
 
-def _camera(rng: np.random.Generator, ahead: np.ndarray) -> np.ndarray:
+def _camera(rng: np.random.Generator, ahead: np.ndarray, difficulty: Difficulty) -> np.ndarray:
     # Where the camera looks, (frames, 2) pixels: a pan at a constant speed, a slow sway, a shake that is
     # correlated from frame to frame, and a share of the figure's own way.
     time = np.arange(len(ahead)) - 0.5 * (len(ahead) - 1)
-    speed = rng.uniform(-DIFFICULTY.pan, DIFFICULTY.pan, 2) * (1, 0.25)
-    sway = DIFFICULTY.pan * rng.uniform(0, 4, 2) * (1, 0.4)
+    speed = rng.uniform(-difficulty.pan, difficulty.pan, 2) * (1, 0.25)
+    sway = difficulty.pan * rng.uniform(0, 4, 2) * (1, 0.4)
     waves = np.sin(rng.uniform(0, 2 * np.pi, 2) + time[:, None] * rng.uniform(0.08, 0.2, 2))
-    shake = rng.normal(0, DIFFICULTY.shake, (len(ahead), 2))
+    shake = rng.normal(0, difficulty.shake, (len(ahead), 2))
     shake[1:] += 0.6 * shake[:-1]
     path = speed * time[:, None] + sway * waves + shake
     way = float(np.ptp(ahead))
