@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from pkdlib.companion import workspace
-from pkdlib.companion.experiments import training
+from pkdlib.companion.experiments import backbones
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
 from pkdlib.data.marionette import marionette_2
@@ -55,7 +55,7 @@ def _tried(run: Run) -> list[dict[str, str | float]]:
     for reads in p.plan.networks:
         began = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
-            trained = training.train_network(run, reads, p.network_of(reads), folder=Path(folder))
+            trained = backbones.train_network(run, reads, p.network_of(reads), folder=Path(folder))
         last, best = trained.curves[-1], trained.curves[trained.epoch]
         rows.append(
             {

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from pkdlib.companion import workspace
-from pkdlib.companion.experiments import training
+from pkdlib.companion.experiments import backbones
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
 from pkdlib.models.backbones import MODALITIES
@@ -64,7 +64,7 @@ def _try(run: Run, options: argparse.Namespace) -> dict[str, str | float]:
     workspace.frame_bank(p)  # decoded before the clock starts
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
-        trained = training.train_network(run, options.network, network, folder=Path(folder))
+        trained = backbones.train_network(run, options.network, network, folder=Path(folder))
         seconds = time.process_time() - began
     last, best = trained.curves[-1], trained.curves[trained.epoch]
     return {
