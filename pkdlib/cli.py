@@ -145,7 +145,7 @@ def _predict(chosen: argparse.Namespace) -> None:
     _say("GMAC spent", f"{answer.gmac:.3f}")
     _say("model", model)
     _say("knows only", f"{len(answer.labels)} actions: {', '.join(answer.labels)}")
-    drawn = answer.trained_on == "marionette"
+    drawn = answer.trained_on.startswith("marionette")
     _say("domain", "drawn figures, as Marionette's" if drawn else f"videos of these actions, as {answer.trained_on}'s")
     _say("warning", "a clip out of its domain is answered, too, but there its answer means nothing")
     if _notebook.shell() is not None:
@@ -234,7 +234,7 @@ def _book(chosen: argparse.Namespace) -> None:
 
 
 _CACHED = (
-    "cache/marionette-*",
+    "cache/marionette*-*",
     "cache/ut_interaction-*",
     "cache/folder-*",
     "cache/frames-*",

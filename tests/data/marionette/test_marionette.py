@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pkdlib.data.datasets import DatasetError
 from pkdlib.data.marionette import marionette
 from pkdlib.data.marionette._actions import ACTIONS, LIMB_JOINTS, SIDES, rest
-from pkdlib.data.marionette._figure import _capsule, draw_actor, pose
+from pkdlib.data.marionette._figure import draw_actor, pose
 from pkdlib.data.marionette._scene import FAMILIES, draw_scene, view
+from pkdlib.data.marionette._shapes import capsule, ring
 from tests.extent import examples
 
 TINY = {"clips_per_pair": 1, "actors": 3, "actions": 2, "frames": 14}
@@ -102,7 +103,7 @@ def test_the_scene_belongs_to_the_action_as_often_as_declared(monkeypatch):
         for index in range(30):
             for action in range(len(ACTIONS)):
                 with pytest.raises(Drawn) as drawn:
-                    next(marionette.Recipe(0, action, 0, index, 2, bias).render())
+                    next(marionette.Recipe(0, action, 0, index, 2, scene_bias=bias).render())
                 hits.append(drawn.value.args[0] == marionette.home_family(action))
         return np.mean(hits)
 
@@ -122,7 +123,7 @@ def test_no_scene_is_shared(monkeypatch):
     monkeypatch.setattr(marionette, "draw_scene", kept)
     for actor in range(3):
         for index in range(2):
-            next(marionette.Recipe(0, 0, actor, index, 2, 1.0).render())
+            next(marionette.Recipe(0, 0, actor, index, 2, scene_bias=1.0).render())
     assert len(set(scenes)) == len(scenes) == 6
 
 
@@ -316,9 +317,17 @@ def test_a_capsule_covers_its_area(x, y, reach, turn, radius):
     start = np.array([x, y])
     end = start + reach * np.array([np.cos(turn), np.sin(turn)])
     black, cloth = np.zeros(3), np.zeros((64, 64), np.float32)
-    _capsule(picture, start, end, (radius, radius), black, black, cloth, light=0.0)
+    capsule(picture, start, end, (radius, radius), black, black, cloth, light=0.0)
     area = np.pi * radius**2 + 2 * radius * np.hypot(*(end - start))
     assert (1 - picture[0]).sum() == pytest.approx(area, rel=0.02, abs=0.6)
+
+
+@examples(25)
+@given(x=st.floats(40, 50), y=st.floats(40, 50), radius=st.floats(6, 30), thickness=st.floats(1, 4))
+def test_a_ring_covers_its_area(x, y, radius, thickness):
+    picture = np.ones((3, 90, 90), np.float32)
+    ring(picture, np.array([x, y]), radius, thickness, np.zeros(3))
+    assert (1 - picture[0]).sum() == pytest.approx(4 * np.pi * radius * thickness, rel=0.02)
 
 
 @given(x=st.floats(0, 9.99), y=st.floats(0, 9.99), slope=st.floats(-3, 3))

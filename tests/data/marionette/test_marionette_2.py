@@ -1,0 +1,130 @@
+import dataclasses
+import hashlib
+
+import av
+import numpy as np
+import pytest
+from av.video.frame import PictureType
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pkdlib.data.datasets import DatasetError
+from pkdlib.data.marionette import _props, marionette, marionette_2
+from pkdlib.data.marionette._actions import ACTIONS
+from tests.extent import examples
+
+TINY = {"clips_per_pair": 1, "actors": 3, "actions": 2, "frames": 14}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return marionette_2.generate(tmp_path_factory.mktemp("made"), **TINY)
+
+
+def digests(dataset):
+    return {clip.name: hashlib.sha256(clip.path.read_bytes()).hexdigest() for clip in dataset.clips}
+
+
+def staged(count, **changes):
+    """What many clips of every action show."""
+    rng = np.random.default_rng(0)
+    for action in range(len(ACTIONS)):
+        recipe = marionette_2.StagedRecipe(0, action, 0, 0, **changes)
+        yield from ((action, recipe.staged(rng)) for _ in range(count))
+
+
+def looks(staging):
+    return staging.family, bool((np.ravel(staging.light) != 1).any()), staging.prop.kind
+
+
+def test_clips_are_in_the_papers_form_and_those_of_marionette_are_others(made, tmp_path):
+    for clip in made.clips:
+        with av.open(clip.path) as container:
+            context = container.streams.video[0].codec_context
+            assert (context.name, context.width, context.height) == ("mpeg4", 340, 256)
+            assert "".join(PictureType(frame.pict_type).name for frame in container.decode(video=0)) == "IPPPPPPPPPPPIP"
+    first = marionette.generate(tmp_path, **TINY)
+    assert first.classes == made.classes and first.splits == made.splits and first.checksum != made.checksum
+    assert digests(first).keys() == digests(made).keys()
+    assert not set(digests(first).values()) & set(digests(made).values())
+
+
+def test_each_action_has_a_place_of_its_own_and_shares_its_prop_with_one_other():
+    homes = [marionette_2.home(action) for action in range(len(ACTIONS))]
+    assert len({home[:2] for home in homes}) == len(ACTIONS)
+    kinds = [kind for *_, kind in homes]
+    assert {kind: kinds.count(kind) for kind in _props.KINDS} == dict.fromkeys(_props.KINDS, 2)
+    families = [{home[0] for home in homes if home[2] == kind} for kind in _props.KINDS]
+    assert all(len(own) == 2 for own in families)  # so that the kind of scene tells the two apart
+
+
+@pytest.mark.parametrize(("appearance", "movement"), [(0.0, 0.6), (0.3, 1.0), (1.0, 0.2)])
+def test_place_prop_and_movement_are_the_actions_as_often_as_declared(appearance, movement):
+    difficulty = dataclasses.replace(marionette_2.DIFFICULTY, movement=movement)
+    found = list(staged(300, appearance=appearance, difficulty=difficulty))
+    homely = np.array([looks(staging) == marionette_2.home(action) for action, staging in found])
+    own = np.array([staging.movement == action for action, staging in found])
+    expected = {
+        "place and prop": (homely, appearance + (1 - appearance) / (12 * 6)),
+        "movement": (own, movement + (1 - movement) / 12),
+    }
+    expected["both"] = (homely & own, expected["place and prop"][1] * expected["movement"][1])  # independently
+    for name, (seen, share) in expected.items():
+        assert abs(seen.mean() - share) <= 4 * np.sqrt(share * (1 - share) / len(found)), name
+
+
+def test_what_goes_with_no_action_is_any():
+    found = [staging for _, staging in staged(100, appearance=0.0, difficulty=marionette_2.Difficulty(movement=0.0))]
+    assert len({looks(staging) for staging in found}) == 12 * 6
+    assert {staging.movement for staging in found} == set(range(12))
+
+
+def test_no_prop_is_shared():
+    colours = [tuple(staging.prop.colour) for _, staging in staged(20)]
+    assert len(set(colours)) == len(colours)
+
+
+def test_the_same_seed_gives_the_same_bytes_in_any_number_of_processes(made, tmp_path):
+    larger = marionette_2.generate(tmp_path, **(TINY | {"actors": 4}), workers=2)
+    assert digests(made).items() < digests(larger).items()
+
+
+def test_a_dial_out_of_range_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"marionette_2: appearance is 1\.5, must be a probability"):
+        marionette_2.describe(tmp_path, **TINY, appearance=1.5)
+
+
+def test_a_folder_of_another_dial_is_refused(made):
+    folder = made.clips[0].path.parent.parent
+    with pytest.raises(DatasetError, match=r"other parameters .*appearance: 0\.8 there, 0\.5"):
+        marionette_2.generate(folder, **TINY, appearance=0.5)
+
+
+@examples(30)
+@given(kind=st.sampled_from(_props.KINDS), seed=st.integers(0, 99), right=st.integers(-9, 9), down=st.integers(-9, 9))
+def test_a_prop_goes_where_the_hand_goes(kind, seed, right, down):
+    prop = _props.draw_prop(kind, np.random.default_rng(seed))
+    pictures = []
+    for shift in ((0, 0), (right, down)):
+        picture = np.full((3, 240, 240), 128, np.float32)
+        hand = np.array([120.0, 110.0]) + shift
+        _props.draw_in_hand(picture, prop, hand - (20, 31), hand, height=170)
+        pictures.append(picture)
+    first, second = pictures
+    assert 100 < (np.abs(first - 128).max(axis=0) > 4).sum() < 12_000  # it can be seen, and is no wall
+    np.testing.assert_allclose(np.roll(first, (down, right), (1, 2)), second, atol=0.5)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in _props.KINDS if kind != "cello"])
+def test_a_prop_turns_with_the_forearm(kind):
+    # A quarter turn of the arm is a quarter turn of the picture; a cello alone hangs, whatever the arm does.
+    prop = _props.draw_prop(kind, np.random.default_rng(1))
+    prop = dataclasses.replace(prop, second=prop.colour)  # no weave, whose grain is not turned
+    pictures = []
+    for arm in ((30.0, 0.0), (0.0, 30.0)):
+        picture = np.full((3, 241, 241), 128, np.float32)
+        hand = np.array([120.0, 120.0])
+        _props.draw_in_hand(picture, prop, hand - arm, hand, height=170)
+        pictures.append(np.abs(picture - 128).max(axis=0) > 20)
+    turned = np.rot90(pictures[0], -1)
+    assert (turned ^ pictures[1]).sum() < 0.05 * pictures[1].sum()
