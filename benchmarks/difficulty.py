@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--appearance", type=float, default=marionette_2.APPEARANCE)
     parser.add_argument("--split", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--networks", default="iframe,residual,motion", help="what is trained, separated by commas")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a value of Difficulty")
     parser.add_argument("--out", type=Path, required=True, help="the table, .csv")
     options = parser.parse_args()
@@ -40,19 +42,19 @@ def main() -> None:
         changed = {"marionette_appearance": options.appearance, "cache": folder, "frames": "packed"}
         p = Parameters.for_profile(options.profile, dataset="marionette_2", threads=1, **changed)
         devices.prepare(p.device, p.threads)
-        rows = pd.DataFrame(_tried(Run(p, options.split, options.seed)))
+        rows = pd.DataFrame(_tried(Run(p, options.split, options.seed), options.networks.split(",")))
     print(rows.to_string())
     options.out.parent.mkdir(parents=True, exist_ok=True)
     known = [pd.read_csv(options.out)] if options.out.is_file() else []
     pd.concat([*known, rows]).to_csv(options.out, index=False, float_format="%.4g")
 
 
-def _tried(run: Run) -> list[dict[str, str | float]]:
+def _tried(run: Run, networks: Sequence[str]) -> list[dict[str, str | float]]:
     p = run.parameters
     validation = len(workspace.dataset(p).splits[run.split].validation)
     workspace.frame_bank(p)  # drawn before the clock starts
     rows = []
-    for reads in p.plan.networks:
+    for reads in networks:
         began = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             trained = backbones.train_network(run, reads, p.network_of(reads), folder=Path(folder))

@@ -21,8 +21,13 @@ settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
 
+def pytest_xdist_auto_num_workers():
+    """Start a worker more than there are cores, for one often waits: for a browser, a lock or a killed process."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+
+
 def pytest_configure(config):
-    """Give each process of the tests one thread: there is one for each core."""
+    """Give each process of the tests one thread: there are more processes than cores."""
     if config.getoption("numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 

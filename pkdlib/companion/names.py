@@ -63,20 +63,29 @@ DATASET_LABELS = Names(
         "ut_interaction": "UT-Interaction",
     }
 )
-# Committed results by profile and data set. UCF-101 is a part of it everywhere: 25 of its 101 classes.
+# Committed results of two seeds for what a teacher's advantage is worth, by profile and data set; a digest of the
+# changed parameter stands behind the profile.
+DIAL_STUDIES = {
+    ("full-2ba049fa", "marionette"): "Marionette, scene bias 0.3",
+    ("full-8d9935a2", "marionette_2"): "Marionette 2, appearance 0",
+    ("full-3bbbe11d", "marionette_2"): "Marionette 2, appearance 0.4",
+    ("full-d1e5a287", "marionette_2"): "Marionette 2, appearance 0.6",
+    ("full", "marionette_2"): "Marionette 2, appearance 0.8",
+    ("full-0c560102", "marionette_2"): "Marionette 2, appearance 1",
+}
+# All committed results. UCF-101 is a part of it everywhere: 25 of its 101 classes.
 STUDY_NAMES = {
     ("full-lite", "ucf101-25"): "UCF-101, strong I-frame network",
     ("full", "ucf101-25"): "UCF-101, plain I-frame network",
     ("full", "marionette"): "Marionette",
     ("large", "marionette"): "Marionette, the paper's networks",
-    # For what a teacher's advantage is worth; a digest of the changed parameter names it.
-    ("full-2ba049fa", "marionette"): "Marionette, scene bias 0.3",
     ("full", "ut_interaction"): "UT-Interaction",
     ("quick", "marionette"): "Marionette, one short run",
     ("quick", "ut_interaction"): "UT-Interaction, short runs",
     ("full-teamnet", "ut_interaction"): "UT-Interaction, TEAM-Net",
     ("quick-teamnet", "marionette"): "Marionette, TEAM-Net",
     ("quick-teamnet", "ut_interaction"): "UT-Interaction, TEAM-Net, short runs",
+    **DIAL_STUDIES,
 }
 CRITERION_NAMES = Names(
     {

@@ -118,6 +118,18 @@ def sessions() -> pd.DataFrame | None:
     return _tables("sessions", ("pages",)).get("pages")
 
 
+def calibration(name: str) -> pd.DataFrame | None:
+    """Read what was tried on validation clips before anything was judged.
+
+    Args:
+        name: `ucf101` or `marionette_2` (recipes and difficulty), or `smallest_effects` (what a study could show).
+
+    Returns:
+        A row a trial or an effect; None where it is not committed.
+    """
+    return _tables("calibration", (name,)).get(name)
+
+
 def coverage() -> dict[str, pd.DataFrame]:
     """Read the committed simulation of intervals (`benchmarks/coverage.py`).
 

@@ -7,7 +7,7 @@ import pytest
 from pkdlib import _resources
 from pkdlib.companion import results
 from pkdlib.companion.claims import aggregate
-from pkdlib.companion.names import study_name
+from pkdlib.companion.names import DIAL_STUDIES
 
 
 def committed(name):
@@ -40,7 +40,7 @@ def test_committed_results_are_whole_and_of_the_clean_protocol(profile, dataset)
     unmeasured = {"crossfit", "temperatures", *(name for name in results.NAMES if name.startswith("flatness"))}
     unmeasured |= {"latency", "decoding"} if profile == "large" else set()
     unmeasured |= {"audit", "latency", "decoding"} if dataset.startswith("ucf101") else set()
-    only_teachers = "scene bias" in study_name(profile, dataset)  # for what their advantage is worth
+    only_teachers = (profile, dataset) in DIAL_STUDIES
     assert set(found) >= ({"exits", "trials"} if only_teachers else set(results.NAMES) - unmeasured)
     for name, frame in found.items():
         own = folder / f"{name}.run.json"

@@ -25,9 +25,11 @@ class Difficulty(marionette.Difficulty):
 
     Attributes:
         movement: How often a clip shows its action's own movement, rather than that of a random action.
+        flicker: How much the light flickers, as a share: a flicker writes the whole picture into the residual.
     """
 
     movement: float = 0.6
+    flicker: float = 0.0
 
 
 DIFFICULTY = Difficulty()
@@ -117,6 +119,11 @@ class StagedRecipe(Recipe):
 
     difficulty: Difficulty = DIFFICULTY
     appearance: float = APPEARANCE
+
+    @property
+    def flicker(self) -> float:
+        """How much the light flickers, as a share."""
+        return self.difficulty.flicker
 
     def staged(self, rng: np.random.Generator) -> Staging:
         """Choose what is shown.

@@ -6,6 +6,7 @@ from pkdlib import _files, _resources
 from pkdlib.companion import results
 from pkdlib.companion.book.page_tables import (
     coverage_tables,
+    marionette_tables,
     paper_scale_tables,
     reader_tables,
     ucf101_tables,
@@ -43,6 +44,8 @@ def _of_studies() -> dict[str, pd.DataFrame]:
         "ucf_networks": ucf101_tables.networks(),
         "ucf_foreseen": ucf101_tables.foreseen(),
         "ucf_control": ucf101_tables.control(),
+        "marionette_2_tried": marionette_tables.calibration(),
+        "marionette_2_dial": marionette_tables.dial(),
     }
 
 

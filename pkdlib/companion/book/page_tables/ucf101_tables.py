@@ -5,7 +5,6 @@ Each function gives a table of what is committed, empty where nothing is yet.
 
 import pandas as pd
 
-from pkdlib import _resources
 from pkdlib.companion import results
 from pkdlib.companion.book.page_tables.layout import with_interval
 from pkdlib.companion.claims import verdicts
@@ -25,7 +24,7 @@ def recipes() -> pd.DataFrame:
     Returns:
         A row a recipe.
     """
-    tried = _calibration("ucf101")
+    tried = results.calibration("ucf101")
     if tried is None:
         return pd.DataFrame()
     begins = tried["begins"].map({"imagenet": "ImageNet's", "marionette": "Marionette's", "new": "new"})
@@ -73,7 +72,7 @@ def foreseen() -> pd.DataFrame:
     Returns:
         A row a primary comparison.
     """
-    found = _calibration("smallest_effects")
+    found = results.calibration("smallest_effects")
     if found is None:
         return pd.DataFrame()
     columns = {
@@ -112,8 +111,3 @@ def control() -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _calibration(name: str) -> pd.DataFrame | None:
-    path = _resources.folder("results") / "calibration" / f"{name}.csv"
-    return pd.read_csv(path) if path.is_file() else None
