@@ -104,13 +104,6 @@ def _racket(pen: _Pen) -> None:
     pen.rod(pen.at(-0.04), pen.at(0.14), 0.014)
 
 
-def _bow(pen: _Pen) -> None:
-    tips = pen.at(-0.08, -0.28), pen.at(-0.08, 0.28)
-    pen.thread(*tips)
-    for tip in tips:
-        pen.rod(pen.at(0.02), tip, 0.02, 0.009)
-
-
 def _hoop(pen: _Pen) -> None:
     pen.ring(pen.at(0.2), 0.2, 0.017)
 
@@ -121,26 +114,16 @@ def _cello(pen: _Pen) -> None:
     pen.rod(pen.at(0, down=0.31), pen.at(0, down=0.34), 0.115)
 
 
-def _flag(pen: _Pen) -> None:
-    for step in (0.05, 0.11, 0.17):
-        pen.rod(pen.at(0.24, step), pen.at(0.37, step), 0.045)
-    pen.rod(pen.at(-0.1), pen.at(0.42), 0.012)
-
-
 _DRAWERS: dict[str, Callable[[_Pen], None]] = {
     "ball": _ball,
     "racket": _racket,
-    "bow": _bow,
     "hoop": _hoop,
     "cello": _cello,
-    "flag": _flag,
 }
 KINDS = tuple(_DRAWERS)
 _COLOURS = {
     "ball": (230, 120, 45),
     "racket": (60, 140, 215),
-    "bow": (205, 190, 60),
     "hoop": (215, 60, 150),
     "cello": (125, 45, 30),
-    "flag": (60, 175, 85),
 }

@@ -237,11 +237,6 @@ class Recipe:
     scene_bias: float = SCENE_BIAS
 
     @property
-    def flicker(self) -> float:
-        """How much the light flickers, as a share."""
-        return 0.02
-
-    @property
     def file(self) -> str:
         """The clip's path within the data set's folder: class/class_actor_index.mp4."""
         name = ACTIONS[self.action].name
@@ -279,7 +274,7 @@ class Recipe:
         ground = (rng.uniform(0.38, 0.62) * WIDTH, rng.uniform(222, 240))
         horizon = ground[1] - rng.uniform(22, 60)
         gain = rng.uniform(0.75, 1.12)
-        flicker = 1 + self.flicker * np.sin(rng.uniform(0, 6.3) + rng.uniform(0.1, 0.9) * np.arange(self.frames))
+        flicker = 1 + 0.02 * np.sin(rng.uniform(0, 6.3) + rng.uniform(0.1, 0.9) * np.arange(self.frames))
         phase = _phase(rng, action, actor, self)
         joints = pose(actor, _angles(rng, action, actor, phase, self.difficulty.looseness), **figure)
         ahead = figure["facing"] * figure["height"] * action.travel * (phase - phase.mean())

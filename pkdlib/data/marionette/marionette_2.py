@@ -25,11 +25,9 @@ class Difficulty(marionette.Difficulty):
 
     Attributes:
         movement: How often a clip shows its action's own movement, rather than that of a random action.
-        flicker: How much the light flickers, as a share: a flicker writes the whole picture into the residual.
     """
 
-    movement: float = 0.6
-    flicker: float = 0.0
+    movement: float = 0.5
 
 
 DIFFICULTY = Difficulty()
@@ -101,7 +99,7 @@ def home(action: int) -> tuple[str, bool, str]:
     """Return the place and the prop that belong to an action.
 
     Each action has a place of its own; of every kind of scene there are two, by day and at dusk. A prop belongs to
-    two actions.
+    three actions, since residuals tell a prop that moves as well as single frames do.
 
     Args:
         action: Index into `marionette.CLASSES`.
@@ -110,7 +108,7 @@ def home(action: int) -> tuple[str, bool, str]:
         The kind of scene, whether it is dusk, and the kind of prop.
     """
     family, dusk = PLACES[action]
-    return family, dusk, KINDS[(action + dusk) % len(KINDS)]
+    return family, dusk, KINDS[action % len(KINDS)]
 
 
 @dataclass(frozen=True)
@@ -119,11 +117,6 @@ class StagedRecipe(Recipe):
 
     difficulty: Difficulty = DIFFICULTY
     appearance: float = APPEARANCE
-
-    @property
-    def flicker(self) -> float:
-        """How much the light flickers, as a share."""
-        return self.difficulty.flicker
 
     def staged(self, rng: np.random.Generator) -> Staging:
         """Choose what is shown.

@@ -1,15 +1,19 @@
 """How hard Marionette 2 is: what was tried before it was declared, and what its dial makes of the three networks."""
 
+import dataclasses
+
 import pandas as pd
 
 from pkdlib import _files
 from pkdlib.companion import results
-from pkdlib.companion.book.page_tables.layout import with_interval
+from pkdlib.companion.book.page_tables.layout import figure, with_interval
 from pkdlib.companion.names import DIAL_STUDIES, MODALITY_LABELS
 from pkdlib.companion.runs import store
+from pkdlib.data.marionette import marionette_2
 from pkdlib.statistics import intervals
 
 DATA = "marionette_2"
+_DIFFICULTY = [field.name for field in dataclasses.fields(marionette_2.Difficulty)]
 _NETWORKS = ("iframe", "residual", "motion")  # in the paper's order of accuracy
 
 
@@ -17,24 +21,23 @@ def calibration() -> pd.DataFrame:
     """Set out what the networks reached on validation clips before anything else was trained, in the order of trial.
 
     Returns:
-        A row for each data set that was tried: its dial and difficulty, and accuracies in per cent.
+        A row for each data set that was tried: the profile, the dial, what of the difficulty was changed in any trial,
+        and accuracies in per cent, empty for a network that was not trained.
     """
     tried = results.calibration(DATA)
     if tried is None:
         return pd.DataFrame()
-    settings = ["profile", "appearance", "movement", "split", "seed", "validation_clips"]
-    reached = tried.groupby(settings, sort=False)
+    difficulty = [name for name in _DIFFICULTY if tried[name].nunique() > 1]
+    settings = ["profile", "appearance", *difficulty]
     rows = []
-    for values, own in reached:
+    for values, own in tried.groupby(settings, sort=False):
         named = dict(zip(settings, values, strict=True))
-        accuracy = own.set_index("network")["best_validation_accuracy"]
+        accuracy = 100 * own.groupby("network")["best_validation_accuracy"].mean().reindex(_NETWORKS)
         rows.append(
             {
                 "profile": f"`{named['profile']}`",
-                "appearance": f"{named['appearance']:g}",
-                "movement": f"{named['movement']:g}",
-                "validation clips": str(named["validation_clips"]),
-                **{f"{MODALITY_LABELS[name]}, %": f"{100 * accuracy[name]:.1f}" for name in _NETWORKS},
+                **{name: f"{named[name]:g}" for name in settings[1:]},
+                **{f"{MODALITY_LABELS[name]}, %": figure(accuracy[name], "{:.1f}") for name in _NETWORKS},
             }
         )
     return pd.DataFrame(rows)
