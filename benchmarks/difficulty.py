@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--networks", default="iframe,residual,motion", help="what is trained, separated by commas")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a value of Difficulty")
+    parser.add_argument("--note", default="", help="a word on it for the table")
     parser.add_argument("--out", type=Path, required=True, help="the table, .csv")
     options = parser.parse_args()
     pairs = (word.split("=", 1) for word in options.set)
@@ -42,14 +43,14 @@ def main() -> None:
         changed = {"marionette_appearance": options.appearance, "cache": folder, "frames": "packed"}
         p = Parameters.for_profile(options.profile, dataset="marionette_2", threads=1, **changed)
         devices.prepare(p.device, p.threads)
-        rows = pd.DataFrame(_tried(Run(p, options.split, options.seed), options.networks.split(",")))
+        rows = pd.DataFrame(_tried(Run(p, options.split, options.seed), options.networks.split(","), options.note))
     print(rows.to_string())
     options.out.parent.mkdir(parents=True, exist_ok=True)
     known = [pd.read_csv(options.out)] if options.out.is_file() else []
     pd.concat([*known, rows]).to_csv(options.out, index=False, float_format="%.4g")
 
 
-def _tried(run: Run, networks: Sequence[str]) -> list[dict[str, str | float]]:
+def _tried(run: Run, networks: Sequence[str], note: str) -> list[dict[str, str | float]]:
     p = run.parameters
     validation = len(workspace.dataset(p).splits[run.split].validation)
     workspace.frame_bank(p)  # drawn before the clock starts
@@ -73,6 +74,7 @@ def _tried(run: Run, networks: Sequence[str]) -> list[dict[str, str | float]]:
                 "validation_accuracy": last["validation_accuracy"],
                 "best_validation_accuracy": best["validation_accuracy"],
                 "seconds": time.process_time() - began,
+                "note": note,
             }
         )
         print(rows[-1], flush=True)

@@ -22,7 +22,7 @@ def calibration() -> pd.DataFrame:
 
     Returns:
         A row for each data set that was tried: the profile, the dial, what of the difficulty was changed in any trial,
-        and accuracies in per cent, empty for a network that was not trained.
+        accuracies in per cent, empty for a network that was not trained, and what else was otherwise.
     """
     tried = results.calibration(DATA)
     if tried is None:
@@ -30,14 +30,15 @@ def calibration() -> pd.DataFrame:
     difficulty = [name for name in _DIFFICULTY if tried[name].nunique() > 1]
     settings = ["profile", "appearance", *difficulty]
     rows = []
-    for values, own in tried.groupby(settings, sort=False):
-        named = dict(zip(settings, values, strict=True))
+    for values, own in tried.groupby([*settings, "note"], sort=False, dropna=False):
+        named = dict(zip([*settings, "note"], values, strict=True))
         accuracy = 100 * own.groupby("network")["best_validation_accuracy"].mean().reindex(_NETWORKS)
         rows.append(
             {
                 "profile": f"`{named['profile']}`",
                 **{name: f"{named[name]:g}" for name in settings[1:]},
                 **{f"{MODALITY_LABELS[name]}, %": figure(accuracy[name], "{:.1f}") for name in _NETWORKS},
+                "otherwise": "" if pd.isna(named["note"]) else named["note"],
             }
         )
     return pd.DataFrame(rows)

@@ -14,6 +14,7 @@ def test_each_trial_has_a_row_with_what_was_changed(monkeypatch):
     rows = [
         DIFFICULTY
         | {"profile": profile, "appearance": dial, "noise": noise, "network": name, "best_validation_accuracy": value}
+        | {"note": None if profile == "full" else "six props"}
         for profile, dial, noise, reached in trials
         for name, value in reached.items()
     ]
@@ -26,10 +27,11 @@ def test_each_trial_has_a_row_with_what_was_changed(monkeypatch):
         "I-frame, %",
         "residual, %",
         "motion vectors, %",
+        "otherwise",
     ]
     assert table.to_numpy().tolist() == [
-        ["`quick`", "0.8", "2", "70.0", "", "50.0"],
-        ["`full`", "0", "5", "10.0", "25.0", ""],
+        ["`quick`", "0.8", "2", "70.0", "", "50.0", "six props"],
+        ["`full`", "0", "5", "10.0", "25.0", "", ""],
     ]
 
 
