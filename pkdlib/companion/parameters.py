@@ -201,6 +201,7 @@ class Parameters(pydantic.BaseModel):
         needed = {"imagenet": "paper", "marionette": "small"}.get(self.backbone_weights, self.size)
         no_iframes = f"the backbone {self.backbone!r} has no network for I-frames alone"
         has_iframes = "iframe" in self.plan.networks
+        no_scenes = "only the scenes of marionette can be chosen"
         for name, is_right, reason in (
             ("batch_parts", self.batch_parts <= self.batch_size, f"must be at most batch_size = {self.batch_size}"),
             ("candidates", self.candidates >= self.segments, f"must be at least segments = {self.segments}"),
@@ -217,11 +218,7 @@ class Parameters(pydantic.BaseModel):
                 self.size == needed,
                 f"these are of networks of size {needed!r}, not of size = {self.size!r}",
             ),
-            (
-                "flatness_biases",
-                self.dataset == "marionette" or not self.flatness_biases,
-                "only the scenes of marionette can be chosen",
-            ),
+            ("flatness_biases", self.dataset == "marionette" or not self.flatness_biases, no_scenes),
         ):
             if not is_right:
                 raise ValueError(f"parameter {name} = {getattr(self, name)!r}: {reason}")
