@@ -216,12 +216,14 @@ class Staging:
         family: The kind of scene.
         light: float32, factors on RGB of all that is seen, to be multiplied with (3, rows, columns).
         prop: What the actor holds, if anything.
+        camera: Factor on how much the camera pans and shakes; it follows a figure that walks in any case.
     """
 
     movement: int
     family: str
     light: np.ndarray
     prop: Prop | None
+    camera: float
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,7 @@ class Recipe:
         own_scene = rng.random() < self.scene_bias
         any_family = FAMILIES[rng.integers(len(FAMILIES))]
         family = home_family(self.action) if own_scene else any_family
-        return Staging(self.action, family, np.float32(1), None)
+        return Staging(self.action, family, np.float32(1), None, 1.0)
 
     def render(self) -> Iterator[np.ndarray]:
         """Draw the clip.
@@ -278,7 +280,8 @@ class Recipe:
         phase = _phase(rng, action, actor, self)
         joints = pose(actor, _angles(rng, action, actor, phase, self.difficulty.looseness), **figure)
         ahead = figure["facing"] * figure["height"] * action.travel * (phase - phase.mean())
-        camera = _camera(rng, ahead, self.difficulty)
+        pan, shake = staging.camera * self.difficulty.pan, staging.camera * self.difficulty.shake
+        camera = _camera(rng, ahead, pan=pan, shake=shake)
         left, top = np.floor(camera.min(axis=0)).astype(int)
         right, bottom = np.ceil(camera.max(axis=0)).astype(int)
         size = {"height": HEIGHT + bottom - top + 2, "width": WIDTH + right - left + 2}
@@ -375,16 +378,16 @@ def _angles(
     return angles
 
 
-def _camera(rng: np.random.Generator, ahead: np.ndarray, difficulty: Difficulty) -> np.ndarray:
+def _camera(rng: np.random.Generator, ahead: np.ndarray, *, pan: float, shake: float) -> np.ndarray:
     # Where the camera looks, (frames, 2) pixels: a pan at a constant speed, a slow sway, a shake that is
     # correlated from frame to frame, and a share of the figure's own way.
     time = np.arange(len(ahead)) - 0.5 * (len(ahead) - 1)
-    speed = rng.uniform(-difficulty.pan, difficulty.pan, 2) * (1, 0.25)
-    sway = difficulty.pan * rng.uniform(0, 4, 2) * (1, 0.4)
+    speed = rng.uniform(-pan, pan, 2) * (1, 0.25)
+    sway = pan * rng.uniform(0, 4, 2) * (1, 0.4)
     waves = np.sin(rng.uniform(0, 2 * np.pi, 2) + time[:, None] * rng.uniform(0.08, 0.2, 2))
-    shake = rng.normal(0, difficulty.shake, (len(ahead), 2))
-    shake[1:] += 0.6 * shake[:-1]
-    path = speed * time[:, None] + sway * waves + shake
+    trembling = rng.normal(0, shake, (len(ahead), 2))
+    trembling[1:] += 0.6 * trembling[:-1]
+    path = speed * time[:, None] + sway * waves + trembling
     way = float(np.ptp(ahead))
     share = max(rng.random(), 1 - _WALKING_ROOM / way if way else 0.0)
     path[:, 0] += share * ahead

@@ -25,9 +25,12 @@ class Difficulty(marionette.Difficulty):
 
     Attributes:
         movement: How often a clip shows its action's own movement, rather than that of a random action.
+        handheld: How often the camera pans and shakes, rather than standing still: a moving camera writes the whole scene
+            into the residuals.
     """
 
     movement: float = 0.5
+    handheld: float = 0.3
 
 
 DIFFICULTY = Difficulty()
@@ -125,7 +128,8 @@ class StagedRecipe(Recipe):
             rng: Where the chances come from.
 
         Returns:
-            Place and prop together, the action's own or random ones; and the action's own movement or a random one.
+            Place and prop together, the action's own or random ones; the action's own movement or a random one; a
+            camera held by hand or one that stands.
         """
         own = rng.random() < self.appearance
         (family, dusk), kind = PLACES[rng.integers(len(PLACES))], KINDS[rng.integers(len(KINDS))]
@@ -134,4 +138,5 @@ class StagedRecipe(Recipe):
         own = rng.random() < self.difficulty.movement
         other = int(rng.integers(len(PLACES)))
         light = np.array(_DUSK if dusk else (1, 1, 1), np.float32)[:, None, None]
-        return Staging(self.action if own else other, family, light, draw_prop(kind, rng))
+        camera = float(rng.random() < self.difficulty.handheld)
+        return Staging(self.action if own else other, family, light, draw_prop(kind, rng), camera)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pkdlib.data.datasets import DatasetError
 from pkdlib.data.marionette import _props, marionette, marionette_2
 from pkdlib.data.marionette._actions import ACTIONS
+from pkdlib.video import reader, transcode
 from tests.extent import examples
 
 TINY = {"clips_per_pair": 1, "actors": 3, "actions": 2, "frames": 14}
@@ -59,8 +60,8 @@ def test_each_action_has_a_place_of_its_own_and_shares_its_prop_with_two_others(
 
 
 @pytest.mark.parametrize(("appearance", "movement"), [(0.0, 0.6), (0.3, 1.0), (1.0, 0.2)])
-def test_place_prop_and_movement_are_the_actions_as_often_as_declared(appearance, movement):
-    difficulty = dataclasses.replace(marionette_2.DIFFICULTY, movement=movement)
+def test_what_goes_with_the_action_does_so_as_often_as_declared(appearance, movement):
+    difficulty = dataclasses.replace(marionette_2.DIFFICULTY, movement=movement, handheld=movement)
     found = list(staged(300, appearance=appearance, difficulty=difficulty))
     homely = np.array([looks(staging) == marionette_2.home(action) for action, staging in found])
     own = np.array([staging.movement == action for action, staging in found])
@@ -69,6 +70,7 @@ def test_place_prop_and_movement_are_the_actions_as_often_as_declared(appearance
         "movement": (own, movement + (1 - movement) / 12),
     }
     expected["both"] = (homely & own, expected["place and prop"][1] * expected["movement"][1])  # independently
+    expected["camera"] = (np.array([staging.camera == 1 for _, staging in found]), movement)
     for name, (seen, share) in expected.items():
         assert abs(seen.mean() - share) <= 4 * np.sqrt(share * (1 - share) / len(found)), name
 
@@ -77,6 +79,16 @@ def test_what_goes_with_no_action_is_any():
     found = [staging for _, staging in staged(100, appearance=0.0, difficulty=marionette_2.Difficulty(movement=0.0))]
     assert len({looks(staging) for staging in found}) == 12 * 4
     assert {staging.movement for staging in found} == set(range(12))
+
+
+@pytest.mark.parametrize("handheld", [0.0, 1.0])
+def test_behind_a_standing_camera_only_the_figure_leaves_a_residual(tmp_path, handheld):
+    difficulty = dataclasses.replace(marionette_2.DIFFICULTY, handheld=handheld, movement=1.0)
+    squat = marionette.CLASSES.index("squat")
+    transcode.encode(marionette_2.StagedRecipe(0, squat, 1, 0, 10, difficulty).render(), tmp_path / "clip.mp4")
+    residuals = np.stack([frame.residual for frame in reader.CompressedVideo(tmp_path / "clip.mp4").frames()][3:])
+    corner = np.abs(residuals[:, :60, :60].astype(float)).mean()  # the scene alone
+    assert corner > 6 if handheld else corner < 4
 
 
 def test_no_prop_is_shared():
