@@ -25,8 +25,8 @@ class Difficulty(marionette.Difficulty):
 
     Attributes:
         movement: How often a clip shows its action's own movement, rather than that of a random action.
-        handheld: How often the camera pans and shakes, rather than standing still: a moving camera writes the whole scene
-            into the residuals.
+        handheld: How often the camera pans and shakes, rather than standing still: a moving camera writes the whole
+            scene into the residuals.
     """
 
     movement: float = 0.5

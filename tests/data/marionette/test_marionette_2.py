@@ -81,14 +81,15 @@ def test_what_goes_with_no_action_is_any():
     assert {staging.movement for staging in found} == set(range(12))
 
 
-@pytest.mark.parametrize("handheld", [0.0, 1.0])
-def test_behind_a_standing_camera_only_the_figure_leaves_a_residual(tmp_path, handheld):
-    difficulty = dataclasses.replace(marionette_2.DIFFICULTY, handheld=handheld, movement=1.0)
-    squat = marionette.CLASSES.index("squat")
-    transcode.encode(marionette_2.StagedRecipe(0, squat, 1, 0, 10, difficulty).render(), tmp_path / "clip.mp4")
-    residuals = np.stack([frame.residual for frame in reader.CompressedVideo(tmp_path / "clip.mp4").frames()][3:])
-    corner = np.abs(residuals[:, :60, :60].astype(float)).mean()  # the scene alone
-    assert corner > 6 if handheld else corner < 4
+def test_behind_a_standing_camera_the_scene_leaves_no_residual(tmp_path):
+    left = []
+    for handheld in (0.0, 1.0):
+        difficulty = dataclasses.replace(marionette_2.DIFFICULTY, handheld=handheld, movement=1.0)
+        recipe = marionette_2.StagedRecipe(0, marionette.CLASSES.index("march"), 1, 0, 10, difficulty, 1.0)  # bricks
+        transcode.encode(recipe.render(), tmp_path / "clip.mp4")
+        residuals = np.stack([frame.residual for frame in reader.CompressedVideo(tmp_path / "clip.mp4").frames()][3:])
+        left.append(np.abs(residuals[:, :60, :60].astype(float)).mean())  # a corner that the figure does not enter
+    assert left[1] > 3 * left[0]
 
 
 def test_no_prop_is_shared():
