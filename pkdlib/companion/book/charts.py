@@ -235,6 +235,28 @@ def accuracies(summary: pd.DataFrame) -> alt.LayerChart:
     return alt.layer(intervals, points).properties(width=460, height=alt.Step(34))
 
 
+def accuracy_by_appearance(summary: pd.DataFrame) -> alt.LayerChart:
+    """Draw the accuracy of each network by how often place and prop go with the action.
+
+    Args:
+        summary: One row per (appearance, modality), with the columns accuracy, low and high.
+
+    Returns:
+        A line and a band for each modality.
+    """
+    frame = encodings.per_cent(summary, "accuracy", "low", "high")
+    base = alt.Chart(frame).encode(
+        x=alt.X("appearance:Q", title="appearance", axis=alt.Axis(tickCount=5)),
+        color=encodings.modality_legend(frame),
+    )
+    y = {"title": "test accuracy (%)", "scale": alt.Scale(domain=[0, 100])}
+    band = base.mark_area(opacity=0.15, clip=True).encode(y=alt.Y("low:Q", **y), y2="high:Q")
+    line = base.mark_line().encode(y=alt.Y("accuracy:Q", **y))
+    tips = ["appearance:Q", *encodings.tips(frame, accuracy="accuracy (%)", low="from (%)", high="to (%)")]
+    points = base.mark_point(size=50).encode(y=alt.Y("accuracy:Q", **y), tooltip=tips)
+    return alt.layer(band, line, points).properties(width=420, height=240)
+
+
 def accuracy_by_method(summary: pd.DataFrame) -> alt.FacetChart:
     """Draw the mean accuracy of the internal classifiers by what trained them, a panel per modality.
 

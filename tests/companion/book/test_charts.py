@@ -222,6 +222,9 @@ CHARTS = {
     flatness_charts.surface: _surface,
     flatness_charts.exits: _exit_flatness,
     flatness_charts.by_scene_bias: _biases,
+    charts.accuracy_by_appearance: lambda: pd.concat(
+        [_ends().assign(appearance=value, accuracy=value / 2, low=0.0, high=value) for value in (0.2, 0.8)]
+    ),
     cascade_charts.wise_weights: _weights,
     charts.published: _published,
 }

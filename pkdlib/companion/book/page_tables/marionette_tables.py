@@ -7,10 +7,10 @@ import pandas as pd
 from pkdlib import _files
 from pkdlib.companion import results
 from pkdlib.companion.book.page_tables.layout import figure, with_interval
+from pkdlib.companion.claims import aggregate
 from pkdlib.companion.names import DIAL_STUDIES, MODALITY_LABELS
 from pkdlib.companion.runs import store
 from pkdlib.data.marionette import marionette_2
-from pkdlib.statistics import intervals
 
 DATA = "marionette_2"
 _DIFFICULTY = [field.name for field in dataclasses.fields(marionette_2.Difficulty)]
@@ -44,21 +44,34 @@ def calibration() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def dial() -> pd.DataFrame:
-    """Set out what the three networks reach on test clips at each value of the dial that is committed.
+def accuracy_by_appearance() -> pd.DataFrame:
+    """Summarise what the three networks reach on test clips at each value of the dial that is committed.
 
     Returns:
-        A row a value, upwards: accuracies in per cent with 95 % intervals.
+        appearance, modality, accuracy, and the ends of its 95 % interval, low and high.
     """
-    rows = {}
+    rows = []
     for profile, dataset in DIAL_STUDIES:
         found = results.published(profile, dataset)
         if dataset != DATA or "exits" not in found:
             continue
         record = _files.read_json(results.folder(profile, dataset) / store.RECORD)
-        ends = found["exits"].query("part == 'test' and method == 'backbone'")
-        each = {name: intervals.accuracy_interval(own) for name, own in ends.groupby("modality")}
-        rows[record["parameters"]["marionette_appearance"]] = {
-            f"{MODALITY_LABELS[name]}, %": with_interval(each[name], "{:.1f}") for name in _NETWORKS
-        }
-    return pd.DataFrame([{"appearance": f"{value:g}", **rows[value]} for value in sorted(rows)])
+        ends = found["exits"].query("method == 'backbone'")
+        own = aggregate.accuracy_summary(ends).assign(appearance=record["parameters"]["marionette_appearance"])
+        rows.append(own[["appearance", "modality", "accuracy", "low", "high"]])
+    return pd.concat(rows, ignore_index=True).sort_values("appearance") if rows else pd.DataFrame()
+
+
+def dial() -> pd.DataFrame:
+    """Set out what the three networks reach at each value of the dial.
+
+    Returns:
+        A row a value, upwards: accuracies in per cent with 95 % intervals.
+    """
+    rows = []
+    found = accuracy_by_appearance()
+    for value, own in found.groupby("appearance") if len(found) else ():
+        each = {row.modality: row for row in own.rename(columns={"accuracy": "estimate"}).itertuples()}
+        told = {f"{MODALITY_LABELS[name]}, %": with_interval(each[name], "{:.1f}", per=100) for name in _NETWORKS}
+        rows.append({"appearance": f"{value:g}", **told})
+    return pd.DataFrame(rows)
