@@ -10,6 +10,9 @@ from pkdlib.companion.book import encodings
 from pkdlib.companion.book.encodings import RULES, SERIES_COLOURS
 from pkdlib.companion.names import EXIT_LABELS, SERIES_NAMES
 
+# The switches of the protocol that are no choice of their own.
+_CLEAN, _TOGETHER = "clean", "all together"
+
 
 def accuracy_by_prefix(ensembles: pd.DataFrame) -> alt.FacetChart:
     """Draw the accuracy of every rule by the number of exits visited, a panel per method.
@@ -184,7 +187,9 @@ def gains_by_switch(summary: pd.DataFrame) -> alt.VConcatChart:
         order = list(dict.fromkeys(frame["switch"]))
         base = alt.Chart(frame).encode(
             y=alt.Y("switch:N", title=None, sort=order, axis=alt.Axis(labelLimit=260, minExtent=230)),
-            color=alt.condition("datum.switch == 'clean'", alt.value(SERIES_COLOURS[3]), alt.value(SERIES_COLOURS[1])),
+            color=alt.condition(
+                f"datum.switch == '{_CLEAN}'", alt.value(SERIES_COLOURS[3]), alt.value(SERIES_COLOURS[1])
+            ),
         )
         zero = alt.Chart(frame).mark_rule(opacity=0.7).encode(x=alt.datum(0))
         intervals = base.mark_rule(strokeWidth=3, opacity=0.6).encode(x=alt.X("low:Q", title=unit), x2="high:Q")
@@ -193,3 +198,67 @@ def gains_by_switch(summary: pd.DataFrame) -> alt.VConcatChart:
         layered = alt.layer(zero, intervals, points)
         panels.append(layered.properties(width=330, height=alt.Step(26), title=gain))
     return alt.vconcat(*panels)
+
+
+def added_choices(summary: pd.DataFrame) -> alt.VConcatChart:
+    """Draw a waterfall for each gain of several choices: what each adds by itself, of those that are switched on.
+
+    Args:
+        summary: As `gains_by_switch` takes it; of several studies, with the column study.
+
+    Returns:
+        Bars from the clean gain upwards, with a switch for each choice, and the gain measured with all of them.
+    """
+    parts = []
+    columns = [name for name in ("study", "dataset") if name in summary]
+    of_several = summary["gain"].isin(summary.loc[summary["switch"] == _TOGETHER, "gain"])
+    for _, own in summary[of_several].groupby([*columns, "gain"], sort=False):
+        clean, total = (own.loc[own["switch"] == name, "difference"].item() for name in (_CLEAN, _TOGETHER))
+        steps = own["difference"].where(own["switch"].isin([_CLEAN, _TOGETHER]), own["difference"] - clean)
+        parts.append(own.assign(step=steps, place=range(len(own)), whole=total))
+    frame = pd.concat(parts)
+    choices = [name for name in dict.fromkeys(frame["switch"]) if name not in (_CLEAN, _TOGETHER)]
+    switches = {
+        name: alt.param(f"choice_{number}", value=True, bind=alt.binding_checkbox(name=f"{name}: "))
+        for number, name in enumerate(choices)
+    }
+    shown = " || ".join(
+        [f"datum.switch === '{name}'" for name in (_CLEAN, _TOGETHER)]
+        + [f"(datum.switch === '{name}' && {own.name})" for name, own in switches.items()]
+    )
+    panels = []
+    for gain, rows in frame.groupby("gain", sort=False):
+        base = (
+            alt.Chart(rows)
+            .transform_filter(shown)
+            .transform_calculate(counted=f"datum.switch === '{_TOGETHER}' ? 0 : datum.step")
+            .transform_window(end="sum(counted)", sort=[alt.SortField("place")], groupby=columns, frame=[None, 0])
+            .transform_calculate(
+                start=f"datum.switch === '{_TOGETHER}' ? 0 : datum.end - datum.step",
+                finish=f"datum.switch === '{_TOGETHER}' ? datum.whole : datum.end",
+                told="(abs(datum.step) < 0.05 ? '±' : datum.step < 0 ? '−' : '+') + format(abs(datum.step), '.1f')",
+                right="max(datum.start, datum.finish)",
+            )
+            .encode(
+                y=alt.Y(
+                    "switch:N",
+                    title=None,
+                    sort=list(dict.fromkeys(rows["switch"])),
+                    axis=alt.Axis(labelLimit=260, minExtent=230),
+                )
+            )
+        )
+        colour = alt.Color(
+            "switch:N",
+            legend=None,
+            scale=alt.Scale(
+                domain=[_CLEAN, *choices, _TOGETHER],
+                range=[SERIES_COLOURS[3], *[SERIES_COLOURS[1]] * len(choices), SERIES_COLOURS[0]],
+            ),
+        )
+        x = alt.X("start:Q", title=rows["unit"].iloc[0], scale=alt.Scale(padding=32))  # room for the figures
+        bars = base.mark_bar(height=14).encode(x=x, x2="finish:Q", color=colour)
+        told = base.mark_text(align="left", dx=5).encode(x=alt.X("right:Q"), text="told:N")
+        zero = alt.Chart(rows).mark_rule(opacity=0.7).encode(x=alt.datum(0))
+        panels.append(alt.layer(zero, bars, told).properties(width=330, height=alt.Step(26), title=gain))
+    return alt.vconcat(*panels).add_params(*switches.values())

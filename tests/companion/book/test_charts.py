@@ -103,6 +103,13 @@ def _switches():
     return pd.DataFrame(rows, columns=["gain", "switch", "unit", "difference", "low", "high"])
 
 
+def _choices():
+    told = {"clean": 1.0, "one": 3.0, "two": 0.5, "all together": 4.0}
+    rows = [(g, s, "percentage points", value, value - 1, value + 1) for g in ("x", "y") for s, value in told.items()]
+    rows.append(("saved", "clean", "%", 20.0, 19.0, 21.0))
+    return pd.DataFrame(rows, columns=["gain", "switch", "unit", "difference", "low", "high"])
+
+
 def _cost():
     exits = [(1, 1.5, 0.5), (2, 2.6, 0.6), (3, 3.9, 0.7), (4, 4.8, 0.0)]
     return pd.concat([_runs(kind="light", exit=e, gmac=g, gmac_ic=i, gmac_bare=3.0) for e, g, i in exits])
@@ -214,6 +221,7 @@ CHARTS = {
     cascade_charts.accuracy_against_cost: _early_exit,
     cascade_charts.accuracy_by_rule: _rules,
     cascade_charts.gains_by_switch: _switches,
+    cascade_charts.added_choices: _choices,
     charts.priced_exits: _cost,
     flatness_charts.by_measure: _flatness,
     flatness_charts.orders: _orders,
