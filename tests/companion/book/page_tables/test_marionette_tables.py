@@ -3,7 +3,7 @@ import pandas as pd
 from pkdlib.companion import results
 from pkdlib.companion.book.page_tables import marionette_tables
 
-DIFFICULTY = {"pan": 1.0, "shake": 0.2, "noise": 2.0, "manner": 1.0, "looseness": 4.0, "movement": 0.6}
+DIFFICULTY = {"pan": 1.0, "shake": 0.2, "noise": 2.0, "manner": 1.0, "looseness": 4.0, "movement": 0.6, "handheld": 0.3}
 
 
 def test_each_trial_has_a_row_with_what_was_changed(monkeypatch):
