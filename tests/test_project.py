@@ -250,3 +250,15 @@ def test_readme_states_the_measured_times():
     )
     assert f"| `make book` | {book} |" in text
     assert f"| `make test` | {tested} |" in text
+
+
+@pytest.mark.slow
+def test_every_benchmark_finds_what_it_imports():
+    # In one process, for most of the time goes into torch; what a benchmark does stands under `if __name__`.
+    program = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
+    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "benchmarks")}
+    found = subprocess.run(
+        [sys.executable, "-c", program, *names], env=environment, capture_output=True, text=True, check=False
+    )
+    assert names and not found.returncode, found.stderr
