@@ -13,6 +13,7 @@ from pkdlib.companion import advantages, flatness_controls, results, tables
 from pkdlib.companion.book.page_tables import (
     advantage_tables,
     flatness_tables,
+    marionette_tables,
     second_backbone,
     teacher_tables,
     ucf101_tables,
@@ -217,6 +218,11 @@ def weight_by_split(study: tuple[str, str], member: str) -> pd.Series:
     return last[last["member"] == member].groupby("split")["weight"].mean()
 
 
+def dial_ends() -> pd.DataFrame:
+    """The networks' test accuracy on Marionette 2: a row a value of its dial."""
+    return marionette_tables.accuracy_by_appearance().pivot(index="appearance", columns="modality", values="accuracy")
+
+
 @functools.cache
 def points() -> pd.DataFrame:
     return advantages.points(advantages.studies())
@@ -385,6 +391,31 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         "notebooks/02_backbones.md",
         "On UT-Interaction the three lie within ten points of each other.",
         lambda: backbones(UT).max() - backbones(UT).min() < 10,
+    ),
+    (
+        "book/intro.md",
+        "On Marionette 2, where the I-frame network is the strongest, a first study of two seeds has three to four points "
+        "for the residual network's exits, and for the motion network's nothing that can be told.",
+        lambda: (
+            set(by_pkd("Marionette 2, appearance 0.8", "residual")["gain"].round()) == {3, 4}
+            and (by_pkd("Marionette 2, appearance 0.8", "motion").eval("gain_low < 0 < gain_high")).all()
+        ),
+    ),
+    (
+        "notebooks/02_backbones.md",
+        "At 0 the motion network is the most accurate and the I-frame network the least. From 0.4 upwards the I-frame "
+        "network is the most accurate. At 0.8, the default, the order is the paper's: I-frame, residual, motion.",
+        lambda: (
+            (ends := dial_ends()).loc[0.0].sort_values().index[[0, -1]].tolist() == ["iframe", "motion"]
+            and (ends.loc[0.4:].idxmax(axis=1) == "iframe").all()
+            and ends.loc[0.8].sort_values().index.tolist() == ["motion", "residual", "iframe"]
+        ),
+    ),
+    (
+        "book/data.md",
+        "On test clips the I-frame network is above the aim's middle and the motion network a little below its lower "
+        "end.",
+        lambda: dial_ends().loc[0.8, "iframe"] > 0.675 and 0.42 < dial_ends().loc[0.8, "motion"] < 0.45,
     ),
     # 03
     (
