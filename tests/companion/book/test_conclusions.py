@@ -394,8 +394,8 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "book/intro.md",
-        "On Marionette 2, where the I-frame network is the strongest, a first study of two seeds shows about four points "
-        "for two of the residual network's three exits, and nothing for the motion network's.",
+        "On Marionette 2, where the I-frame network is the strongest, a first study of two seeds shows about four "
+        "points for two of the residual network's three exits, and nothing for the motion network's.",
         lambda: (
             (own := by_pkd("Marionette 2, appearance 0.8", "residual").query("gain_low > 0"))["gain"].round().tolist()
             == [4, 4]
