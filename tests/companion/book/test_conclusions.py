@@ -682,8 +682,8 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     (
         "notebooks/05_teachers.md",
         "At 0.4 and 0.6 the I-frame network is 2 and 16 points ahead of the motion network, and PKD still takes 3 to "
-        "12 points from that network's exits. At 1, where the I-frame network names nearly every clip, nothing is won or "
-        "lost that can be told.",
+        "12 points from that network's exits. At 1, where the I-frame network names nearly every clip, nothing is won "
+        "or lost that can be told.",
         lambda: (
             [
                 set(by_pkd(f"Marionette 2, appearance {dial}", "motion")["advantage"].round().astype(int))
