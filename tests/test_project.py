@@ -259,6 +259,6 @@ def test_every_benchmark_finds_what_it_imports():
     names = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
     environment = os.environ | {"PYTHONPATH": str(ROOT / "benchmarks")}
     found = subprocess.run(
-        [sys.executable, "-c", program, *names], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, *names], env=environment, capture_output=True, encoding="utf-8", check=False
     )
     assert names and not found.returncode, found.stderr

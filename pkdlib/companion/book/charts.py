@@ -298,6 +298,9 @@ def gain_by_advantage(points: pd.DataFrame, lines: pd.DataFrame) -> alt.LayerCha
     several = [name for name in frame["method"].unique() if name == "pkd" or name not in METHODS]
     names = {name: f"{METHOD_NAMES[name]} (its last teacher)" for name in ("pkd", *several)}
     frame["taught by"] = frame["method"].map(names).fillna("one teacher")
+    # Several hundred points: a page carries what is drawn or said, to a hundredth of a point.
+    unused = ["source", "kind", "method", "advantage_error", "gain_error"]
+    frame, lines = frame.drop(columns=unused, errors="ignore").round(2), lines.round(2)
     for name in ("student", "teacher"):
         frame[name] = frame[name].map(MODALITY_LABELS)
     frame["exit"] = frame["exit"].map(EXIT_LABELS)
