@@ -85,7 +85,7 @@ def test_behind_a_standing_camera_the_scene_leaves_no_residual(tmp_path):
     left = []
     for handheld in (0.0, 1.0):
         difficulty = dataclasses.replace(marionette_2.DIFFICULTY, handheld=handheld, movement=1.0)
-        recipe = marionette_2.StagedRecipe(0, marionette.CLASSES.index("march"), 1, 0, 10, difficulty, 1.0)  # bricks
+        recipe = marionette_2.StagedRecipe(0, marionette.CLASSES.index("march"), 1, 0, 10, difficulty, appearance=1.0)
         transcode.encode(recipe.render(), tmp_path / "clip.mp4")
         residuals = np.stack([frame.residual for frame in reader.CompressedVideo(tmp_path / "clip.mp4").frames()][3:])
         left.append(np.abs(residuals[:, :60, :60].astype(float)).mean())  # a corner that the figure does not enter
