@@ -1,6 +1,6 @@
-"""Try how hard Marionette is, and keep what came of it: validation accuracy of the three networks.
+"""Try how hard Marionette 2 is, and keep what came of it: validation accuracy of the three networks.
 
-    python benchmarks/difficulty.py --appearance 0.8 --set movement=0.6 --out results/calibration/marionette.csv
+    python benchmarks/difficulty.py --appearance 0.8 --set movement=0.6 --out results/calibration/marionette_2.csv
 
 Draws the data set with another `Difficulty`, trains each network on one split and adds a row for each to the table. The
 test clips are not read, no exit is trained. What is drawn and decoded goes at the end.
