@@ -22,7 +22,6 @@ from pkdlib import _files
 from pkdlib.companion import results
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.runs import store
-from pkdlib.data.marionette.marionette import NUM_SPLITS
 from pkdlib.statistics import intervals
 
 LEVEL = 0.95
@@ -52,7 +51,7 @@ def layouts():
     """Give the cells of each data set at the `full` profile: split, seed, group."""
     full = Parameters.for_profile("full")
     cells = [
-        (actor % NUM_SPLITS, seed, f"a{actor:02}")
+        (actor % full.splits, seed, f"a{actor:02}")
         for actor in range(full.marionette_actors)
         for seed in range(full.seeds)
     ]

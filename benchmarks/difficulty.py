@@ -1,6 +1,6 @@
-"""Try how hard Marionette 2 is, and keep what came of it: validation accuracy of the three networks.
+"""Try how hard Marionette is, and keep what came of it: validation accuracy of the three networks.
 
-    python benchmarks/difficulty.py --appearance 0.8 --set movement=0.6 --out results/calibration/marionette_2.csv
+    python benchmarks/difficulty.py --appearance 0.8 --set movement=0.6 --out results/calibration/marionette.csv
 
 Draws the data set with another `Difficulty`, trains each network on one split and adds a row for each to the table. The
 test clips are not read, no exit is trained. What is drawn and decoded goes at the end.
@@ -19,7 +19,7 @@ from pkdlib.companion import workspace
 from pkdlib.companion.experiments import backbones
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.workspace import Run
-from pkdlib.data.marionette import marionette_2
+from pkdlib.data.marionette import marionette
 from pkdlib.training import devices
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     """Draw, train and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="full")
-    parser.add_argument("--appearance", type=float, default=marionette_2.APPEARANCE)
+    parser.add_argument("--appearance", type=float, default=marionette.APPEARANCE)
     parser.add_argument("--split", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--networks", default="iframe,residual,motion", help="what is trained, separated by commas")
@@ -36,12 +36,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the table, .csv")
     options = parser.parse_args()
     pairs = (word.split("=", 1) for word in options.set)
-    marionette_2.DIFFICULTY = dataclasses.replace(
-        marionette_2.DIFFICULTY, **{name: float(value) for name, value in pairs}
-    )
+    marionette.DIFFICULTY = dataclasses.replace(marionette.DIFFICULTY, **{name: float(value) for name, value in pairs})
     with tempfile.TemporaryDirectory() as folder:
         changed = {"marionette_appearance": options.appearance, "cache": folder, "frames": "packed"}
-        p = Parameters.for_profile(options.profile, dataset="marionette_2", threads=1, **changed)
+        p = Parameters.for_profile(options.profile, dataset="marionette", threads=1, **changed)
         devices.prepare(p.device, p.threads)
         rows = pd.DataFrame(_tried(Run(p, options.split, options.seed), options.networks.split(","), options.note))
     print(rows.to_string())
@@ -64,7 +62,7 @@ def _tried(run: Run, networks: Sequence[str], note: str) -> list[dict[str, str |
             {
                 "profile": p.profile,
                 "appearance": p.marionette_appearance,
-                **dataclasses.asdict(marionette_2.DIFFICULTY),
+                **dataclasses.asdict(marionette.DIFFICULTY),
                 "split": run.split,
                 "seed": run.seed,
                 "network": reads,

@@ -8,11 +8,11 @@ from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.runs import fingerprints, store
 from pkdlib.data import folder, ut_interaction
 from pkdlib.data.datasets import Dataset, DatasetError
-from pkdlib.data.marionette import marionette, marionette_2
+from pkdlib.data.marionette import marionette, marionette_1
 from pkdlib.data.official import hmdb51, official, ucf101
 from pkdlib.video.transcode import transcode
 
-_GENERATED = {"marionette": marionette.describe, "marionette_2": marionette_2.describe}
+_GENERATED = {"marionette": marionette.describe, "marionette_1": marionette_1.describe}
 _OFFICIAL = {spec.name: spec for spec in (ucf101.SPEC, hmdb51.SPEC)}
 
 
@@ -32,7 +32,7 @@ def dataset(p: Parameters) -> Dataset:
     cache = folders.cache_folder(p)
     if p.dataset in _GENERATED:
         shape = {name.removeprefix("marionette_"): value for name, value in p.only("marionette_").items()}
-        shape.pop({"marionette": "appearance", "marionette_2": "scene_bias"}[p.dataset])  # the other's dial
+        shape.pop({"marionette": "scene_bias", "marionette_1": "appearance"}[p.dataset])  # the other's dial
         place = cache / f"{p.dataset}-{store.digest([shape, *drawn(p).values()])}"
         return _GENERATED[p.dataset](place, **shape, workers=p.threads)
     if not p.root:

@@ -45,7 +45,7 @@ class Parameters(pydantic.BaseModel):
 
     profile: str
     """Which file of `profiles/` gives the values that are not named."""
-    dataset: Literal["marionette", "marionette_2", "ut_interaction", "ucf101", "hmdb51", "folder"] = "marionette"
+    dataset: Literal["marionette", "marionette_1", "ut_interaction", "ucf101", "hmdb51", "folder"] = "marionette"
     """The data set: generated, or one of which `root` says where it lies."""
     root: str = ""
     """Where the clips of a data set that is not generated lie; for `ucf101` and `hmdb51`, the folder that `pkd data`
@@ -101,9 +101,9 @@ class Parameters(pydantic.BaseModel):
     marionette_frames: _Count
     """Frames a clip."""
     marionette_scene_bias: Annotated[float, Field(ge=0, le=1)] = 0.8
-    """`marionette` only: how often a clip's kind of scene belongs to its action."""
+    """`marionette_1` only: how often a clip's kind of scene belongs to its action."""
     marionette_appearance: Annotated[float, Field(ge=0, le=1)] = 0.8
-    """`marionette_2` only: how often a clip's place and prop belong to its action."""
+    """`marionette` only: how often a clip's place and prop belong to its action."""
     splits: _Count
     """How many splits run when none is named, at most; of a folder of one's own all folds do."""
     seeds: _Count
@@ -160,7 +160,7 @@ class Parameters(pydantic.BaseModel):
     flatness_controls: str = "same"
     """What networks are compared in flatness: keys of `flatness_controls.CONTROLS`, separated by commas."""
     flatness_biases: str = ""
-    """Scene biases at which flatness is measured too, separated by commas; only with Marionette."""
+    """Scene biases at which flatness is measured too, separated by commas; only with `marionette_1`."""
 
     @pydantic.field_validator("device")
     @classmethod
@@ -201,7 +201,7 @@ class Parameters(pydantic.BaseModel):
         needed = {"imagenet": "paper", "marionette": "small"}.get(self.backbone_weights, self.size)
         no_iframes = f"the backbone {self.backbone!r} has no network for I-frames alone"
         has_iframes = "iframe" in self.plan.networks
-        no_scenes = "only the scenes of marionette can be chosen"
+        no_scenes = "only the scenes of marionette_1 can be chosen"
         for name, is_right, reason in (
             ("batch_parts", self.batch_parts <= self.batch_size, f"must be at most batch_size = {self.batch_size}"),
             ("candidates", self.candidates >= self.segments, f"must be at least segments = {self.segments}"),
@@ -218,7 +218,7 @@ class Parameters(pydantic.BaseModel):
                 self.size == needed,
                 f"these are of networks of size {needed!r}, not of size = {self.size!r}",
             ),
-            ("flatness_biases", self.dataset == "marionette" or not self.flatness_biases, no_scenes),
+            ("flatness_biases", self.dataset == "marionette_1" or not self.flatness_biases, no_scenes),
         ):
             if not is_right:
                 raise ValueError(f"parameter {name} = {getattr(self, name)!r}: {reason}")

@@ -122,7 +122,7 @@ def calibration(name: str) -> pd.DataFrame | None:
     """Read what was tried on validation clips before anything was judged.
 
     Args:
-        name: `ucf101` or `marionette_2` (recipes and difficulty), or `smallest_effects` (what a study could show).
+        name: `ucf101` or `marionette` (recipes and difficulty), or `smallest_effects` (what a study could show).
 
     Returns:
         A row a trial or an effect; None where it is not committed.

@@ -190,7 +190,7 @@ def test_where_torch_sees_a_gpu_there_is_a_driver():
         ({"frames": "disk"}, "frames = 'disk': must be 'bank', 'packed' or 'decode'"),
         ({"audit_classifiers": "squeezed"}, "audit_classifiers = 'squeezed': must be 'light' or 'paper'"),
         ({"marionette_scene_bias": 2.0}, "marionette_scene_bias = 2.0: must be less than or equal to 1"),
-        ({"dataset": "kinetics"}, "dataset = 'kinetics': must be 'marionette', 'marionette_2', 'ut_interaction'"),
+        ({"dataset": "kinetics"}, "dataset = 'kinetics': must be 'marionette', 'marionette_1', 'ut_interaction'"),
         ({"marionette_appearance": -0.1}, "marionette_appearance = -0.1: must be greater than or equal to 0"),
         ({"batch_parts": 9}, "batch_parts = 9: must be at most batch_size = 8"),
     ],

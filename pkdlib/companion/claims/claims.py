@@ -149,11 +149,11 @@ CLAIMS = (
         tables=("exits",),
         primary=("PKD - CE, mean over all exits",),
         finding="PKD changes the paper's exits by less than a point on UCF-101, where its last teacher is the "
-        "strongest network; light exits gain a point. On Marionette that teacher is the weakest, and PKD costs ten "
+        "strongest network; light exits gain a point. On Marionette 1 that teacher is the weakest, and PKD costs ten "
         "points or more.",
         caveat="PKD spends most of its epochs on the I-frame network's lessons, which the paper takes for the network "
-        "that generalises best; where it does not, as on Marionette, its mistakes are taught. In the paper's code PKD "
-        "also has twice the epochs, and cross-entropy alone trains a bias; here both have the same.",
+        "that generalises best; where it does not, as on Marionette 1, its mistakes are taught. In the paper's code "
+        "PKD also has twice the epochs, and cross-entropy alone trains a bias; here both have the same.",
     ),
     Claim(
         id="ic-gain-largest",
@@ -183,10 +183,10 @@ CLAIMS = (
         tables=("trials",),
         primary=("PKD - iframe, paper classifiers", "PKD - iframe, squeezed classifiers"),
         finding="With the paper's classifiers, three teachers in turn are nowhere shown to beat the last of them, the "
-        "I-frame network, alone. With light ones they do, on UCF-101 and on Marionette.",
+        "I-frame network, alone. With light ones they do, on UCF-101 and on Marionette 1.",
         caveat="The last teacher takes most of the epochs, so PKD differs least from learning from the I-frame "
-        "network alone. The paper takes that network for the one that generalises best; on Marionette it is the least "
-        "accurate, which decides much of it.",
+        "network alone. The paper takes that network for the one that generalises best; on Marionette 1 it is the "
+        "least accurate, which decides much of it.",
     ),
     Claim(
         id="cross-fitted",
@@ -261,7 +261,7 @@ CLAIMS = (
         tables=("early_exit",),
         primary=("cascade of the paper's classifiers, by PKD - fewer segments, at equal cost",),
         finding="With small networks leaving early is nowhere shown to beat reading fewer segments, and mostly it is "
-        "worse. With the paper's networks on Marionette it is undecided.",
+        "worse. With the paper's networks on Marionette 1 it is undecided.",
         caveat="The paper's classifiers cost as much as much of their network, so light ones are measured beside them; "
         "here every clip is charged for the exit where it leaves, right or wrong.",
     ),
@@ -277,7 +277,7 @@ CLAIMS = (
         tables=("policies", "latency"),
         primary=("policy for at most 50 % of the cost on validation - running everything",),
         finding="On UCF-101 half the cost loses more than three points. Without loss it is shown for the paper's "
-        "networks on Marionette alone.",
+        "networks on Marionette 1 alone.",
         caveat="The budget is asked of the validation clips; what the test clips cost is what is told here. The three "
         "budgets were fixed beforehand, but only the half was to be judged; the others joined after results were seen.",
     ),
@@ -300,8 +300,8 @@ CLAIMS = (
             (
                 "flatness-order",
                 SAME,
-                "On UCF-101 and Marionette the order is reversed: the I-frame network's minimum is sharper than the "
-                "motion network's. On Marionette its training loss is higher, too; on UCF-101 it is lower. On "
+                "On UCF-101 and Marionette 1 the order is reversed: the I-frame network's minimum is sharper than the "
+                "motion network's. On Marionette 1 its training loss is higher, too; on UCF-101 it is lower. On "
                 "UT-Interaction the two cannot be told apart.",
                 "Architecture and recipe are the same for all; how low each loss has come, and the inputs, differ.",
             ),
@@ -331,7 +331,7 @@ CLAIMS = (
         notebook="03_flatness",
         tables=("flatness",),
         primary=(f"{_SHARPNESS}, over the three networks of a run",),
-        finding="On Marionette and UT-Interaction the sharper of a run's three networks has the larger gap. But the "
+        finding="On Marionette 1 and UT-Interaction the sharper of a run's three networks has the larger gap. But the "
         "three read different inputs, which may be the whole reason: among networks of one modality no relation is "
         "shown. On UCF-101 one split and five seeds do not decide it.",
         caveat="Rank correlation over three networks that read different inputs: inputs alone may make the gap.",
@@ -346,7 +346,7 @@ CLAIMS = (
         notebook="03_flatness",
         tables=("flatness_exits",),
         primary=(f"{_SHARPNESS}, CE / PKD, mean over the exits",),
-        finding="On Marionette PKD's classifiers are the flatter ones by this measure, by about a tenth; on UCF-101 "
+        finding="On Marionette 1 PKD's classifiers are the flatter ones by this measure, by about a tenth; on UCF-101 "
         "they are the sharper ones, by four percent. By the traces of their Hessian they are the sharper ones on both.",
         caveat="Both are measured on the labels' cross-entropy, on which only one was trained: their losses differ.",
     ),

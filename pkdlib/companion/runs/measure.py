@@ -20,8 +20,8 @@ class Cost:
 
     Attributes:
         seconds: Wall time.
-        peak_memory_mib: Largest sum of resident memory over this process and all that it started, in MiB, sampled
-            five times a second (shared pages count once a process, so it is an upper bound); None outside Linux.
+        peak_memory_mib: Largest memory of this process and all that it started, in MiB, sampled five times a second;
+            a page that several share counts once (their proportional set sizes are added). None outside Linux.
     """
 
     seconds: float
@@ -41,7 +41,7 @@ def measured() -> Iterator[Callable[[], Cost]]:
     def watch() -> None:
         nonlocal peak
         while not stopped.wait(_SAMPLING_SECONDS):
-            peak = max(peak, sum(_resident(process) for process in _family(os.getpid())))
+            peak = max(peak, sum(_share(process) for process in _family(os.getpid())))
 
     watcher = threading.Thread(target=watch, daemon=True)
     if sys.platform == "linux":
@@ -81,12 +81,9 @@ def _family(process: int) -> Iterator[int]:
                 yield from _family(int(child))
 
 
-def _resident(process: int) -> float:
-    try:
-        return (
-            int(Path(f"/proc/{process}/statm").read_text(encoding="utf-8").split()[1])
-            * os.sysconf("SC_PAGE_SIZE")
-            / 2**20
-        )
-    except (OSError, IndexError):
-        return 0.0
+def _share(process: int) -> float:
+    with contextlib.suppress(OSError):  # a process that ended meanwhile
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    return 0.0

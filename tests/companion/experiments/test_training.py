@@ -9,7 +9,7 @@ from pkdlib.companion.experiments import steps as run_steps
 from pkdlib.companion.parameters import Parameters
 from pkdlib.companion.runs import fingerprints, store
 from pkdlib.data import frame_cache
-from pkdlib.data.marionette import marionette, marionette_2
+from pkdlib.data.marionette import marionette, marionette_1
 from pkdlib.distillation import schedules
 from pkdlib.distillation.schedules import Method, Stage
 from pkdlib.video import motion
@@ -140,7 +140,7 @@ def test_the_caches_are_kept_under_the_code_that_fills_them(folders, monkeypatch
     assert f"video.motion:{motion.trace.__name__}" in fingerprints.reached(
         frame_cache.frame_bank, without=workspace.UNDECIDING
     )
-    assert "data.marionette._scene:draw_scene" in fingerprints.reached(marionette.describe)
+    assert "data.marionette._scene:draw_scene" in fingerprints.reached(marionette_1.describe)
     assert {"data.marionette._scene:draw_scene", "data.marionette._props:_cello"} <= set(
-        fingerprints.reached(marionette_2.describe)
+        fingerprints.reached(marionette.describe)
     )

@@ -16,12 +16,24 @@ from pkdlib.companion.runs.measure import Cost
 def test_memory_is_summed_over_a_process_and_its_childrens_children():
     hold = "import time; held = b'x' * 150_000_000; time.sleep(2)"
     parent = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {hold!r}], check=True)"
-    own = psutil.Process().memory_info().rss / 2**20
+    own = psutil.Process().memory_full_info().pss / 2**20
     with measure.measured() as cost:
         subprocess.run([sys.executable, "-c", parent], check=True)
     taken = cost()
     assert own + 140 < taken.peak_memory_mib < own + 300
     assert 2 < taken.seconds < 60
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc, which Linux alone has")
+def test_memory_that_processes_share_counts_once():
+    share = (
+        "import mmap, os, time; held = mmap.mmap(-1, 150_000_000); held.write(b'x' * len(held)); "
+        "children = [os.fork() for _ in range(2)]; sum(held[::4096]); time.sleep(2)"
+    )
+    own = psutil.Process().memory_full_info().pss / 2**20
+    with measure.measured() as cost:
+        subprocess.run([sys.executable, "-c", share], check=True)
+    assert own + 140 < cost().peak_memory_mib < own + 400
 
 
 def test_time_is_measured_also_of_work_that_fails():

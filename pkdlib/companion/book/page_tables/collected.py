@@ -21,7 +21,8 @@ STUDIES = {
     "ucf101_strong": ("full-lite", "ucf101-25"),
     "ucf101_plain": ("full", "ucf101-25"),
     "marionette": ("full", "marionette"),
-    "marionette_large": ("large", "marionette"),
+    "marionette_1": ("full", "marionette_1"),
+    "marionette_large": ("large", "marionette_1"),
     "ut_interaction": ("full", "ut_interaction"),
 }
 
@@ -44,8 +45,8 @@ def _of_studies() -> dict[str, pd.DataFrame]:
         "ucf_networks": ucf101_tables.networks(),
         "ucf_foreseen": ucf101_tables.foreseen(),
         "ucf_control": ucf101_tables.control(),
-        "marionette_2_tried": marionette_tables.calibration(),
-        "marionette_2_dial": marionette_tables.dial(),
+        "marionette_tried": marionette_tables.calibration(),
+        "marionette_dial": marionette_tables.dial(),
     }
 
 

@@ -1,4 +1,4 @@
-"""How hard Marionette 2 is: what was tried before it was declared, and what its dial makes of the three networks."""
+"""How hard Marionette is: what was tried before it was declared, and what its dial makes of the three networks."""
 
 import dataclasses
 
@@ -10,10 +10,10 @@ from pkdlib.companion.book.page_tables.layout import figure, with_interval
 from pkdlib.companion.claims import aggregate
 from pkdlib.companion.names import DIAL_STUDIES, MODALITY_LABELS
 from pkdlib.companion.runs import store
-from pkdlib.data.marionette import marionette_2
+from pkdlib.data.marionette import marionette
 
-DATA = "marionette_2"
-_DIFFICULTY = [field.name for field in dataclasses.fields(marionette_2.Difficulty)]
+DATA = "marionette"
+_DIFFICULTY = [field.name for field in dataclasses.fields(marionette.Difficulty)]
 _NETWORKS = ("iframe", "residual", "motion")  # in the paper's order of accuracy
 
 
@@ -51,7 +51,7 @@ def accuracy_by_appearance() -> pd.DataFrame:
         appearance, modality, accuracy, and the ends of its 95 % interval, low and high.
     """
     rows = []
-    for profile, dataset in DIAL_STUDIES:
+    for profile, dataset in (("full", DATA), *DIAL_STUDIES):
         found = results.published(profile, dataset)
         if dataset != DATA or "exits" not in found:
             continue

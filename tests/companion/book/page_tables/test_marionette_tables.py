@@ -39,7 +39,7 @@ def test_the_dial_is_that_of_the_records_and_turns_upwards():
     table = marionette_tables.dial()
     values = table["appearance"].astype(float)
     assert len(table) == 5 and values.is_monotonic_increasing and values.is_unique
-    found = results.published("full", "marionette_2")["exits"].query("part == 'test' and method == 'backbone'")
+    found = results.published("full", "marionette")["exits"].query("part == 'test' and method == 'backbone'")
     counts = found[found["modality"] == "iframe"][["correct", "clips"]].sum()
     told = float(table.loc[values == 0.8, "I-frame, %"].item().split()[0])
     assert abs(told - 100 * counts["correct"] / counts["clips"]) < 2  # runs weigh alike there, clips here
