@@ -145,6 +145,9 @@ def _predict(chosen: argparse.Namespace) -> None:
     _say("GMAC spent", f"{answer.gmac:.3f}")
     _say("model", model)
     _say("knows only", f"{len(answer.labels)} actions: {', '.join(answer.labels)}")
+    if answer.tested:
+        asked, right = answer.tested
+        _say("accuracy", f"right on {right} of {asked} clips that it did not learn from ({right / asked:.0%})")
     drawn = answer.trained_on.startswith("marionette")
     _say("domain", "drawn figures, as Marionette's" if drawn else f"videos of these actions, as {answer.trained_on}'s")
     _say("warning", "a clip out of its domain is answered, too, but there its answer means nothing")

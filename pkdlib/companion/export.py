@@ -6,7 +6,7 @@ A cascade is kept in the run, as the repository ships it, and in one's own folde
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,8 @@ def model_step(run: Run) -> Path:
 def ship(p: Parameters, target: Path, log: Callable[[str], None] = print) -> None:
     """Write the first run's cascade in half precision, as the repository ships it for `pkd predict`.
 
-    Its description says whose clips and weights it was made of, under which terms, and how many validation clips it
-    answers rightly in half precision and as it was trained.
+    Its description says whose clips and weights it was made of, under which terms, and how many clips it answers
+    rightly: of the validation clips in half precision and as it was trained, of the test clips in half precision.
 
     Args:
         p: Which runs; whatever is missing is computed.
@@ -65,14 +65,18 @@ def ship(p: Parameters, target: Path, log: Callable[[str], None] = print) -> Non
     with tempfile.TemporaryDirectory() as temporary:
         predictor.save(cascade, Path(temporary), dtype=torch.float16)
         halved = predictor.load(Path(temporary))
-    whole, half = (_right(run, own) for own in (cascade, halved))
-    count = len(workspace.dataset(p).splits[run.split].validation)
+    split = workspace.dataset(p).splits[run.split]
+    whole, half = (_right(run, own, split.validation) for own in (cascade, halved))
+    count = len(split.validation)
     found = f"{half} of {count} validation clips are answered rightly in half precision, {whole} as it was trained"
     if half < whole - count / 100:
         raise CascadeError(f"{target} is not written: {found}")
     log(found)
-    checked = {"clips": count, "right": half, "right_as_trained": whole}
-    origin = {**cascade.origin, **_sources(run), "validation": checked}
+    checked = {
+        "validation": {"clips": count, "right": half, "right_as_trained": whole},
+        "test": {"clips": len(split.test), "right": _right(run, halved, split.test)},
+    }
+    origin = {**cascade.origin, **_sources(run), **checked}
     predictor.save(dataclasses.replace(cascade, origin=origin), Path(target), dtype=torch.float16)
 
 
@@ -135,11 +139,11 @@ def export(p: Parameters, target: Path, log: Callable[[str], None] = print) -> N
         log(f"{name}: {place}")
 
 
-def _right(run: Run, cascade: Cascade) -> int:
-    p, data = run.parameters, workspace.dataset(run.parameters)
+def _right(run: Run, cascade: Cascade, clips: Sequence[int]) -> int:
+    p = run.parameters
     bank, shape = workspace.frame_bank(p), {"size": cascade.input_size, "segments": cascade.segments}
     count = 0
-    for indices in loader.ordered_batches(data.splits[run.split].validation, p.batch_size):
+    for indices in loader.ordered_batches(clips, p.batch_size):
         inputs = sampling.evaluation_batch(bank, indices, modalities=cascade.policy.order, **shape)
 
         def read(name: str, left: np.ndarray, inputs: Mapping[str, Tensor] = inputs) -> Tensor:

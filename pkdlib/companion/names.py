@@ -81,6 +81,7 @@ STUDY_NAMES = {
     ("large", "marionette_1"): "Marionette 1, the paper's networks",
     ("full", "ut_interaction"): "UT-Interaction",
     ("quick", "marionette"): "Marionette, one short run",
+    ("quick", "marionette_1"): "Marionette 1, one short run",
     ("quick", "ut_interaction"): "UT-Interaction, short runs",
     ("full-teamnet", "ut_interaction"): "UT-Interaction, TEAM-Net",
     ("quick-teamnet", "marionette_1"): "Marionette 1, TEAM-Net",

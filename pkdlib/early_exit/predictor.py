@@ -72,6 +72,8 @@ class Prediction:
         gmac: What was spent until then, decoding apart.
         labels: All classes that the networks know.
         trained_on: The name of the data set whose clips they learned from.
+        tested: How often the model was right before, on clips of groups that it did not learn from: how many it was
+            asked, and how many of its answers were right; None where its maker did not say.
     """
 
     label: str
@@ -80,6 +82,7 @@ class Prediction:
     gmac: float
     labels: tuple[str, ...]
     trained_on: str
+    tested: tuple[int, int] | None
 
 
 def save(cascade: Cascade, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
@@ -193,6 +196,7 @@ def predict(path: Path | str, model: Path | str) -> Prediction:
 
         answers = policies.execute(cascade.networks, read, 1, cascade.policy)
     exit_ = int(answers.exits[0])
+    tested = cascade.origin.get("test") or cascade.origin.get("validation")
     return Prediction(
         label=cascade.classes[answers.labels[0]],
         confidence=float(answers.confidences[0]),
@@ -200,6 +204,7 @@ def predict(path: Path | str, model: Path | str) -> Prediction:
         gmac=float(cascade.costs[exit_]),
         labels=cascade.classes,
         trained_on=cascade.origin["dataset"],
+        tested=(tested["clips"], tested["right"]) if tested else None,
     )
 
 

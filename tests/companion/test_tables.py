@@ -413,13 +413,19 @@ def test_what_is_shipped_is_checked_in_half_precision_and_says_where_it_comes_fr
         f"{origin['validation']['right']} of {len(truth)} validation clips are answered rightly in half precision, "
         f"{right} as it was trained"
     ]
-    assert origin["clips"]["licence"] == workspace.dataset(p).licence and set(origin["begun_from"].values()) == {""}
+    data = workspace.dataset(p)
+    tested = [data.clips[index] for index in data.splits[run.split].test]
+    told = [predictor.predict(clip.path, tmp_path / "shipped") for clip in tested]
+    right = sum(answer.label == data.classes[clip.label] for answer, clip in zip(told, tested, strict=True))
+    assert {answer.tested for answer in told} == {(len(tested), right)}
+    assert origin["test"] == {"clips": len(tested), "right": right}
+    assert origin["clips"]["licence"] == data.licence and set(origin["begun_from"].values()) == {""}
     lite = workspace.Run(p.replace(iframe_network="lite", backbone_weights="marionette"), 0, 0)
     begun_from = export._sources(lite)["begun_from"]
     assert "Apache-2.0" in begun_from["iframe"] and begun_from["motion"] == "marionette"
 
     answers = iter((len(truth), 0))
-    monkeypatch.setattr(export, "_right", lambda run, cascade: next(answers))
+    monkeypatch.setattr(export, "_right", lambda run, cascade, clips: next(answers))
     with pytest.raises(predictor.CascadeError, match="worse is not written: 0 of"):
         export.ship(p, tmp_path / "worse")
     assert not (tmp_path / "worse").exists()

@@ -10,18 +10,22 @@ from pkdlib.companion.names import STUDY_NAMES
 MISSING = "(not measured)"
 
 _STRONG, _PLAIN = ("full-lite", "ucf101-25"), ("full", "ucf101-25")
-_MARIONETTE_1, _LARGE = ("full", "marionette_1"), ("large", "marionette_1")
+_MARIONETTE, _MARIONETTE_1 = ("full", "marionette"), ("full", "marionette_1")
+_LARGE = ("large", "marionette_1")
 _UT = ("full", "ut_interaction")
 
 # Name -> claim and study; the effect is that of the claim's primary comparison.
 EFFECTS = {
     "pkd_ucf101": ("ic-gain", _STRONG),
+    "pkd_marionette": ("ic-gain", _MARIONETTE),
     "pkd_marionette_1": ("ic-gain", _MARIONETTE_1),
     "pkd_ut_interaction": ("ic-gain", _UT),
     "wise_ucf101": ("wise-fusion", _STRONG),
+    "wise_marionette": ("wise-fusion", _MARIONETTE),
     "wise_marionette_1": ("wise-fusion", _MARIONETTE_1),
     "wise_ut_interaction": ("wise-fusion", _UT),
     "early_ucf101": ("early-exit", _STRONG),
+    "early_marionette": ("early-exit", _MARIONETTE),
     "early_marionette_1": ("early-exit", _MARIONETTE_1),
     "early_ut_interaction": ("early-exit", _UT),
     "early_large": ("early-exit", _LARGE),
@@ -30,6 +34,7 @@ EFFECTS = {
     "flatness_marionette_1": ("flatness-order", _MARIONETTE_1),
     "flatness_matched": ("flatness-matched", _MARIONETTE_1),
     "protocol_ucf101": ("protocol", _STRONG),
+    "protocol_marionette": ("protocol", _MARIONETTE),
     "protocol_marionette_1": ("protocol", _MARIONETTE_1),
     "protocol_ut_interaction": ("protocol", _UT),
 }
