@@ -222,14 +222,12 @@ def _clean(chosen: argparse.Namespace) -> None:
 
 
 def _book(chosen: argparse.Namespace) -> None:
-    from pkdlib.companion.book import build, effects, numbers
-    from pkdlib.companion.book.page_tables import collected
+    from pkdlib.companion.book import build, substitutions
     from pkdlib.companion.runs import measure
 
     root = Path(chosen.root).resolve() if chosen.root else build.checkout()
     with measure.measured() as cost:
-        taken = {**numbers.collect(), **effects.collect(), **collected.collect(), "effects_picture": effects.picture()}
-        page = build.build(substitutions=taken, root=root)
+        page = build.build(substitutions=substitutions.collect_apart(), root=root)
     measure.remember(root / build.EXECUTED / store.TIMINGS, "build", "book", cost())
     made = {"book": page} | ({"PDF": build.print_pdf(root)} if chosen.pdf else {})
     for name, path in made.items():
