@@ -37,7 +37,10 @@ def _costs() -> dict[str, str]:
 def _studies() -> dict[str, str]:
     ensembles = results.published("full", "ut_interaction")["ensembles"]
     fused = intervals.accuracy_interval(ensembles[(ensembles["rule"] == "late_fitted") & (ensembles["part"] == "test")])
+    tested = _json("model", "model.json")["origin"]["test"]  # of the model that answers on Marionette's clips
     return {
+        "model_clips": f"{tested['clips']}",
+        "model_right": f"{tested['right']}",
         "marionette_clips": f"{_json('full', 'marionette', store.RECORD)['data']['clips']}",
         "ut_fused": f"{fused.estimate:.1f}",
         "ut_fused_low": f"{fused.low:.1f}",
