@@ -101,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_parameters(command: argparse.ArgumentParser) -> None:
     command.add_argument("--profile", default="quick", help="smoke, quick, full, large or paper (%(default)s)")
     command.add_argument(
-        "--dataset", help="marionette (generated; the default), ut_interaction, ucf101, hmdb51 or folder"
+        "--dataset", help="marionette (generated; the default), marionette_1, ut_interaction, ucf101, hmdb51 or folder"
     )
     command.add_argument("--root", metavar="DIR", help="where the data set's clips lie")
     command.add_argument("--pattern", metavar="RE", help="folder: regular expression whose group names a clip's group")

@@ -700,9 +700,8 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/05_teachers.md",
-        "By the straight line through the points of light classifiers, the gain grows with the advantage, and a "
-        "teacher as good as the student's network loses to labels; only teachers that are stronger by some twenty "
-        "points or more beat them.",
+        "A straight line rises, too. By it a teacher as good as the student's network loses to labels, and only "
+        "teachers that are stronger by some twenty points or more beat them;",
         lambda: (
             slopes("straight")[0].low > 0
             and line("straight").at([0.0])["high"].iloc[0] < 0
@@ -711,14 +710,14 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/05_teachers.md",
-        "among teachers that are weaker than the student's network. Among stronger ones a further advantage adds "
-        "nothing that can be told.",
+        "**Below the student's own level, a better teacher teaches better. Above it, a further advantage adds nothing "
+        "that can be told.**",
         lambda: slopes("bent")[0].low > 0 and holds_nought((slopes("bent")[1].low, slopes("bent")[1].high)),
     ),
     (
         "notebooks/05_teachers.md",
-        "By the bent line, teachers that are weaker by five points or more cost accuracy, and no teacher, however "
-        "strong, is shown to raise it.",
+        "teachers that are weaker by five points or more cost accuracy, and no single teacher, however strong, is "
+        "shown to raise it.",
         lambda: costs_where_weaker_by_five() and not line("bent").decided(1),
     ),
     (
@@ -879,8 +878,8 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/08_protocol.md",
-        "Alone, training PKD for twice the epochs does most for its gain, and comparing WISE with one network makes "
-        "nearly all of its gain.",
+        "By itself, training PKD for twice the epochs raises its gain the most. For WISE, comparing it with one network "
+        "makes nearly all of the gain.",
         lambda: in_every_audit(
             lambda frame: (
                 alone(frame, "PKD - CE").idxmax() == "double epochs for PKD"
@@ -891,7 +890,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/08_protocol.md",
-        "On Marionette 1 they add thirty points to it, and that network is the weakest of the three:",
+        "On Marionette 1 this adds thirty points; that one network is the weakest of the three there,",
         lambda: (
             round(compared("protocol", MARIONETTE_1, name="WISE - fusion: all together")["estimate"].item()) == 30
             and backbones(MARIONETTE_1).idxmin() == PLANS["coviar"].orders[0][-1]  # it answers where WISE is not fused
