@@ -878,8 +878,8 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/08_protocol.md",
-        "By itself, training PKD for twice the epochs raises its gain the most. For WISE, comparing it with one network "
-        "makes nearly all of the gain.",
+        "By itself, training PKD for twice the epochs raises its gain the most. For WISE, comparing it with one "
+        "network makes nearly all of the gain.",
         lambda: in_every_audit(
             lambda frame: (
                 alone(frame, "PKD - CE").idxmax() == "double epochs for PKD"
