@@ -14,6 +14,7 @@ from pkdlib.training import loop
 from tests.extent import nightly
 
 TINY = {
+    "dataset": "marionette_1",
     "marionette_actors": 6,
     "marionette_actions": 2,
     "marionette_frames": 24,

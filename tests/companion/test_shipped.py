@@ -97,7 +97,7 @@ def test_another_method_of_the_same_name_is_trained(elsewhere):
     )
 
 
-@pytest.mark.parametrize("change", [{"recompute": True}, {"backbone_epochs": 2}, {"marionette_scene_bias": 0.5}])
+@pytest.mark.parametrize("change", [{"recompute": True}, {"backbone_epochs": 2}, {"marionette_appearance": 0.5}])
 def test_what_is_asked_for_otherwise_is_trained(elsewhere, change):
     p, made = elsewhere
     tables.table(p.replace(**change), "curves")

@@ -23,6 +23,7 @@ from pkdlib.models import backbones
 
 pytestmark = pytest.mark.slow
 TINY = {
+    "dataset": "marionette_1",
     "marionette_actors": 6,
     "marionette_actions": 2,
     "marionette_frames": 24,
@@ -162,8 +163,9 @@ def test_the_loss_of_the_samples_is_that_of_the_objective(run, measured):
     ("values", "message"),
     [
         ({"flatness_controls": "equal"}, "flatness_controls = 'equal': control 'equal' is not known"),
-        ({"flatness_biases": "2"}, "flatness_biases = '2': must be numbers in 0..1"),
-        ({"flatness_biases": "0.5", "dataset": "ut_interaction"}, "only the scenes of marionette"),
+        ({"flatness_biases": "2", "dataset": "marionette_1"}, "flatness_biases = '2': must be numbers in 0..1"),
+        ({"flatness_biases": "0.5", "dataset": "ut_interaction"}, "only the scenes of marionette_1"),
+        ({"flatness_biases": "0.5"}, "only the scenes of marionette_1"),
     ],
 )
 def test_wrong_values_are_refused(values, message):
