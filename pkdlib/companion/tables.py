@@ -268,7 +268,7 @@ def publish(p: Parameters, target: Path, names: Iterable[str] = tuple(TABLES)) -
     """Write the tables of finished runs as results to commit, with the record of how they came to be.
 
     What is written first, or all together, has one record, `run.json`. Tables that are written later by name may come
-    from other runs: each has its own, `<name>.run.json`.
+    from other runs: they have a record of their own, `<first name>.run.json`, whose `tables` names them.
 
     Args:
         p: The parameters.
@@ -279,17 +279,20 @@ def publish(p: Parameters, target: Path, names: Iterable[str] = tuple(TABLES)) -
     Returns:
         That folder.
     """
-    where = Path(target) / p.variant / workspace.dataset(p).name
+    where, names = Path(target) / p.variant / workspace.dataset(p).name, list(names)
     for name in names:
         write(table(p, name), where / f"{name}{results.PACKED}")
     record = _record(p)
+    for path in where.glob(f"*.{store.RECORD}"):  # of tables that were written before
+        earlier = _files.read_json(path)
+        left = [name for name in earlier["tables"] if name not in names]
+        path.unlink()
+        if left:
+            _files.write_json(where / f"{left[0]}.{store.RECORD}", earlier | {"tables": left})
     if set(names) == set(TABLES) or not (where / store.RECORD).is_file():
-        for own in where.glob(f"*.{store.RECORD}"):
-            own.unlink()
         _files.write_json(where / store.RECORD, record)
     else:
-        for name in names:
-            _files.write_json(where / f"{name}.{store.RECORD}", record)
+        _files.write_json(where / f"{names[0]}.{store.RECORD}", record | {"tables": names})
     return where
 
 

@@ -42,9 +42,12 @@ def test_committed_results_are_whole_and_of_the_clean_protocol(profile, dataset)
     unmeasured |= {"audit", "latency", "decoding"} if dataset.startswith("ucf101") else set()
     only_teachers = (profile, dataset) in DIAL_STUDIES
     assert set(found) >= ({"exits", "trials"} if only_teachers else set(results.NAMES) - unmeasured)
+    own = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.run.json")]
+    records = {name: record for record in own for name in record["tables"]}
+    assert len(records) == sum(len(record["tables"]) for record in own) and records.keys() <= found.keys()
+    whole = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     for name, frame in found.items():
-        own = folder / f"{name}.run.json"
-        record = json.loads((own if own.is_file() else folder / "run.json").read_text(encoding="utf-8"))
+        record = records.get(name, whole)
         assert record["protocol"] == "clean" and not record["modified"]
         made = {(run["split"], run["seed"]) for run in record["runs"]}
         there = set(zip(frame["split"], frame["seed"], strict=True))

@@ -334,9 +334,16 @@ def test_a_step_records_its_settings_and_data(p, found):
 def test_tables_written_by_name_keep_a_record_of_their_own_until_all_are_written(p, found, tmp_path):
     where = tables.publish(p, tmp_path)
     whole = (where / "run.json").read_bytes()
-    tables.publish(p, tmp_path, ["audit"])
+
+    def records():
+        return {path.name: _files.read_json(path)["tables"] for path in where.glob("*.run.json")}
+
+    tables.publish(p, tmp_path, ["audit", "latency", "decoding"])
     assert (where / "run.json").read_bytes() == whole
-    assert json.loads((where / "audit.run.json").read_text(encoding="utf-8"))["runs"] == [{"split": 0, "seed": 0}]
+    assert _files.read_json(where / "audit.run.json")["runs"] == [{"split": 0, "seed": 0}]
+    assert records() == {"audit.run.json": ["audit", "latency", "decoding"]}
+    tables.publish(p, tmp_path, ["audit"])
+    assert records() == {"audit.run.json": ["audit"], "latency.run.json": ["latency", "decoding"]}
     tables.publish(p, tmp_path)
     assert sorted(path.name for path in where.glob("*.json")) == ["run.json"]
 
