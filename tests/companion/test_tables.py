@@ -1,6 +1,5 @@
 import dataclasses
 import itertools
-import json
 import lzma
 import re
 
