@@ -9,7 +9,7 @@ from pkdlib.companion.names import STUDY_NAMES
 
 MISSING = "(not measured)"
 
-_STRONG, _PLAIN = ("full-lite", "ucf101-25"), ("full", "ucf101-25")
+_STRONG = ("full-lite", "ucf101-25")
 _MARIONETTE, _MARIONETTE_1 = ("full", "marionette"), ("full", "marionette_1")
 _LARGE = ("large", "marionette_1")
 _UT = ("full", "ut_interaction")
@@ -29,10 +29,6 @@ EFFECTS = {
     "early_marionette_1": ("early-exit", _MARIONETTE_1),
     "early_ut_interaction": ("early-exit", _UT),
     "early_large": ("early-exit", _LARGE),
-    "flatness_ucf101": ("flatness-mix", _STRONG),
-    "flatness_plain": ("flatness-order", _PLAIN),
-    "flatness_marionette_1": ("flatness-order", _MARIONETTE_1),
-    "flatness_matched": ("flatness-matched", _MARIONETTE_1),
     "protocol_ucf101": ("protocol", _STRONG),
     "protocol_marionette": ("protocol", _MARIONETTE),
     "protocol_marionette_1": ("protocol", _MARIONETTE_1),

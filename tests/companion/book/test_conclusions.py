@@ -30,7 +30,7 @@ from tests.conftest import REPOSITORY
 
 # With an I-frame network from ImageNet's weights, and without.
 UCF, PLAIN = ("full-lite", "ucf101-25"), ("full", "ucf101-25")
-MARIONETTE_1, LARGE = ("full", "marionette_1"), ("large", "marionette_1")
+MARIONETTE, MARIONETTE_1, LARGE = ("full", "marionette"), ("full", "marionette_1"), ("large", "marionette_1")
 UT = ("full", "ut_interaction")
 MEASURES = flatness_controls.MEASURES
 BY_INPUT = [name for name in MEASURES if name.startswith("input")]
@@ -181,6 +181,21 @@ def line(shape: str) -> advantages.Line:
 
 def slopes(shape: str) -> list:
     return list(line(shape).slopes().itertuples())
+
+
+def most_of_the_gain_is_the_residual_networks() -> bool:
+    """Of PKD's gains at the exits of the paper's kind on Marionette."""
+    gains = compared("ic-gain", MARIONETTE, name="exit ").set_index("comparison")["estimate"]
+    return bool(gains.filter(like="residual").sum() > 0.5 * gains.sum() > 0)
+
+
+def only_the_residual_networks_first_exit_gains() -> bool:
+    """Of all exits of the paper's kind in all studies of three networks; and by three points."""
+    gains = compared("ic-gain", *studies_of_three(), name="exit ").query("verdict == 'holds'")
+    return (
+        gains[["data", "comparison"]].to_numpy().tolist() == [[title(MARIONETTE), "PKD - CE, residual exit 1"]]
+        and round(gains["estimate"].item()) == 3
+    )
 
 
 def slopes_without() -> pd.DataFrame:
@@ -400,16 +415,6 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         lambda: backbones(UT).max() - backbones(UT).min() < 10,
     ),
     (
-        "book/intro.md",
-        "On Marionette, where the I-frame network is the strongest, a first study of two seeds shows about four "
-        "points for two of the residual network's three exits, and nothing for the motion network's.",
-        lambda: (
-            (own := by_pkd("Marionette", "residual").query("gain_low > 0"))["gain"].round().tolist() == [4, 4]
-            and len(own) == 2
-            and (by_pkd("Marionette", "motion").eval("gain_low < 0 < gain_high")).all()
-        ),
-    ),
-    (
         "notebooks/02_backbones.md",
         "At 0 the motion network is the most accurate and the I-frame network the least. From 0.4 upwards the I-frame "
         "network is the most accurate. At 0.8, the default, the order is the paper's: I-frame, residual, motion.",
@@ -590,9 +595,13 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     # 04
     (
         "notebooks/05_teachers.md",
-        "In the committed studies of three networks there is no exit of the paper's kind at which PKD is shown to beat "
-        "cross-entropy.",
-        lambda: "holds" not in words("ic-gain", *studies_of_three()),
+        "In the committed studies of three networks one exit of the paper's kind alone is shown to gain from PKD: the "
+        "residual network's first on Marionette, by three points. Over all exits of that kind PKD gains less than a "
+        "point there.",
+        lambda: (
+            only_the_residual_networks_first_exit_gains()
+            and 0 < compared("ic-gain", MARIONETTE, role="primary")["estimate"].item() < 1
+        ),
     ),
     (
         "notebooks/05_teachers.md",
@@ -666,14 +675,14 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/05_teachers.md",
-        "At 0.8 it is the strongest, as in the paper: 27 points ahead of the motion network, 9 ahead of the residual "
-        "network. There PKD adds about three to four points to the residual network's exits, and the intervals of two "
-        "of these three lie above 0. For the motion network's it adds nothing that can be told.",
+        "At 0.8 it is the strongest, as in the paper: 32 points ahead of the motion network, 8 ahead of the residual "
+        "network. There PKD adds two to three points to the residual network's exits, by intervals that all lie above "
+        "0, each taken alone. For the motion network's it adds nothing that can be told.",
         lambda: (
-            set(by_pkd("Marionette", "motion")["advantage"].round()) == {27}
-            and set((own := by_pkd("Marionette", "residual"))["advantage"].round()) == {9}
-            and set(own["gain"].round()) == {3, 4}
-            and (own["gain_low"] > 0).tolist() == [True, True, False]
+            set(by_pkd("Marionette", "motion")["advantage"].round()) == {32}
+            and set((own := by_pkd("Marionette", "residual"))["advantage"].round()) == {8}
+            and set(own["gain"].round()) == {2, 3}
+            and (own["gain_low"] > 0).all()
             and by_pkd("Marionette", "motion")
             .apply(lambda row: holds_nought((row["gain_low"], row["gain_high"])), axis=1)
             .all()
@@ -723,12 +732,8 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     (
         "notebooks/05_teachers.md",
         "Leave out any one study, or all studies of one source of clips, and the straight line rises about as steeply. "
-        "But without the study at a scene bias of 0.3, or without all of Marionette 1, its interval reaches below 0.",
-        lambda: (
-            (without := slopes_without())["estimate"].between(0.14, 0.175).all()
-            and {name.removeprefix(advantages.WITHOUT) for name in without.index[without["low"] < 0]}
-            == {"Marionette 1, scene bias 0.3", "all of marionette_1"}
-        ),
+        "In each case its interval lies above 0.",
+        lambda: (without := slopes_without())["estimate"].between(0.14, 0.175).all() and (without["low"] > 0).all(),
     ),
     (
         "notebooks/05_teachers.md",
@@ -793,8 +798,17 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     # 05
     (
         "notebooks/06_wise.md",
-        "In the committed studies WISE over all exits gains much over the last exit alone,",
-        lambda: (compared("wise-fusion", name="the last exit alone")["low"] > 1).all(),
+        "In the committed studies WISE over all exits gains much over the last exit alone, which is what the authors "
+        "compare it with, but for Marionette: there the last exit is the strong I-frame network's, and the others add "
+        "nothing to it that can be told.",
+        lambda: (
+            ((rest := compared("wise-fusion", name="the last exit alone").set_index("data")).drop(title(MARIONETTE)))[
+                "low"
+            ].min()
+            > 1
+            and holds_nought(tuple(rest.loc[title(MARIONETTE), ["low", "high"]]))
+            and PLANS["coviar"].orders[0][-1] == backbones(MARIONETTE).idxmax() == "iframe"
+        ),
     ),
     (
         "notebooks/06_wise.md",
@@ -804,10 +818,10 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/06_wise.md",
-        "On Marionette 1, UT-Interaction and, with the plain I-frame network, UCF-101 that fusion is as good as WISE "
-        "by the margin fixed beforehand; with the strong one this stays undecided.",
+        "On both Marionettes, UT-Interaction and, with the plain I-frame network, UCF-101 that fusion is as good as "
+        "WISE by the margin fixed beforehand; with the strong one this stays undecided.",
         lambda: (
-            words("bare-fusion", MARIONETTE_1, LARGE, UT, PLAIN) == {"holds"}
+            words("bare-fusion", MARIONETTE, MARIONETTE_1, LARGE, UT, PLAIN) == {"holds"}
             and words("bare-fusion", UCF) == {"undecided"}
         ),
     ),
@@ -855,11 +869,12 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/07_leaving_early.md",
-        "In the committed studies half the cost without loss is shown for the paper's networks on Marionette 1 alone. "
+        "In the committed studies half the cost without loss is shown on Marionette, and for the paper's networks on "
+        "Marionette 1. "
         "On UCF-101 such policies lose more than the margin with either I-frame network, and elsewhere it is "
         "undecided.",
         lambda: (
-            words("early-exit-half", LARGE, role="primary") == {"holds"}
+            words("early-exit-half", MARIONETTE, LARGE, role="primary") == {"holds"}
             and words("early-exit-half", UCF, PLAIN, role="primary") == {"does not hold"}
             and words("early-exit-half", MARIONETTE_1, UT, role="primary") == {"undecided"}
         ),
@@ -921,39 +936,55 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     # the first page
     (
         "book/intro.md",
-        "**No gain from PKD was shown over all exits of the paper's kind.** Against exits that learn from labels it is "
-        "{{ pkd_ucf101 }} on UCF-101,",
-        lambda: all("holds" not in words(claim, role="primary") for claim in ("ic-gain", "ic-gain-largest")),
-    ),
-    (
-        "book/intro.md",
-        "On UCF-101 {term}`light exits <light classifier>`, which cost almost nothing, do gain a point where the "
-        "I-frame network is strong",
-        light_exits_gain_a_point,
-    ),
-    (
-        "book/intro.md",
-        "On Marionette 1 its last teacher is the weakest of the three networks.",
-        lambda: all(backbones(study).idxmin() == "iframe" for study in (MARIONETTE_1, LARGE)),
-    ),
-    (
-        "book/intro.md",
-        "**WISE was not shown to beat plain fusion.** Against a weighted sum of the three networks without any exits "
-        "it is {{ wise_ucf101 }} on UCF-101,",
+        "Where the I-frame network is by far the strongest, as in the paper, PKD changes the paper's exits by "
+        "{{ pkd_ucf101 }} points on UCF-101 and by {{ pkd_marionette }} on Marionette, drawn figures of our own. Where "
+        "it is the weakest, PKD costs ten points.",
         lambda: (
-            words("wise-fusion", name="the last exit alone") == {"holds"}
-            and "holds" not in words("wise-fusion", role="primary")
+            all(backbones(study).nlargest(2).diff().iloc[1] < -10 for study in (UCF, MARIONETTE))
+            and all(backbones(study).idxmax() == "iframe" for study in (UCF, MARIONETTE))
+            and backbones(MARIONETTE_1).idxmin() == "iframe"
+            and round(compared("ic-gain", MARIONETTE_1, role="primary")["estimate"].item()) == -10
         ),
     ),
     (
         "book/intro.md",
-        "**Leaving early did not beat looking at fewer frames.** At equal cost it is {{ early_ucf101 }} on UCF-101,",
+        "**PKD gains a point at most, and only where its last teacher is strong.** On Marionette a gain is shown over "
+        "all exits of the paper's kind; most of it is the residual network's.",
+        lambda: (
+            set(compared("ic-gain", role="primary").query("verdict == 'holds'")["data"]) == {title(MARIONETTE)}
+            and compared("ic-gain", MARIONETTE, role="primary")["estimate"].item() < 1
+            and most_of_the_gain_is_the_residual_networks()
+        ),
+    ),
+    (
+        "book/intro.md",
+        "On UCF-101 the paper's exits, which are small networks themselves, show no gain, but {term}`light exits "
+        "<light classifier>`, which cost almost nothing, gain a point",
+        lambda: light_exits_gain_a_point() and "holds" not in words("ic-gain", UCF, PLAIN, role="primary"),
+    ),
+    (
+        "book/intro.md",
+        "as on UCF-101, its I-frame network is the strongest of the three. In **Marionette 1**, its first version, it "
+        "is the weakest.",
+        lambda: (
+            all(backbones(study).idxmax() == "iframe" for study in (UCF, MARIONETTE))
+            and all(backbones(study).idxmin() == "iframe" for study in (MARIONETTE_1, LARGE))
+        ),
+    ),
+    (
+        "book/intro.md",
+        "**WISE was not shown to beat plain fusion**, a weighted sum of the three networks without any exits.",
+        lambda: "holds" not in words("wise-fusion", role="primary"),
+    ),
+    (
+        "book/intro.md",
+        "**Leaving early did not beat looking at fewer frames** at equal cost.",
         lambda: "holds" not in words("early-exit", role="primary"),
     ),
     (
         "book/intro.md",
         "With the paper's large networks on Marionette 1 it is undecided: {{ early_large }}. There light exits, "
-        "trained on labels, gain a point.",
+        "trained on labels, do beat fewer frames, by about a point.",
         lambda: (
             words("early-exit", LARGE, role="primary") == {"undecided"}
             and words("early-exit", LARGE, name="light classifiers, by cross-entropy") == {"holds"}
@@ -962,22 +993,27 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "book/intro.md",
-        "By the measure that decides, average adaptive sharpness, it is {{ flatness_ucf101 }} as sharp on UCF-101 as "
-        "an I-frame network from ImageNet's weights. Among small networks of one recipe it is {{ flatness_plain }} as "
-        "sharp on UCF-101, where only the curvature by the input "
-        "has the paper's order, and {{ flatness_marionette_1 }} on Marionette 1. At equal training loss, on Marionette "
-        "1, it is {{ flatness_matched }}: the two cannot be told apart.",
+        "the I-frame network is the sharper one: on UCF-101, where it begins from ImageNet's weights, a hundred times "
+        "sharper, and among small networks trained alike more than twice, on UCF-101 and on Marionette 1.",
         lambda: (
-            reversed_("flatness-order", PLAIN, MARIONETTE_1, role="primary")
-            and reversed_("flatness-mix", UCF, role="primary")
+            -np.log(130) < compared("flatness-mix", UCF, role="primary")["estimate"].item() < -np.log(80)
+            and (compared("flatness-order", PLAIN, MARIONETTE_1, role="primary")["high"] < -np.log(2)).all()
+        ),
+    ),
+    (
+        "book/intro.md",
+        "Only the curvature by the input has the paper's order, and on UCF-101 alone. At equal training loss, on "
+        "Marionette 1, the two cannot be told apart.",
+        lambda: (
+            {(data, measure) for data, _, measure in in_paper_order()}
+            == {(title(PLAIN), MEASURES[name]) for name in BY_INPUT}
             and words("flatness-matched", role="primary") == {"undecided"}
         ),
     ),
     (
         "book/intro.md",
-        "**The authors' protocol enlarges the gain.** The choices of their code that were tried, together, raise PKD's "
-        "gain by {{ protocol_ucf101 }} on UCF-101, {{ protocol_marionette_1 }} on Marionette 1 and "
-        "{{ protocol_ut_interaction }} on UT-Interaction. Twice the training for PKD does the most.",
+        "**The authors' protocol enlarges the gain.** The choices of their code that were tried, together, do so in "
+        "every study that measured them. Twice the training for PKD does the most.",
         lambda: (
             words("protocol", role="primary") == {"holds"}
             and in_every_audit(lambda frame: alone(frame, "PKD - CE").idxmax() == "double epochs for PKD")
@@ -1011,8 +1047,8 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "README.md",
-        "PKD was not shown to make all exits of the paper's kind together more accurate than labels do. Exits of one "
-        "linear layer gained a point from it on UCF-101 where the I-frame network was strong. Where its last teacher "
+        "PKD gained a point at most, and only where its last teacher was the strongest network: on drawn clips for all "
+        "exits of the paper's kind together, on UCF-101 for exits of one linear layer alone. Where its last teacher "
         "was the weakest network it made exits clearly worse. WISE was not shown to beat the plain fusion of the three "
         "networks. Leaving early did not beat "
         "looking at fewer frames. The order of flatness was not found. The choices of the authors' code "
@@ -1020,15 +1056,11 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
         lambda: (
             not any(
                 "holds" in words(claim, role="primary")
-                for claim in (
-                    "ic-gain",
-                    "wise-fusion",
-                    "early-exit",
-                    "flatness-order",
-                    "flatness-matched",
-                    "flatness-mix",
-                )
+                for claim in ("wise-fusion", "early-exit", "flatness-order", "flatness-matched", "flatness-mix")
             )
+            and set(compared("ic-gain", role="primary").query("verdict == 'holds'")["data"]) == {title(MARIONETTE)}
+            and compared("ic-gain", MARIONETTE, role="primary")["estimate"].item() < 1
+            and all(backbones(study).idxmax() == "iframe" for study in (UCF, MARIONETTE))
             and light_exits_gain_a_point()
             and reversed_("ic-gain", MARIONETTE_1, LARGE, role="primary")
             and words("protocol", role="primary") == {"holds"}
@@ -1258,15 +1290,18 @@ FINDINGS: dict[str, Callable[[], bool]] = {
     ),
     "ic-gain": lambda: (
         compared("ic-gain", UCF, role="primary")[["low", "high"]].abs().max(axis=None) < 1
+        and words("ic-gain", MARIONETTE, role="primary") == {"holds"}
+        and compared("ic-gain", MARIONETTE, role="primary")["estimate"].item() < 1
+        and backbones(MARIONETTE).idxmax() == "iframe"
         and light_exits_gain_a_point()
         and backbones(UCF).idxmax() == "iframe"
         and (compared("ic-gain", MARIONETTE_1, LARGE, role="primary")["estimate"] <= -10).all()
         and all(backbones(study).idxmin() == "iframe" for study in (MARIONETTE_1, LARGE))
     ),
-    "ic-gain-largest": lambda: "holds" not in words("ic-gain", name="exit") | words("ic-gain-largest"),
+    "ic-gain-largest": only_the_residual_networks_first_exit_gains,
     "ic-curriculum": lambda: (
         "holds" not in words("ic-curriculum", role="primary")
-        and words("ic-curriculum", UCF, PLAIN, MARIONETTE_1, LARGE, name="- iframe, light") == {"holds"}
+        and words("ic-curriculum", UCF, PLAIN, MARIONETTE, MARIONETTE_1, LARGE, name="- iframe, light") == {"holds"}
     ),
     "ic-flatness": lambda: (
         0.05 < compared("ic-flatness", MARIONETTE_1, role="primary")["estimate"].item() < 0.15
@@ -1279,11 +1314,13 @@ FINDINGS: dict[str, Callable[[], bool]] = {
     ),
     "wise-gain-largest": lambda: "holds" not in words("wise-gain-largest", role="primary"),
     "wise-fusion": lambda: (
-        words("wise-fusion", name="the last exit alone") == {"holds"}
+        set(compared("wise-fusion", name="the last exit alone").query("verdict != 'holds'")["data"])
+        == {title(MARIONETTE)}
         and "holds" not in words("wise-fusion", role="primary")
     ),
     "bare-fusion": lambda: (
-        words("bare-fusion", MARIONETTE_1, LARGE, UT, PLAIN) == {"holds"} and words("bare-fusion", UCF) == {"undecided"}
+        words("bare-fusion", MARIONETTE, MARIONETTE_1, LARGE, UT, PLAIN) == {"holds"}
+        and words("bare-fusion", UCF) == {"undecided"}
     ),
     "early-exit": lambda: (
         "holds" not in words("early-exit", *small_studies())
@@ -1292,7 +1329,8 @@ FINDINGS: dict[str, Callable[[], bool]] = {
     ),
     "early-exit-half": lambda: (
         (compared("early-exit-half", UCF, PLAIN, role="primary")["high"] < -3).all()
-        and set(compared("early-exit-half", role="primary").query("verdict == 'holds'")["data"]) == {title(LARGE)}
+        and set(compared("early-exit-half", role="primary").query("verdict == 'holds'")["data"])
+        == {title(LARGE), title(MARIONETTE)}
     ),
     "transfer": lambda: (compared("transfer", role="primary")["estimate"] <= -15).all(),
     "protocol": lambda: compared("protocol", role="primary")["estimate"].round().between(3, 7).all(),
