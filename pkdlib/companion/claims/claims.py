@@ -277,8 +277,8 @@ CLAIMS = (
         notebook="07_leaving_early",
         tables=("policies", "latency"),
         primary=("policy for at most 50 % of the cost on validation - running everything",),
-        finding="On UCF-101 half the cost loses more than three points. Without loss it is shown on Marionette, and for "
-        "the paper's networks on Marionette 1.",
+        finding="On UCF-101 half the cost loses more than three points. Without loss it is shown on Marionette, and "
+        "for the paper's networks on Marionette 1.",
         caveat="The budget is asked of the validation clips; what the test clips cost is what is told here. The three "
         "budgets were fixed beforehand, but only the half was to be judged; the others joined after results were seen.",
     ),
