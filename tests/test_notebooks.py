@@ -114,7 +114,7 @@ def test_09_verdicts(smoke_page):
     tables_ = bs4.BeautifulSoup(markup, "html.parser")("table")
     texts = [[[cell.get_text() for cell in row(["th", "td"])] for row in table("tr")] for table in tables_]
     (head, *rows) = next(rows for rows in texts if rows[0][:2] == ["claim", "what was found"])
-    assert head[2:] == ["UCF-101", "Marionette", "UT-Interaction"]
+    assert head[2:] == ["UCF-101", "Marionette", "Marionette 1", "UT-Interaction"]
     assert [row[:2] for row in rows] == [[claim.title, claim.finding] for claim in CLAIMS]
     words = [cell.rpartition(": ")[2] for _, _, *cells in rows for cell in cells]
     assert all(word.startswith(verdicts.WORDS) for word in words), words
