@@ -189,13 +189,12 @@ def most_of_the_gain_is_the_residual_networks() -> bool:
     return bool(gains.filter(like="residual").sum() > 0.5 * gains.sum() > 0)
 
 
-def only_the_residual_networks_first_exit_gains() -> bool:
-    """Of all exits of the paper's kind in all studies of three networks; and by three points."""
+def only_the_residual_networks_exits_gain() -> bool:
+    """Of all exits of the paper's kind in all studies of three networks those on Marionette; by two to three points."""
     gains = compared("ic-gain", *studies_of_three(), name="exit ").query("verdict == 'holds'")
-    return (
-        gains[["data", "comparison"]].to_numpy().tolist() == [[title(MARIONETTE), "PKD - CE, residual exit 1"]]
-        and round(gains["estimate"].item()) == 3
-    )
+    wanted = [[title(MARIONETTE), f"PKD - CE, residual exit {number}"] for number in (1, 2, 3)]
+    found = gains[["data", "comparison"]].to_numpy().tolist()
+    return found == wanted and gains["estimate"].round().between(2, 3).all()
 
 
 def slopes_without() -> pd.DataFrame:
@@ -595,11 +594,11 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     # 04
     (
         "notebooks/05_teachers.md",
-        "In the committed studies of three networks one exit of the paper's kind alone is shown to gain from PKD: the "
-        "residual network's first on Marionette, by three points. Over all exits of that kind PKD gains less than a "
-        "point there.",
+        "Of all exits of the paper's kind in the committed studies of three networks, only the residual network's on "
+        "Marionette are shown to gain from PKD: all three do, by two to three points. Over all exits of that kind PKD "
+        "gains less than a point there.",
         lambda: (
-            only_the_residual_networks_first_exit_gains()
+            only_the_residual_networks_exits_gain()
             and 0 < compared("ic-gain", MARIONETTE, role="primary")["estimate"].item() < 1
         ),
     ),
@@ -675,12 +674,12 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/05_teachers.md",
-        "At 0.8 it is the strongest, as in the paper: 32 points ahead of the motion network, 8 ahead of the residual "
+        "At 0.8 it is the strongest, as in the paper: 36 points ahead of the motion network, 9 ahead of the residual "
         "network. There PKD adds two to three points to the residual network's exits, by intervals that all lie above "
         "0, each taken alone. For the motion network's it adds nothing that can be told.",
         lambda: (
-            set(by_pkd("Marionette", "motion")["advantage"].round()) == {32}
-            and set((own := by_pkd("Marionette", "residual"))["advantage"].round()) == {8}
+            set(by_pkd("Marionette", "motion")["advantage"].round()) == {36}
+            and set((own := by_pkd("Marionette", "residual"))["advantage"].round()) == {9}
             and set(own["gain"].round()) == {2, 3}
             and (own["gain_low"] > 0).all()
             and by_pkd("Marionette", "motion")
@@ -726,8 +725,14 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     (
         "notebooks/05_teachers.md",
         "teachers that are weaker by five points or more cost accuracy, and no single teacher, however strong, is "
-        "shown to raise it.",
-        lambda: costs_where_weaker_by_five() and not line("bent").decided(1),
+        "shown to raise it. Even one as good as the student's network, or up to 40 points better, costs light exits "
+        "half a point.",
+        lambda: (
+            costs_where_weaker_by_five()
+            and not line("bent").decided(1)
+            and line("bent").decided(-1)[0][1] >= 40
+            and line("bent").at([0.0, 40.0])["estimate"].between(-0.8, -0.5).all()
+        ),
     ),
     (
         "notebooks/05_teachers.md",
@@ -1298,7 +1303,7 @@ FINDINGS: dict[str, Callable[[], bool]] = {
         and (compared("ic-gain", MARIONETTE_1, LARGE, role="primary")["estimate"] <= -10).all()
         and all(backbones(study).idxmin() == "iframe" for study in (MARIONETTE_1, LARGE))
     ),
-    "ic-gain-largest": only_the_residual_networks_first_exit_gains,
+    "ic-gain-largest": only_the_residual_networks_exits_gain,
     "ic-curriculum": lambda: (
         "holds" not in words("ic-curriculum", role="primary")
         and words("ic-curriculum", UCF, PLAIN, MARIONETTE, MARIONETTE_1, LARGE, name="- iframe, light") == {"holds"}
@@ -1312,7 +1317,11 @@ FINDINGS: dict[str, Callable[[], bool]] = {
             for name in ("trace", "gauss_newton_trace")
         )
     ),
-    "wise-gain-largest": lambda: "holds" not in words("wise-gain-largest", role="primary"),
+    "wise-gain-largest": lambda: (
+        (found := compared("wise-gain-largest", role="primary").query("verdict == 'holds'"))["data"].tolist()
+        == [title(MARIONETTE)]
+        and round(found["estimate"].item()) == 3
+    ),
     "wise-fusion": lambda: (
         set(compared("wise-fusion", name="the last exit alone").query("verdict != 'holds'")["data"])
         == {title(MARIONETTE)}
