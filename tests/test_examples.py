@@ -50,7 +50,7 @@ def test_the_solutions_on_the_page_to_try_run(monkeypatch, capsys):
     schedule, exits, criterion = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     schedules = {}
     exec(schedule, {"schedules": schedules, "progressive": progressive})
-    assert [stage.teacher for stage in schedules["strongest last"].stages] == ["iframe", "residual", "motion"]
+    assert [stage.teacher for stage in schedules["weakest last"].stages] == ["iframe", "residual", "motion"]
     exec(exits, {})
     assert capsys.readouterr().out.count("(200, 4)") == 4
     monkeypatch.setattr(policies, "CRITERIA", dict(policies.CRITERIA))
