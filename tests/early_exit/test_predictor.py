@@ -129,6 +129,7 @@ def test_every_model_that_is_named_is_shipped_and_may_be_loaded(name):
     assert checked["right"] >= checked["right_as_trained"] - checked["clips"] / 100
 
 
+@pytest.mark.slow
 def test_the_shipped_model_names_most_actions_of_an_actor_that_it_never_saw(tmp_path):
     described = marionette.describe(tmp_path, clips_per_pair=1, actors=3)
     folder = _resources.models()["marionette"]
