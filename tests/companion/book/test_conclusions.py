@@ -920,8 +920,8 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "notebooks/08_protocol.md",
-        "By the clean protocol WISE's gain is shown in no study, and PKD's on UCF-101 alone: light exits that train "
-        "for six epochs gain a point from it.",
+        "By the clean protocol WISE's gain is shown in no study measured here, and PKD's on UCF-101 alone: light exits "
+        "that train for six epochs gain a point from it.",
         lambda: (
             in_every_audit(lambda frame: frame.loc[("WISE - fusion", "clean"), "low"] <= 0)
             and [data for data, frame in audits().items() if frame.loc[("PKD - CE", "clean"), "low"] > 0]
@@ -955,7 +955,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "book/intro.md",
-        "**PKD gains a point at most, and only where its last teacher is strong.** On Marionette a gain is shown over "
+        "**PKD gains about a point, and only where its last teacher is strong.** On Marionette a gain is shown over "
         "all exits of the paper's kind; most of it is the residual network's.",
         lambda: (
             set(compared("ic-gain", role="primary").query("verdict == 'holds'")["data"]) == {title(MARIONETTE)}
@@ -1054,7 +1054,7 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     ),
     (
         "README.md",
-        "PKD gained a point at most, and only where its last teacher was the strongest network: on drawn clips for all "
+        "PKD gained about a point, and only where its last teacher was the strongest network: on drawn clips for all "
         "exits of the paper's kind together, on UCF-101 for exits of one linear layer alone. Where its last teacher "
         "was the weakest network it made exits clearly worse. WISE was not shown to beat the plain fusion of the three "
         "networks. Leaving early did not beat "
