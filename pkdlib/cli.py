@@ -221,13 +221,27 @@ def _clean(chosen: argparse.Namespace) -> None:
     print("removed")
 
 
+def _stage(root: Path) -> None:
+    from pkdlib.companion.book import staging, substitutions
+
+    staging.stage(substitutions=substitutions.collect(), root=root)
+
+
 def _book(chosen: argparse.Namespace) -> None:
-    from pkdlib.companion.book import build, substitutions
+    from concurrent.futures.process import BrokenProcessPool
+
+    from pkdlib import _processes
+    from pkdlib.companion.book import build
     from pkdlib.companion.runs import measure
 
     root = Path(chosen.root).resolve() if chosen.root else build.checkout()
     with measure.measured() as cost:
-        page = build.build(substitutions=substitutions.collect_apart(), root=root)
+        try:
+            with _processes.pool(1, "spawn") as apart:  # its memory is free again when Sphinx needs it
+                apart.submit(_stage, root).result()
+        except BrokenProcessPool as error:
+            raise _processes.killed("staged the book") from error
+        page = build.build(root)
     measure.remember(root / build.EXECUTED / store.TIMINGS, "build", "book", cost())
     made = {"book": page} | ({"PDF": build.print_pdf(root)} if chosen.pdf else {})
     for name, path in made.items():

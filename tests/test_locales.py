@@ -106,9 +106,11 @@ def test_a_notebook_is_executed(environment, tmp_path):
 BUILD = """
 import sys
 from pathlib import Path
-from pkdlib.companion.book import build as book, numbers
+from pkdlib.companion.book import build, numbers, staging
 print(len(numbers.collect()))
-print(book.build(root=Path(sys.argv[1]), substitutions={"share": "a \\u2264 b"}))
+root = Path(sys.argv[1])
+staging.stage(root=root, substitutions={"share": "a \\u2264 b"})
+print(build.build(root))
 """
 
 

@@ -17,7 +17,7 @@ import pytest
 from av.video.frame import PictureType
 
 from pkdlib.companion import reproduce, tables, workspace
-from pkdlib.companion.book import build
+from pkdlib.companion.book import staging
 from pkdlib.companion.book.page_tables import verdict_tables
 from pkdlib.companion.claims import verdicts
 from pkdlib.companion.claims.claims import CLAIMS
@@ -218,4 +218,4 @@ def test_an_unknown_parameter_ends_bare_papermill_with_one_clear_line(tmp_path):
 
 
 def test_the_book_of_these_pages_is_built_without_a_warning(smoke_book):
-    assert not [page for page in build.pages(ROOT / "_toc.yml") if not (smoke_book / f"{page}.html").is_file()]
+    assert not [page for page in staging.pages(ROOT / "_toc.yml") if not (smoke_book / f"{page}.html").is_file()]

@@ -14,6 +14,7 @@ Sources: Cameron, Gelbach, Miller (2011) as in `intervals`, applied to the line'
 Measurement error models, section 1.1, for what chance in advantages does to a slope.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -117,7 +118,7 @@ class Line:
         Returns:
             The first and last advantage of every such stretch, in order.
         """
-        line = self.over_the_seen(_STEP)
+        line = self._closely
         inside = (line["low"] > 0) if sign > 0 else (line["high"] < 0)
         stretches = line[inside].groupby((inside != inside.shift()).cumsum())["advantage"]
         return [(float(low), float(high)) for low, high in stretches.agg(["min", "max"]).to_numpy()]
@@ -130,7 +131,7 @@ class Line:
             line's own interval holds 0; infinite where these go on beyond all that were seen. None where the slope's
             interval holds 0, so that there may be no crossing, or where the line crosses 0 beyond the advantages seen.
         """
-        slope, line = self.slopes().iloc[0], self.over_the_seen(_STEP)
+        slope, line = self.slopes().iloc[0], self._closely
         crossing = -float(self.intercepts @ self.coefficients[: len(self.intercepts)]) / slope["estimate"]
         low, high = self.seen
         if slope["low"] <= 0 <= slope["high"] or not low <= crossing <= high:
@@ -138,6 +139,10 @@ class Line:
         around = [crossing, *line.loc[(line["low"] <= 0) & (line["high"] >= 0), "advantage"]]
         first, last = min(around), max(around)
         return crossing, first if first > low else -np.inf, last if last < high else np.inf
+
+    @functools.cached_property
+    def _closely(self) -> pd.DataFrame:
+        return self.over_the_seen(_STEP)
 
     def _intervals(self, weights: np.ndarray) -> pd.DataFrame:
         moved = ((influence @ weights.T, runs, groups) for influence, runs, groups in self.influences)
@@ -238,7 +243,9 @@ def single(cells: pd.DataFrame) -> pd.DataFrame:
     return cells.loc[:, cells.columns.get_level_values("method").isin(METHODS.keys() - {"pkd"})]
 
 
-def fit(cells: pd.DataFrame, shape: str = "straight", by: Sequence[str] = ()) -> Line:
+def fit(
+    cells: pd.DataFrame, shape: str = "straight", by: Sequence[str] = (), *, measured: pd.DataFrame | None = None
+) -> Line:
     """Fit a line to points by least squares, every point weighing the same.
 
     With h a point's row of the design (intercepts, and its advantage as the shape has it), h' the derivative of h by
@@ -262,6 +269,7 @@ def fit(cells: pd.DataFrame, shape: str = "straight", by: Sequence[str] = ()) ->
         shape: `straight`, or `bent`, with a slope of its own on either side of equal accuracy.
         by: Columns of `POINT`; their every combination has an intercept of its own, so that the slope is that between
             points that agree in them.
+        measured: What `points` gives of these cells and others, for whoever fits many lines; None to compute it.
 
     Returns:
         The line.
@@ -269,7 +277,8 @@ def fit(cells: pd.DataFrame, shape: str = "straight", by: Sequence[str] = ()) ->
     Raises:
         NotMeasured: If a point has a single cell, or there are too few points of different advantages.
     """
-    measured = points(cells)
+    measured = points(cells) if measured is None else measured
+    measured = measured[pd.MultiIndex.from_frame(measured[POINT]).isin(cells.columns)]
     own = cells[pd.MultiIndex.from_frame(measured[POINT])].dropna(how="all")  # other studies' cells are none of these
     if not np.isfinite(measured[["advantage_error", "gain_error"]].to_numpy(float)).all():
         raise NotMeasured("one group in one run does not tell what is chance")

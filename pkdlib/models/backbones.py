@@ -94,7 +94,8 @@ class Backbone(FeatureBackbone):
         Returns:
             (N, width, height, width), the first stage's input.
         """
-        if not self.training or frames.is_cuda:  # oneDNN is faster in this layout forward, but not on the way back
+        # Faster, but for a processor's batch norm of few channels in training.
+        if not self.training or frames.is_cuda:
             frames = frames.contiguous(memory_format=torch.channels_last)
         return self.stem(frames)
 

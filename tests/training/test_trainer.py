@@ -14,7 +14,7 @@ from pkdlib.data.datasets import Split
 from pkdlib.data.frame_cache import FrameBank
 from pkdlib.flatness.objective import mean_loss
 from pkdlib.models import backbones, registry, teamnet
-from pkdlib.training import loop, optimisers, target_loss, trainer
+from pkdlib.training import devices, loop, optimisers, target_loss, trainer
 from pkdlib.training.trainer import Recipe, TrainingError
 from tests.extent import nightly
 
@@ -243,7 +243,7 @@ def test_gradients_of_parts_add_up_to_a_step_on_the_mean_of_all(bank, tmp_path):
     trained = learn("residual", bank, split, recipe, batch_size=5, parts=2, folder=tmp_path)
 
     torch.manual_seed(recipe.seed)
-    network = backbones.backbone(modality="residual", size="small", num_classes=2)
+    network = devices.place(backbones.backbone(modality="residual", size="small", num_classes=2), "cpu")
     optimiser = torch.optim.Adam(optimisers.parameter_groups(network, recipe.tuning), eps=1e-3)
     optimisers.set_lr(optimiser, recipe.lr * optimisers.lr_share(recipe.tuning, 0.0))
     (order,) = loader.shuffled_batches(split.train, 5, recipe.seed, 0)

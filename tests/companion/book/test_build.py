@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pkdlib import _resources
-from pkdlib.companion.book import build, charts
+from pkdlib.companion.book import build, charts, staging
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CONTENTS = """
@@ -57,20 +57,20 @@ def root(tmp_path):
 
 
 def test_the_table_of_contents_leads_to_pages_that_exist():
-    listed = build.pages(REPOSITORY / "_toc.yml")
+    listed = staging.pages(REPOSITORY / "_toc.yml")
     assert len(set(listed)) == len(listed)
     missing = [page for page in listed if not (REPOSITORY / f"{page}.md").is_file()]
     assert not missing
 
 
 def test_every_notebook_page_is_committed_where_its_buttons_lead():
-    notebooks = [page for page in build.pages(REPOSITORY / "_toc.yml") if page.startswith("notebooks/")]
+    notebooks = [page for page in staging.pages(REPOSITORY / "_toc.yml") if page.startswith("notebooks/")]
     assert notebooks
     assert not [page for page in notebooks if not (REPOSITORY / f"{page}.ipynb").is_file()]
 
 
 def test_staging_mirrors_the_repository(root):
-    staged = build.stage(root=root, substitutions={"share": "12.5 %"})
+    staged = staging.stage(root=root, substitutions={"share": "12.5 %"})
     assert staged == root / "_build" / "book"
     page = nbformat.read(staged / "notebooks" / "01_first.ipynb", as_version=4)
     executed = nbformat.read(root / "_build" / "executed" / "notebooks" / "01_first.ipynb", as_version=4)
@@ -88,18 +88,18 @@ def test_staging_mirrors_the_repository(root):
 
 
 def test_the_chart_script_is_one_function_without_addresses_to_load_from(root):
-    script = (build.stage(root=root) / "_assets" / "vega-bundle.js").read_text(encoding="utf-8")
+    script = (staging.stage(root=root) / "_assets" / "vega-bundle.js").read_text(encoding="utf-8")
     body = script.split("\n", 1)[1].strip()
     assert body.startswith("(() => {") and body.endswith("})();")
     assert not re.search(r"\bimport\s*\(|^\s*import\s|^\s*export\s", body, re.MULTILINE)
 
 
 def test_staging_again_touches_only_what_changed(root):
-    staged = build.stage(root=root)
+    staged = staging.stage(root=root)
     (staged / "notebooks" / "old.ipynb").write_text("{}", encoding="utf-8")
     times = {path: path.stat().st_mtime_ns for path in staged.rglob("*") if path.is_file()}
     (root / "book" / "intro.md").write_text("# Intro\n\nNew.\n", encoding="utf-8")
-    build.stage(root=root)
+    staging.stage(root=root)
     after = {path: path.stat().st_mtime_ns for path in staged.rglob("*") if path.is_file()}
     changed = {path.relative_to(staged).as_posix() for path in times if times[path] != after.get(path)}
     assert changed == {"book/intro.md", "notebooks/old.ipynb"}
@@ -109,25 +109,25 @@ def test_staging_again_touches_only_what_changed(root):
 def test_a_notebook_that_was_not_executed_is_named_with_the_remedy(root):
     (root / "_build" / "executed" / "notebooks" / "01_first.ipynb").unlink()
     with pytest.raises(build.BookError, match=r"01_first.ipynb is missing: .*pkd reproduce"):
-        build.stage(root=root)
+        staging.stage(root=root)
 
 
 def test_a_listed_page_that_is_missing_is_named(root):
     (root / "book" / "intro.md").unlink()
     with pytest.raises(build.BookError, match=r"there is no book/intro.md"):
-        build.stage(root=root)
+        staging.stage(root=root)
 
 
 def test_another_mathjax_than_the_known_one_is_refused(root, monkeypatch):
-    monkeypatch.setattr(build, "_MATHJAX_SHA256", "0" * 64)
+    monkeypatch.setattr(staging, "_MATHJAX_SHA256", "0" * 64)
     with pytest.raises(build.BookError, match=r"MathJax 3\.2\.2"):
-        build.stage(root=root)
+        staging.stage(root=root)
 
 
 def test_missing_mathjax_says_what_to_install(root, monkeypatch):
-    monkeypatch.setattr(build, "_MATHJAX", ("no-such-distribution", "mathjax.js"))
+    monkeypatch.setattr(staging, "_MATHJAX", ("no-such-distribution", "mathjax.js"))
     with pytest.raises(build.BookError, match=r"install pkdlib\[book\]"):
-        build.stage(root=root)
+        staging.stage(root=root)
 
 
 @pytest.mark.slow
@@ -135,11 +135,13 @@ def test_a_warning_fails_the_build_until_it_is_mended_and_the_pages_load_nothing
     source = root / "book" / "intro.md"
     good = source.read_text(encoding="utf-8")
     source.write_text(good + "\nSee {doc}`nowhere`.\n", encoding="utf-8")
+    staging.stage(root=root, substitutions={"share": "12.5 %"})
     for _ in range(2):
         with pytest.raises(build.BookError, match="warnings"):
-            build.build(root=root, substitutions={"share": "12.5 %"})
+            build.build(root)
     source.write_text(good, encoding="utf-8")
-    index = build.build(root=root, substitutions={"share": "12.5 %"})
+    staging.stage(root=root, substitutions={"share": "12.5 %"})
+    index = build.build(root)
     assert index == root / "_build" / "html" / "index.html"
     assert "book/intro.html" in index.read_text(encoding="utf-8")
     page = (root / "_build" / "html" / "notebooks" / "01_first.html").read_text(encoding="utf-8")
@@ -164,10 +166,15 @@ def test_a_warning_fails_the_build_until_it_is_mended_and_the_pages_load_nothing
 def test_the_book_is_printed_as_one_pdf(root):
     if not any(map(shutil.which, build.BROWSERS)):
         pytest.skip(f"no browser: none of {', '.join(build.BROWSERS)} is installed")
-    build.stage(root=root, substitutions={"share": "12.5 %"})
+    staging.stage(root=root, substitutions={"share": "12.5 %"})
     pdf = build.print_pdf(root).read_bytes()
     assert pdf.startswith(b"%PDF-") and len(re.findall(rb"/Type /Page\b", pdf)) >= 2
     assert b"/Outlines" in pdf
+
+
+def test_a_book_that_is_not_staged_says_what_to_do(tmp_path):
+    with pytest.raises(build.BookError, match="book is missing: build the book first, `pkd book`"):
+        build.build(tmp_path)
 
 
 def test_a_pdf_without_a_browser_says_what_to_install(root, monkeypatch):

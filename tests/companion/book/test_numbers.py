@@ -27,7 +27,7 @@ def test_every_number_is_one_figure(values):
 def test_pages_take_every_number_and_table_and_no_others(values):
     pages = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "book").glob("*.md")]
     taken = {name for page in pages for name in re.findall(r"{{ (\w+) }}", page)}
-    assert taken == set(substitutions.collect_apart())
+    assert taken == set(substitutions.collect())
 
 
 def test_numbers_are_those_of_the_committed_results(values):

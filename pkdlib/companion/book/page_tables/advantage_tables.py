@@ -26,10 +26,11 @@ def fitted(cells: pd.DataFrame) -> dict[tuple[str, str], Line | str]:
         (name of the set, shape) -> the line, or why there is none.
     """
     found: dict[tuple[str, str], Line | str] = {}
+    measured = advantages.points(cells)
     for name, (chosen, by) in advantages.selections(cells).items():
         for shape in SHAPES:
             try:
-                found[name, shape] = advantages.fit(chosen, shape, by)
+                found[name, shape] = advantages.fit(chosen, shape, by, measured=measured)
             except NotMeasured as reason:
                 found[name, shape] = str(reason)
     return found
