@@ -35,12 +35,11 @@ def test_the_committed_curvature_by_the_input_is_per_deviation(name, where):
 def test_committed_results_are_whole_and_of_the_clean_protocol(profile, dataset):
     folder = _resources.folder("results") / profile / dataset
     found = results.published(profile, dataset)
-    # Neither cross-fitted teachers nor temperatures, and flatness not yet; of UCF-101 only what the logits give so far,
-    # of Marionette the protocol not yet; large networks did not outlive the GPU that trained them.
+    # Neither cross-fitted teachers nor temperatures, and flatness not yet; of UCF-101 only what the logits give so far;
+    # large networks did not outlive the GPU that trained them.
     unmeasured = {"crossfit", "temperatures", *(name for name in results.NAMES if name.startswith("flatness"))}
     unmeasured |= {"latency", "decoding"} if profile == "large" else set()
     unmeasured |= {"audit", "latency", "decoding"} if dataset.startswith("ucf101") else set()
-    unmeasured |= {"audit"} if (profile, dataset) == ("full", "marionette") else set()
     only_teachers = (profile, dataset) in DIAL_STUDIES
     assert set(found) >= ({"exits", "trials"} if only_teachers else set(results.NAMES) - unmeasured)
     own = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.run.json")]

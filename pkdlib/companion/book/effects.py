@@ -30,6 +30,7 @@ EFFECTS = {
     "early_ut_interaction": ("early-exit", _UT),
     "early_large": ("early-exit", _LARGE),
     "protocol_ucf101": ("protocol", _STRONG),
+    "protocol_marionette": ("protocol", _MARIONETTE),
     "protocol_marionette_1": ("protocol", _MARIONETTE_1),
     "protocol_ut_interaction": ("protocol", _UT),
 }

@@ -34,6 +34,7 @@ MARIONETTE, MARIONETTE_1, LARGE = ("full", "marionette"), ("full", "marionette_1
 UT = ("full", "ut_interaction")
 MEASURES = flatness_controls.MEASURES
 BY_INPUT = [name for name in MEASURES if name.startswith("input")]
+ENLARGED_WISE = "WISE - fusion: all together"
 BY_WEIGHTS = [name for name in MEASURES if name not in BY_INPUT]
 
 # --- what the committed results say ------------------------------------------------------------------------
@@ -895,26 +896,38 @@ CONCLUSIONS: list[tuple[str, str, Callable[[], bool]]] = [
     # 08
     (
         "notebooks/08_protocol.md",
-        "Together the choices enlarge every gain in every study.",
-        lambda: words("protocol") == {"holds"},
+        "Together the choices enlarge PKD's gain in every study. By itself, training PKD for twice the epochs raises "
+        "it the most.",
+        lambda: (
+            words("protocol", role="primary") == {"holds"}
+            and in_every_audit(lambda frame: alone(frame, "PKD - CE").idxmax() == "double epochs for PKD")
+        ),
     ),
     (
         "notebooks/08_protocol.md",
-        "By itself, training PKD for twice the epochs raises its gain the most. For WISE, comparing it with one "
-        "network makes nearly all of the gain.",
-        lambda: in_every_audit(
-            lambda frame: (
-                alone(frame, "PKD - CE").idxmax() == "double epochs for PKD"
-                and alone(frame, "WISE - fusion")["compared with one network"]
+        "WISE's gain they enlarge in every study but on Marionette, and nearly all of that comes from comparing it "
+        "with one network, the I-frame network.",
+        lambda: (
+            set(compared("protocol", name=ENLARGED_WISE).query("verdict != 'holds'")["data"]) == {title(MARIONETTE)}
+            and all(
+                alone(frame, "WISE - fusion")["compared with one network"]
                 > 0.9 * frame.loc["WISE - fusion", "difference"][["clean", "all together"]].diff().iloc[1]
+                for data, frame in audits().items()
+                if data != title(MARIONETTE)
             )
         ),
     ),
     (
         "notebooks/08_protocol.md",
-        "On Marionette 1 this adds thirty points; that one network is the weakest of the three there,",
+        "On Marionette this network alone is about as accurate as the fusion of three, so the comparison gives WISE "
+        "nothing.",
+        lambda: abs(alone(audits()[title(MARIONETTE)], "WISE - fusion")["compared with one network"]) < 0.5,
+    ),
+    (
+        "notebooks/08_protocol.md",
+        "On Marionette 1 it is the weakest of the three and gives thirty points,",
         lambda: (
-            round(compared("protocol", MARIONETTE_1, name="WISE - fusion: all together")["estimate"].item()) == 30
+            round(compared("protocol", MARIONETTE_1, name=ENLARGED_WISE)["estimate"].item()) == 30
             and backbones(MARIONETTE_1).idxmin() == PLANS["coviar"].orders[0][-1]  # it answers where WISE is not fused
         ),
     ),
