@@ -28,7 +28,8 @@ def prepare(device: str, threads: int, *, deterministic: bool = False) -> None:
     torch.backends.cudnn.allow_tf32 = False
     if deterministic:  # cuBLAS reads it when it is first used
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic)
+    if torch.are_deterministic_algorithms_enabled() != deterministic:  # it loads torch's compiler: 120 MB, and seconds
+        torch.use_deterministic_algorithms(deterministic)
     if not _is_there(device):
         raise DeviceError(
             f"device = {device!r}: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs here; "
