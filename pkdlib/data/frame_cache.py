@@ -30,7 +30,7 @@ from pkdlib.video.transforms import motion_bytes, residual_bytes
 PLANES = {"iframe": slice(0, 3), "motion": slice(3, 5), "residual": slice(5, 8), "joint": slice(0, 8)}
 PARTS = {"joint": ("iframe", "motion", "residual")}
 PACKED = ".packed"  # the ending of a clip's file in a bank that is packed
-_AT_ONCE = 150  # clips that are lent to be decoded
+_AT_ONCE = 300  # clips that are lent to be decoded
 
 
 @dataclasses.dataclass(frozen=True)
