@@ -178,7 +178,7 @@ examples:
   pkd reproduce --profile quick --backbone teamnet
   pkd reproduce --profile smoke --set exit_epochs=2 --set threads=1 --only 02 04
 
-profiles: smoke (minutes; its numbers mean nothing), quick (up to 12 minutes on 2 cores), full (up to 20
+profiles: smoke (minutes; its numbers mean nothing), quick (up to 10 minutes on 2 cores), full (up to 20
 minutes for each of its 15 splits and seeds). Needs pip install 'pkdlib[train,book]'.
 """
 _PREDICT_HELP = """\

@@ -222,9 +222,9 @@ def _clean(chosen: argparse.Namespace) -> None:
 
 
 def _stage(root: Path) -> None:
-    from pkdlib.companion.book import staging, substitutions
+    from pkdlib.companion.book import staging
 
-    staging.stage(substitutions=substitutions.collect(), root=root)
+    staging.stage(substitutions=staging.collect(), root=root)
 
 
 def _book(chosen: argparse.Namespace) -> None:

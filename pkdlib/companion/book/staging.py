@@ -16,8 +16,9 @@ import vl_convert
 import yaml
 
 from pkdlib import _resources
-from pkdlib.companion.book import display, schedule_builder
+from pkdlib.companion.book import display, effects, numbers, schedule_builder
 from pkdlib.companion.book.build import EXECUTED, STAGING, BookError, checkout
+from pkdlib.companion.book.page_tables import collected
 from pkdlib.companion.experiments import recording
 
 # MathJax 3.2.2's `es5/tex-svg-full.js`, the same bytes as in its npm release: one file that needs no fonts
@@ -58,6 +59,16 @@ def stage(*, substitutions: Mapping[str, object] | None = None, root: Path | Non
     files[Path("_assets/mathjax/tex-svg-full.js")] = _mathjax()
     _mirror(files, root / STAGING)
     return root / STAGING
+
+
+def collect() -> dict[str, str]:
+    """Give all that the pages in `book/` take from the committed results: numbers, effects, tables and a picture.
+
+    Returns:
+        Name -> text or Markdown, the `substitutions` of `stage`.
+    """
+    found = {**numbers.collect(), **effects.collect(), **collected.collect()}
+    return {**found, "effects_picture": effects.picture()}
 
 
 def pages(contents: Path) -> list[str]:

@@ -301,15 +301,16 @@ CLAIMS = (
             (
                 "flatness-order",
                 SAME,
-                "On UCF-101 and Marionette 1 the order is reversed: the I-frame network's minimum is sharper than the "
-                "motion network's. On Marionette 1 its training loss is higher, too; on UCF-101 it is lower. On "
-                "UT-Interaction the two cannot be told apart.",
+                "On Marionette the motion network's minimum is twice as sharp as the I-frame network's, but its "
+                "training loss is more than twice as high, and the residual network's minimum is sharper than both. On "
+                "UCF-101 and Marionette 1 the I-frame network's is the sharper one: on Marionette 1 its training loss "
+                "is higher, too; on UCF-101 it is lower. On UT-Interaction the two cannot be told apart.",
                 "Architecture and recipe are the same for all; how low each loss has come, and the inputs, differ.",
             ),
             (
                 "flatness-matched",
                 "matched",
-                "At equal training loss the motion and the I-frame network cannot be told apart.",
+                "At equal training loss the motion and the I-frame network cannot be told apart, on either Marionette.",
                 "Architecture, recipe, and loss on the clips measured are the same for all; the inputs differ, and a "
                 "network that came down earlier was left at a higher learning rate.",
             ),
@@ -334,7 +335,7 @@ CLAIMS = (
         primary=(f"{_SHARPNESS}, over the three networks of a run",),
         finding="On Marionette 1 and UT-Interaction the sharper of a run's three networks has the larger gap. But the "
         "three read different inputs, which may be the whole reason: among networks of one modality no relation is "
-        "shown. On UCF-101 one split and five seeds do not decide it.",
+        "shown. On UCF-101 and Marionette one split and five seeds do not decide it.",
         caveat="Rank correlation over three networks that read different inputs: inputs alone may make the gap.",
     ),
     Claim(
@@ -347,8 +348,9 @@ CLAIMS = (
         notebook="03_flatness",
         tables=("flatness_exits",),
         primary=(f"{_SHARPNESS}, CE / PKD, mean over the exits",),
-        finding="On Marionette 1 PKD's classifiers are the flatter ones by this measure, by about a tenth; on UCF-101 "
-        "they are the sharper ones, by four percent. By the traces of their Hessian they are the sharper ones on both.",
+        finding="On Marionette 1 PKD's classifiers are the flatter ones by this measure, by about a tenth; on "
+        "Marionette they are the sharper ones by as much, and on UCF-101 by four percent. By the traces of their "
+        "Hessian they are the sharper ones on Marionette 1 and UCF-101.",
         caveat="Both are measured on the labels' cross-entropy, on which only one was trained: their losses differ.",
     ),
     Claim(

@@ -4,7 +4,7 @@ import re
 import pandas as pd
 import pytest
 
-from pkdlib.companion.book import effects, numbers, substitutions
+from pkdlib.companion.book import effects, numbers, staging
 from pkdlib.companion.book.page_tables import verdict_tables
 from tests.conftest import REPOSITORY
 
@@ -27,7 +27,7 @@ def test_every_number_is_one_figure(values):
 def test_pages_take_every_number_and_table_and_no_others(values):
     pages = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "book").glob("*.md")]
     taken = {name for page in pages for name in re.findall(r"{{ (\w+) }}", page)}
-    assert taken == set(substitutions.collect())
+    assert taken == set(staging.collect())
 
 
 def test_numbers_are_those_of_the_committed_results(values):
