@@ -3,7 +3,6 @@
 Conventions are those of `charts`; loss is in nats.
 """
 
-import json
 
 import altair as alt
 import numpy as np
@@ -31,6 +30,7 @@ def orders(frame: pd.DataFrame) -> alt.FacetChart:
     """
     drawn = frame.assign(study=(frame["data"] + ": " + frame["control"]).map(encodings.heading))
     drawn[["estimate", "low", "high"]] = np.exp(drawn[["estimate", "low", "high"]])
+    drawn = drawn[["study", "measure", "pair", "verdict", "estimate", "low", "high"]]
     pairs = list(dict.fromkeys(drawn["pair"]))
     names = alt.Axis(labelLimit=200, minExtent=165, grid=True)  # a reader's letters may be wider than those drawn with
     base = alt.Chart(drawn).encode(
@@ -132,6 +132,10 @@ def by_measure(frame: pd.DataFrame) -> alt.LayerChart:
     rank = drawn.groupby([*where[:3], "networks", "modality"])["run"].rank(method="dense")
     drawn["shift"] = rank.where(drawn["study"] != YOURS, 0.0)
 
+    drawn["yours"] = drawn["study"] == YOURS
+    # A page holds what is drawn, and no more.
+    drawn = drawn[["networks", "measure", "modality", "run", "shift", "value", "by_unit", "yours"]]
+
     names = list(dict.fromkeys(drawn["networks"]))
     networks = alt.param("networks", value=names[0], bind=alt.binding_select(options=names, name="Networks: "))
     measures = [title for title in TITLES.values() if title in set(drawn["measure"])]
@@ -154,7 +158,7 @@ def by_measure(frame: pd.DataFrame) -> alt.LayerChart:
     )
     scale = encodings.logarithmic(tickCount=5)
     tips = ["run:N", alt.Tooltip("shown:Q", title="value", format=".4~g")]
-    pale = alt.condition(f"datum.study === {json.dumps(YOURS)}", alt.value(0.4), alt.value(0.9))
+    pale = alt.condition("datum.yours", alt.value(0.4), alt.value(0.9))
     points = base.mark_point(size=55).encode(
         y=alt.Y("shown:Q", title="value (log scale; higher is sharper)", **scale),
         xOffset=alt.XOffset("shift:Q"),
@@ -162,7 +166,7 @@ def by_measure(frame: pd.DataFrame) -> alt.LayerChart:
         tooltip=tips,
     )
     means = base.mark_tick(thickness=3, size=70, opacity=0.6).encode(
-        y=alt.Y("mean(shown):Q", **scale), detail="study:N"
+        y=alt.Y("mean(shown):Q", **scale), detail="yours:N"
     )
     return alt.layer(means, points).properties(width=420, height=240).add_params(networks, measure, plain)
 
