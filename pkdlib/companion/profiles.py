@@ -1,5 +1,6 @@
 """The files of `profiles/`: values of parameters for one purpose, which a data set or a backbone may change."""
 
+import functools
 from typing import Any
 
 from pkdlib import _resources
@@ -23,8 +24,6 @@ def read(profile: Any, *, dataset: Any, backbone: Any) -> dict[str, Any]:
     Raises:
         ParameterError: If there is no such profile.
     """
-    import yaml  # PyYAML comes with the extras; the base install has no profiles to read
-
     folder = _resources.folder("profiles")
     path = folder / f"{profile}.yaml"
     if not isinstance(profile, str) or not path.is_file():
@@ -39,4 +38,11 @@ def read(profile: Any, *, dataset: Any, backbone: Any) -> dict[str, Any]:
         f"{profile}.{dataset}.{backbone}",
     )
     files = [path for path in (folder / f"{name}.yaml" for name in names) if path.is_file()]
-    return {name: value for file in files for name, value in yaml.safe_load(file.read_text(encoding="utf-8")).items()}
+    return {name: value for file in files for name, value in _values(file.read_text(encoding="utf-8")).items()}
+
+
+@functools.lru_cache
+def _values(text: str) -> dict[str, Any]:
+    import yaml  # PyYAML comes with the extras; the base install has no profiles to read
+
+    return yaml.safe_load(text)
