@@ -145,8 +145,7 @@ class Line:
         return self.over_the_seen(_STEP)
 
     def _intervals(self, weights: np.ndarray) -> pd.DataFrame:
-        moved = ((influence @ weights.T, runs, groups) for influence, runs, groups in self.influences)
-        return _intervals(weights @ self.coefficients, moved)
+        return _intervals(weights @ self.coefficients, self.influences, weights)
 
 
 def differences(
@@ -378,9 +377,14 @@ def _by_source(influences: pd.DataFrame) -> Iterator[_Influence]:
         yield own.to_numpy(), runs, groups
 
 
-def _intervals(estimates: np.ndarray, influences: Iterable[_Influence]) -> pd.DataFrame:
-    # Sources share nothing, so their variances add up; degrees of freedom by Satterthwaite, as within each of them.
-    parts = [intervals.two_way_variance(moved.T * len(moved), runs, groups) for moved, runs, groups in influences]
+def _intervals(
+    estimates: np.ndarray, influences: Iterable[_Influence], weights: np.ndarray | None = None
+) -> pd.DataFrame:
+    # Of what the influences move, or of its sums so weighted. Sources share nothing, so their variances add up; degrees
+    # of freedom by Satterthwaite, as within each of them.
+    parts = [
+        intervals.two_way_variance(moved.T * len(moved), runs, groups, weights) for moved, runs, groups in influences
+    ]
     variances, degrees = (np.stack(column) for column in zip(*parts, strict=True))
     variance = variances.sum(axis=0)
     with np.errstate(invalid="ignore"):  # no variance at all, or that of a single cell, which is infinite

@@ -116,7 +116,9 @@ def two_way_interval(differences: pd.DataFrame, level: float = 0.95) -> Interval
     return _student(values.mean(), np.sqrt(variance), degrees, level, **sizes)
 
 
-def two_way_variance(values: np.ndarray, runs: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def two_way_variance(
+    values: np.ndarray, runs: np.ndarray, groups: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Estimate the variance of a mean over cells, clustered both by run and by group.
 
     With e the cells' deviations from their mean and N cells in G groups and R runs (Cameron, Gelbach and
@@ -135,19 +137,27 @@ def two_way_variance(values: np.ndarray, runs: np.ndarray, groups: np.ndarray) -
         values: (..., N); leading axes are separate data of the same layout.
         runs: (N,), run of each cell as an index 0..R-1.
         groups: (N,), group of each cell as an index 0..G-1.
+        weights: (M, K), for the M sums of K data so weighted, values being (K, N): much sooner than from the sums
+            themselves where they are many.
 
     Returns:
-        The variance of the mean and its degrees of freedom, each of shape (...). A side with one member adds
+        The variance of the mean and its degrees of freedom, each of shape (...), or (M,). A side with one member adds
         nothing; a single cell has infinite variance.
     """
     values = np.asarray(values, float)
     count = values.shape[-1]
     if count == 1:
-        return np.full(values.shape[:-1], np.inf), np.ones(values.shape[:-1])
+        shape = values.shape[:-1] if weights is None else weights.shape[:1]
+        return np.full(shape, np.inf), np.ones(shape)
     deviations = values - values.mean(axis=-1, keepdims=True)
     by_group, by_run = _influence(deviations, groups), _influence(deviations, runs)
+    if weights is None:
+        cell = (deviations**2).sum(axis=-1)
+    else:
+        by_group, by_run = weights @ by_group, weights @ by_run
+        cell = (weights @ (deviations @ deviations.T) * weights).sum(axis=-1)
     group, run = (by_group**2).sum(axis=-1), (by_run**2).sum(axis=-1)
-    cell = (deviations**2).sum(axis=-1) / (count * (count - 1))
+    cell = cell / (count * (count - 1))
     variance = np.maximum(group + run - cell, np.maximum(group, run))
     spread = group**2 / max(by_group.shape[-1] - 1, 1) + run**2 / max(by_run.shape[-1] - 1, 1)
     degrees = np.divide(variance**2, spread, out=np.ones_like(variance), where=spread > 0)
@@ -355,9 +365,10 @@ def _name(rows: pd.DataFrame, key: list[str] = CELL) -> str:
 
 def _influence(deviations: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     # Each cluster's share in the mean's error, (..., clusters); their squares sum to a variance.
-    members = np.eye(int(clusters.max()) + 1)[clusters]
-    factor = members.shape[1] / (members.shape[1] - 1) if members.shape[1] > 1 else 0.0
-    return deviations @ members * np.sqrt(factor) / deviations.shape[-1]
+    order = np.argsort(clusters, kind="stable")
+    starts = np.flatnonzero(np.diff(clusters[order], prepend=-1))
+    factor = len(starts) / (len(starts) - 1) if len(starts) > 1 else 0.0
+    return np.add.reduceat(deviations[..., order], starts, axis=-1) * np.sqrt(factor) / deviations.shape[-1]
 
 
 def _largest_t(influence: np.ndarray, degrees: float) -> np.ndarray:

@@ -117,6 +117,16 @@ def test_variance_is_the_sum_over_pairs_that_share_a_cluster():
     assert degrees == pytest.approx(expected**2 / (group**2 / 4 + run**2 / 3))
 
 
+@pytest.mark.parametrize("count", [1, 12])
+def test_the_variance_of_weighted_sums_is_that_of_the_sums(count):
+    rng = np.random.default_rng(0)
+    values, weights = rng.normal(size=(3, count)), rng.normal(size=(5, 3))
+    runs, groups = np.arange(count) // 4, np.arange(count) % 4
+    sums = intervals.two_way_variance(weights @ values, runs, groups)
+    for found, expected in zip(intervals.two_way_variance(values, runs, groups, weights), sums, strict=True):
+        np.testing.assert_allclose(found, expected)
+
+
 def test_effects_of_runs_alone_give_the_t_interval_of_run_means():
     cells = layout((3, 3), 4)
     values = np.random.default_rng(1).normal(size=8)[cells[2]]

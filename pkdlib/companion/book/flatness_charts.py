@@ -3,7 +3,6 @@
 Conventions are those of `charts`; loss is in nats.
 """
 
-
 import altair as alt
 import numpy as np
 import pandas as pd
