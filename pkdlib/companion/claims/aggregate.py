@@ -228,7 +228,9 @@ def _rank_correlation(both: pd.DataFrame) -> str:
         return f"{count} networks: too few"
     found = float(both["value"].rank().corr(both["gap"].rank()))
     half = 1.96 * np.sqrt(1.06 / (count - 3))
-    low, high = np.tanh(np.arctanh(np.clip(found, -0.999, 0.999)) + np.array([-half, half]))
+    # A perfect one counts as half way to the next: infinity has no interval.
+    most = 1 - 6 / (count**3 - count)
+    low, high = np.tanh(np.arctanh(np.clip(found, -most, most)) + np.array([-half, half]))
     return f"{found:+.2f} ({low:+.2f} to {high:+.2f})"
 
 

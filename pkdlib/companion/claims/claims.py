@@ -302,7 +302,7 @@ CLAIMS = (
                 "flatness-order",
                 SAME,
                 "On Marionette the motion network's minimum is twice as sharp as the I-frame network's, but its "
-                "training loss is more than twice as high, and the residual network's minimum is sharper than both. On "
+                "training loss is about twice as high, and the residual network's minimum is sharper than both. On "
                 "UCF-101 and Marionette 1 the I-frame network's is the sharper one: on Marionette 1 its training loss "
                 "is higher, too; on UCF-101 it is lower. On UT-Interaction the two cannot be told apart.",
                 "Architecture and recipe are the same for all; how low each loss has come, and the inputs, differ.",
@@ -334,8 +334,8 @@ CLAIMS = (
         tables=("flatness",),
         primary=(f"{_SHARPNESS}, over the three networks of a run",),
         finding="On Marionette 1 and UT-Interaction the sharper of a run's three networks has the larger gap. But the "
-        "three read different inputs, which may be the whole reason: among networks of one modality no relation is "
-        "shown. On UCF-101 and Marionette one split and five seeds do not decide it.",
+        "three read different inputs, which may be the whole reason: among networks of one modality this measure "
+        "shows no relation. On UCF-101 and Marionette one split and five seeds do not decide it.",
         caveat="Rank correlation over three networks that read different inputs: inputs alone may make the gap.",
     ),
     Claim(
@@ -380,7 +380,7 @@ CLAIMS = (
         tables=("audit",),
         primary=("PKD - CE: all together - clean",),
         finding="The choices of the authors' code together raise PKD's gain over labels by three to seven points, in "
-        "every study that measured it.",
+        "every study that measured it. WISE's gain they raise in every study but on Marionette.",
         caveat="The classifiers are light ones, trained for this comparison alone.",
     ),
 )

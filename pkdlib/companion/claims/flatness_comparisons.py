@@ -46,7 +46,7 @@ def _flatness_order(tables: Tables, control: str) -> list[Comparison]:
             comparisons.append(Comparison(measure, missing=missing))
             continue
         ordered = (values["iframe"] < values["residual"]) & (values["residual"] < values["motion"])
-        details = {"runs in the paper's order": f"{ordered.sum()} of {len(values)}", **left_out}
+        details = {"runs with both steps in the paper's order": f"{ordered.sum()} of {len(values)}", **left_out}
         ends = [("motion", "iframe")] if measure == MEASURES[PRIMARY_MEASURE] else []
         for sharper, flatter in (*ends, ("motion", "residual"), ("residual", "iframe")):
             logarithms = np.log(values[sharper] / values[flatter]).rename("difference").reset_index()
