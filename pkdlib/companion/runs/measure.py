@@ -12,6 +12,7 @@ from pathlib import Path
 from pkdlib import _files
 
 _SAMPLING_SECONDS = 0.2
+_SPACING = 20  # times what a sample took: the kernel walks all pages of a process for it
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,9 @@ class Cost:
 
     Attributes:
         seconds: Wall time.
-        peak_memory_mib: Largest memory of this process and all that it started, in MiB, sampled five times a second;
-            a page that several share counts once (their proportional set sizes are added). None outside Linux.
+        peak_memory_mib: Largest memory of this process and all that it started, in MiB, sampled up to five times a
+            second, and for a twentieth of the time at most; a page that several share counts once (their proportional
+            set sizes are added). None outside Linux.
     """
 
     seconds: float
@@ -40,8 +42,11 @@ def measured() -> Iterator[Callable[[], Cost]]:
 
     def watch() -> None:
         nonlocal peak
-        while not stopped.wait(_SAMPLING_SECONDS):
+        took = 0.0
+        while not stopped.wait(max(_SAMPLING_SECONDS, _SPACING * took)):
+            began = time.perf_counter()
             peak = max(peak, sum(_share(process) for process in _family(os.getpid())))
+            took = time.perf_counter() - began
 
     watcher = threading.Thread(target=watch, daemon=True)
     if sys.platform == "linux":
