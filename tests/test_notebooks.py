@@ -14,6 +14,7 @@ import nbformat
 import numpy as np
 import papermill
 import pytest
+import yaml
 from av.video.frame import PictureType
 
 from pkdlib.companion import reproduce, tables, workspace
@@ -219,3 +220,10 @@ def test_an_unknown_parameter_ends_bare_papermill_with_one_clear_line(tmp_path):
 
 def test_the_book_of_these_pages_is_built_without_a_warning(smoke_book):
     assert not [page for page in staging.pages(ROOT / "_toc.yml") if not (smoke_book / f"{page}.html").is_file()]
+
+
+def test_its_pages_take_every_number_and_table_and_no_others(smoke_book):
+    staged = smoke_book.parents[1] / staging.STAGING / "_config.yml"
+    given = yaml.safe_load(staged.read_text(encoding="utf-8"))["parse"]["myst_substitutions"]
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("*.md")]
+    assert {name for page in pages for name in re.findall(r"{{ (\w+) }}", page)} == set(given)
